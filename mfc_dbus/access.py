@@ -1,0 +1,131 @@
+"""Who may do what: one table. What is not in it is denied, and so is whatever goes wrong."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from mfc_dbus.bus.connection import BUS, BusError, Connection, ConnectionLost, Signal
+from mfc_dbus.bus.frames import Header
+from mfc_dbus.errors import AccessDenied, InteractiveAuthorizationRequired, LimitExceeded
+from mfc_dbus.names import INTERFACE
+from mfc_dbus.polkit import Polkit
+
+PUBLIC = ""
+MANAGE_ROUTES = f"{INTERFACE}.manage-routes"
+
+ACCESS = {
+    f"{INTERFACE}.AddRoute": MANAGE_ROUTES,
+    f"{INTERFACE}.DeleteRoute": MANAGE_ROUTES,
+    f"{INTERFACE}.FlushRoutes": MANAGE_ROUTES,
+    "org.freedesktop.DBus.Properties.Get": PUBLIC,
+    "org.freedesktop.DBus.Properties.GetAll": PUBLIC,
+    "org.freedesktop.DBus.Properties.Set": PUBLIC,  # answered by an error, for anyone
+    "org.freedesktop.DBus.Introspectable.Introspect": PUBLIC,
+    "org.freedesktop.DBus.Peer.Ping": PUBLIC,
+    "org.freedesktop.DBus.Peer.GetMachineId": PUBLIC,
+}
+
+_ROOT = 0
+_MAX_UIDS = 1024  # that are remembered
+# Each check may be a password prompt that nobody answers.
+_MAX_CHECKS_OF_SENDER = 4
+_MAX_CHECKS_OF_USER = 16
+_MAX_CHECKS = 64
+
+
+class Access:
+    """Decides on callers: the bus says who they are, polkit what they may."""
+
+    def __init__(self, connection: Connection, polkit: Polkit) -> None:
+        self._connection = connection
+        self._polkit = polkit
+        self._checks: Counter[str] = Counter()
+        self._uids: dict[str, int] = {}
+
+    async def authorise(
+        self, call: Header, member: str, details: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Return if the caller may call this member, with each of the details that polkit gets.
+
+        Raises AccessDenied, InteractiveAuthorizationRequired, LimitExceeded.
+        """
+        action = ACCESS.get(member)
+        if action == PUBLIC:
+            return
+        if action is None:
+            raise AccessDenied(f"Nobody may call {member}")
+        uid = await self._uid(call.sender)
+        if uid == _ROOT:
+            return
+        with (
+            self._limited("this caller", call.sender, _MAX_CHECKS_OF_SENDER),
+            self._limited("this user", f"uid {uid}", _MAX_CHECKS_OF_USER),
+            self._limited("all users", "all", _MAX_CHECKS),
+        ):
+            await self._ask_while_connected(call, action, details)
+
+    async def _uid(self, sender: str) -> int:
+        """Ask the bus, once: it gives a unique name to nobody else later."""
+        uid = self._uids.get(sender)
+        if uid is None:
+            try:
+                (uid,) = await self._connection.call_bus("GetConnectionUnixUser", "s", [sender])
+            except (BusError, ConnectionLost, TimeoutError):
+                raise AccessDenied("The bus does not say who you are") from None
+            if len(self._uids) >= _MAX_UIDS:
+                del self._uids[next(iter(self._uids))]
+            self._uids[sender] = uid
+        return uid
+
+    async def _ask_while_connected(
+        self, call: Header, action: str, details: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Ask polkit; stop asking, there and here, when the caller leaves."""
+        asking = asyncio.ensure_future(self._ask(call, action, details))
+
+        def watch(signal: Signal) -> None:
+            if signal.member == "NameOwnerChanged" and signal.body[0] == call.sender:
+                asking.cancel()
+
+        rule = f"type='signal',sender='{BUS}',member='NameOwnerChanged',arg0='{call.sender}'"
+        try:
+            # The bus reads this before the question to polkit, so that no departure is missed; of
+            # one that has left before, polkit itself knows nothing.
+            await self._connection.subscribe(rule, watch)
+            await asyncio.wait([asking])
+        except (BusError, ConnectionLost, TimeoutError):
+            raise AccessDenied("The bus does not say whether you are still there") from None
+        finally:
+            asking.cancel()
+            self._connection.unsubscribe(rule, watch)
+        if asking.cancelled():
+            raise AccessDenied("The caller has left")
+        asking.result()
+
+    async def _ask(self, call: Header, action: str, details: Sequence[Mapping[str, str]]) -> None:
+        if not details:
+            raise AccessDenied(f"Nothing was asked for ({action})")
+        for each in details:
+            decision = await self._polkit.check(
+                call.sender, action, each, interactive=call.interactive
+            )
+            if decision.authorized:
+                continue
+            if decision.challenge and not call.interactive:
+                raise InteractiveAuthorizationRequired(
+                    f"This takes a password ({action}), and the call does not allow to ask for it"
+                )
+            raise AccessDenied(f"Not authorised ({action})")
+
+    @contextmanager
+    def _limited(self, who: str, key: str, limit: int) -> Iterator[None]:
+        if self._checks[key] >= limit:
+            raise LimitExceeded(f"{limit} calls of {who} wait for authorisation already")
+        self._checks[key] += 1
+        try:
+            yield
+        finally:
+            self._checks[key] -= 1
+            if not self._checks[key]:
+                del self._checks[key]

@@ -1,0 +1,1 @@
+"""D-Bus: messages by a library (backend.py), the connection that carries them (connection.py)."""

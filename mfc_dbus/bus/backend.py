@@ -1,0 +1,75 @@
+"""The D-Bus library: dbus-fast where it is installed, else dbus-next. Nobody else imports it.
+
+It encodes and decodes the bodies of messages. Headers and the socket are not its own: left alone
+with them, either library lets any local user end or stall the service (a full socket buffer counts
+as a lost bus, a body decodes for seconds before anyone asked for it, a header field of the future
+ends the connection, every connection stops after 2^32 messages).
+"""
+
+import importlib
+import importlib.util
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from mfc_dbus.bus.frames import Header, MessageType, write_header
+
+_LIBRARIES = ("dbus_fast", "dbus_next")
+# dbus-next keeps each distinct signature for ever, 44 kB each, and a stranger can invent them.
+_MAX_SIGNATURES = 256
+
+
+def _choose() -> str:
+    forced = os.environ.get("MFC_DBUS_BACKEND")
+    if forced and forced not in _LIBRARIES:
+        raise ImportError(f"MFC_DBUS_BACKEND is '{forced}', and not one of {_LIBRARIES}")
+    return forced or next(name for name in _LIBRARIES if importlib.util.find_spec(name))
+
+
+LIBRARY = _choose()
+_library = importlib.import_module(LIBRARY)
+_private = f"{LIBRARY}._private"
+_Marshaller: Any = importlib.import_module(f"{_private}.marshaller").Marshaller
+_Unmarshaller: Any = importlib.import_module(f"{_private}.unmarshaller").Unmarshaller
+_parse_address: Any = importlib.import_module(f"{_private}.address").parse_address
+_signatures: Any = getattr(_library.SignatureTree, "_cache", {})
+
+Variant: Any = _library.Variant
+
+
+class DecodeError(Exception):
+    """The body of a message cannot be decoded."""
+
+
+def encode(signature: str, body: Sequence[Any]) -> bytes:
+    """Encode a body; struct values are lists, variants are `Variant`."""
+    return bytes(_Marshaller(signature, list(body)).marshall())
+
+
+def decode(signature: str, body: bytes, order: str = "<") -> list[Any]:
+    """Decode a body; order: its byte order, as struct writes it. Raises DecodeError."""
+    if not body and not signature:
+        return []
+    if len(_signatures) > _MAX_SIGNATURES:
+        _signatures.clear()
+    # The libraries decode whole messages only, so here is the least of one.
+    header = Header(
+        order, MessageType.METHOD_RETURN, 0, 1, len(body), reply_serial=1, signature=signature
+    )
+    unmarshaller = _Unmarshaller(io.BytesIO(write_header(header) + body))
+    try:
+        unmarshaller.unmarshall()
+        values: list[Any] = unmarshaller.message.body
+    except Exception as error:  # the libraries name no errors, and a stranger wrote the bytes
+        raise DecodeError(str(error)) from error
+    return values
+
+
+def parse_address(address: str) -> list[tuple[str, dict[str, str]]]:
+    """Split a bus address into transports with their options. Raises ValueError."""
+    try:
+        transports: list[tuple[str, dict[str, str]]] = _parse_address(address)
+    except _library.InvalidAddressError as error:
+        raise ValueError(str(error)) from error
+    return transports

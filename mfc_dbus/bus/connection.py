@@ -1,0 +1,443 @@
+"""A connection to the bus: calls and signals out, and what comes in to whoever it is for.
+
+What strangers send is judged by its header before it is decoded, and their calls are taken in
+turns, so that nobody who sends a lot keeps the others waiting.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, Self
+
+from mfc_dbus.bus import backend
+from mfc_dbus.bus.frames import (
+    Flag,
+    Frame,
+    Framer,
+    Header,
+    MessageType,
+    ProtocolError,
+    write_header,
+)
+from mfc_dbus.bus.turns import Turns
+
+BUS = "org.freedesktop.DBus"
+_BUS_PATH = "/org/freedesktop/DBus"
+_DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
+_BUS_TIMEOUT = 30.0  # seconds, also for connecting
+_DO_NOT_QUEUE = 4
+_PRIMARY_OWNER = 1
+
+PROPERTIES = f"{BUS}.Properties"
+INTROSPECTABLE = f"{BUS}.Introspectable"
+PEER = f"{BUS}.Peer"
+ERROR = f"{BUS}.Error"
+INVALID_ARGS = f"{ERROR}.InvalidArgs"
+INVALID_SIGNATURE = f"{ERROR}.InvalidSignature"
+LIMITS_EXCEEDED = f"{ERROR}.LimitsExceeded"
+UNKNOWN_METHOD = f"{ERROR}.UnknownMethod"
+
+_CALLS_AT_ONCE = 8  # before the event loop looks at anything else
+
+
+# The values of a message's body, or the body as it goes over the wire.
+Body = Sequence[Any] | bytes
+
+
+class BusError(Exception):
+    """An error as the answer to a call; `name` is its name on the bus."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message or name)
+        self.name = name
+        self.message = message
+
+
+class ConnectionLost(Exception):
+    """The bus has gone, or what it sends makes no sense."""
+
+
+class NameTaken(Exception):
+    """Another process owns the name."""
+
+
+class Signal(NamedTuple):
+    """A signal that came in. `sender` is a unique name, or that of the bus itself."""
+
+    sender: str
+    path: str
+    interface: str
+    member: str
+    body: list[Any]
+
+
+class Call(NamedTuple):
+    """A method call that came in."""
+
+    header: Header
+    body: list[Any]
+
+
+class Service(Protocol):
+    """What answers the calls that come in."""
+
+    def refuse(self, header: Header) -> BusError | None:
+        """Judge a call by its header: the error that answers it undecoded, or None."""
+
+    async def handle(self, call: Call) -> None:
+        """Do what a call asks for, and reply. Must not raise."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, made by `open`; what comes in is handled on the event loop it is made on."""
+
+    def __init__(self) -> None:
+        self.unique_name = ""
+        self._service: Service | None = None
+        self._framer = Framer(self._admit)
+        self._transport: asyncio.Transport | None = None
+        self._serial = 0
+        self._replies: dict[int, asyncio.Future[Frame]] = {}
+        self._handlers: list[Callable[[Signal], None]] = []
+        self._turns = Turns()
+        self._next_turn: asyncio.Handle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        self._closed: asyncio.Future[str] = self._loop.create_future()
+
+    @classmethod
+    async def open(
+        cls,
+        address: str | None = None,
+        *,
+        sock: socket.socket | None = None,
+        anonymous: bool = False,
+    ) -> Self:
+        """Connect to the system bus, to that of an address, or over a socket that is connected.
+
+        anonymous: tell the bus no uid. Raises OSError, ConnectionLost, and ValueError for an
+        address of the wrong form.
+        """
+        async with asyncio.timeout(_BUS_TIMEOUT):
+            sock = sock or await _connect(
+                address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or _DEFAULT_ADDRESS
+            )
+            connection = cls()
+            try:
+                sock.setblocking(False)
+                await _authenticate(sock, anonymous=anonymous)
+                await connection._loop.create_connection(lambda: connection, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
+            (connection.unique_name,) = await connection.call_bus("Hello")
+        return connection
+
+    def serve(self, service: Service) -> None:
+        """Let a service answer the calls that come in from now on."""
+        self._service = service
+
+    async def close(self) -> None:
+        """Send what is still to be sent, and disconnect."""
+        self._closing = True
+        if self._transport:
+            self._transport.close()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> str:
+        """Wait until the connection is no more; the reason, empty where we closed it."""
+        return await asyncio.shield(self._closed)
+
+    # What goes out
+
+    async def call(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] = (),
+        *,
+        timeout: float,
+        interactive: bool = False,
+        returns: str | None = None,
+    ) -> list[Any]:
+        """Call a method; the body of its reply.
+
+        timeout: seconds. interactive: whether the user may be asked for a password. returns: the
+        signature that the reply must have. Raises BusError, TimeoutError, ConnectionLost.
+        """
+        if self._closed.done():
+            raise ConnectionLost(self._closed.result())
+        serial = self._next_serial()
+        self._replies[serial] = self._loop.create_future()
+        try:
+            self._send(
+                MessageType.METHOD_CALL,
+                signature,
+                body,
+                serial=serial,
+                flags=Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0,
+                destination=destination,
+                path=path,
+                interface=interface,
+                member=member,
+            )
+            async with asyncio.timeout(timeout):
+                frame = await self._replies[serial]
+        finally:
+            del self._replies[serial]
+        header = frame.header
+        if header.type == MessageType.METHOD_RETURN and returns not in (None, header.signature):
+            raise BusError(INVALID_SIGNATURE, f"{member} returned '{header.signature}'")
+        try:
+            values = _decode(frame)
+        except backend.DecodeError as error:
+            raise BusError(INVALID_SIGNATURE, f"{member} returned what cannot be read") from error
+        if header.type == MessageType.ERROR:
+            message = values[0] if values and isinstance(values[0], str) else ""
+            raise BusError(header.error_name, message)
+        return values
+
+    def notify(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        body: Sequence[Any],
+    ) -> None:
+        """Call a method whose reply does not matter."""
+        self._send(
+            MessageType.METHOD_CALL,
+            signature,
+            body,
+            flags=Flag.NO_REPLY_EXPECTED,
+            destination=destination,
+            path=path,
+            interface=interface,
+            member=member,
+        )
+
+    async def call_bus(
+        self, member: str, signature: str = "", body: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Call a method of the bus itself."""
+        return await self.call(BUS, _BUS_PATH, BUS, member, signature, body, timeout=_BUS_TIMEOUT)
+
+    async def own_name(self, name: str) -> None:
+        """Take a name on the bus. Raises NameTaken; BusError where the bus does not allow it."""
+        (reply,) = await self.call_bus("RequestName", "su", [name, _DO_NOT_QUEUE])
+        if reply != _PRIMARY_OWNER:
+            raise NameTaken(name)
+
+    async def subscribe(self, rule: str, handler: Callable[[Signal], None]) -> None:
+        """Ask the bus for the signals of a match rule. Every handler sees every signal."""
+        self._handlers.append(handler)
+        await self.call_bus("AddMatch", "s", [rule])
+
+    def unsubscribe(self, rule: str, handler: Callable[[Signal], None]) -> None:
+        """Take back one `subscribe`, also one that failed."""
+        self._handlers.remove(handler)
+        self.notify(BUS, _BUS_PATH, BUS, "RemoveMatch", "s", [rule])
+
+    def emit(self, path: str, interface: str, member: str, signature: str, body: Body) -> None:
+        """Send a signal to everyone."""
+        self._send(
+            MessageType.SIGNAL, signature, body, path=path, interface=interface, member=member
+        )
+
+    def reply(self, call: Header, signature: str = "", body: Body = ()) -> None:
+        """Answer a call, where an answer is expected."""
+        if call.expects_reply:
+            self._send(
+                MessageType.METHOD_RETURN,
+                signature,
+                body,
+                destination=call.sender,
+                reply_serial=call.serial,
+            )
+
+    def reply_error(self, call: Header, name: str, message: str) -> None:
+        """Answer a call with an error, where an answer is expected."""
+        if call.expects_reply:
+            # The bus disconnects whoever sends it a NUL or a lone surrogate.
+            clean = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            self._send(
+                MessageType.ERROR,
+                "s",
+                [clean.encode(errors="replace").decode()],
+                error_name=name,
+                destination=call.sender,
+                reply_serial=call.serial,
+            )
+
+    def _send(
+        self,
+        type_: MessageType,
+        signature: str,
+        body: Body,
+        *,
+        serial: int = 0,
+        flags: int = 0,
+        **fields: Any,
+    ) -> None:
+        encoded = body if isinstance(body, bytes) else backend.encode(signature, body)
+        header = Header(
+            "<",
+            type_,
+            flags,
+            serial or self._next_serial(),
+            len(encoded),
+            signature=signature,
+            **fields,
+        )
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(write_header(header) + encoded)
+
+    def _next_serial(self) -> int:
+        self._serial = self._serial % 0xFFFFFFFF + 1
+        return self._serial
+
+    # What comes in
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._framer.feed(data):
+                self._receive(frame)
+        except ProtocolError as error:
+            self._finish(f"what the bus sends makes no sense: {error}")
+            assert self._transport is not None
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._finish("" if self._closing else f"the bus has gone: {error or 'end of file'}")
+
+    def pause_writing(self) -> None:
+        # Nobody gets more work done here while what was done cannot be sent.
+        assert self._transport is not None
+        self._transport.pause_reading()
+        if self._next_turn:
+            self._next_turn.cancel()
+            self._next_turn = None
+
+    def resume_writing(self) -> None:
+        assert self._transport is not None
+        self._transport.resume_reading()
+        self._take_turns()
+
+    def _admit(self, header: Header) -> bool:
+        """Decide by its header whether a message is kept. A call that is not is answered here."""
+        if header.type == MessageType.METHOD_CALL:
+            if self._service is None:
+                refusal: BusError | None = BusError(UNKNOWN_METHOD, "There is no method here")
+            elif not self._turns.has_room(header):
+                refusal = BusError(LIMITS_EXCEEDED, "Too many calls are waiting")
+            else:
+                refusal = self._service.refuse(header)
+            if refusal:
+                self.reply_error(header, refusal.name, refusal.message)
+            return refusal is None
+        if header.type == MessageType.SIGNAL:
+            # Anyone may send a signal to anyone; a service listens to those of the bus alone.
+            return self._service is None or header.sender == BUS
+        return header.reply_serial in self._replies
+
+    def _receive(self, frame: Frame) -> None:
+        header = frame.header
+        if header.type == MessageType.METHOD_CALL:
+            self._turns.put(frame)
+            if self._next_turn is None:
+                self._next_turn = self._loop.call_soon(self._take_turns)
+        elif header.type == MessageType.SIGNAL:
+            self._receive_signal(frame)
+        else:
+            reply = self._replies.get(header.reply_serial)
+            if reply and not reply.done():
+                reply.set_result(frame)
+
+    def _receive_signal(self, frame: Frame) -> None:
+        header = frame.header
+        try:
+            body = _decode(frame)
+        except backend.DecodeError:
+            return
+        signal = Signal(header.sender, header.path, header.interface, header.member, body)
+        for handler in list(self._handlers):
+            handler(signal)
+
+    def _take_turns(self) -> None:
+        self._next_turn = None
+        for _ in range(_CALLS_AT_ONCE):
+            if not self._turns:
+                return
+            self._start(self._turns.take())
+        if self._turns:
+            self._next_turn = self._loop.call_soon(self._take_turns)
+
+    def _start(self, frame: Frame) -> None:
+        assert self._service is not None
+        try:
+            body = _decode(frame)
+        except backend.DecodeError:
+            self.reply_error(frame.header, INVALID_ARGS, "The arguments cannot be decoded")
+            return
+        task = self._loop.create_task(self._service.handle(Call(frame.header, body)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _finish(self, reason: str) -> None:
+        if self._closed.done():
+            return
+        self._closed.set_result(reason)
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(ConnectionLost(reason or "the connection is closed"))
+        for task in self._tasks:
+            task.cancel()
+
+
+def _decode(frame: Frame) -> list[Any]:
+    return backend.decode(frame.header.signature, frame.body, frame.header.order)
+
+
+async def _connect(address: str) -> socket.socket:
+    error: OSError | None = None
+    for transport, options in backend.parse_address(address):
+        path = options.get("path") or "\0" + options.get("abstract", "")
+        if transport != "unix" or path == "\0":
+            raise ValueError(f"Bus address '{address}' is not of the form unix:path=…")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, path)
+        except OSError as failed:
+            sock.close()
+            error = failed
+        else:
+            return sock
+    raise error or ValueError("The bus address is empty")
+
+
+async def _authenticate(sock: socket.socket, *, anonymous: bool) -> None:
+    loop = asyncio.get_running_loop()
+    uid = str(os.geteuid()).encode().hex()
+    mechanism = "ANONYMOUS" if anonymous else f"EXTERNAL {uid}"
+    await loop.sock_sendall(sock, f"\0AUTH {mechanism}\r\n".encode())
+    answer = b""
+    while not answer.endswith(b"\r\n"):
+        received = await loop.sock_recv(sock, 1024)
+        if not received:
+            raise ConnectionLost("the bus closed the connection before it let us in")
+        answer += received
+    if not answer.startswith(b"OK "):
+        raise PermissionError(f"the bus did not let us in: {answer.decode(errors='replace')!r}")
+    await loop.sock_sendall(sock, b"BEGIN\r\n")

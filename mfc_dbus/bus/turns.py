@@ -1,0 +1,37 @@
+"""The calls that wait to be handled: one of each sender in turn, and no more than can be kept."""
+
+from collections import OrderedDict, deque
+
+from mfc_dbus.bus.frames import Frame, Header
+
+_MAX_CALLS = 64  # of one sender
+_MAX_BYTES = 16 * 1024 * 1024  # of all senders
+
+
+class Turns:
+    """A queue for each sender, served round robin."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[Frame]] = OrderedDict()
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def has_room(self, header: Header) -> bool:
+        """Whether a call with this header may still wait."""
+        waiting = len(self._queues.get(header.sender, ()))
+        return waiting < _MAX_CALLS and self._bytes + header.body_length <= _MAX_BYTES
+
+    def put(self, frame: Frame) -> None:
+        self._queues.setdefault(frame.header.sender, deque()).append(frame)
+        self._bytes += frame.header.body_length
+
+    def take(self) -> Frame:
+        """Take the oldest call of the sender whose turn it is, who goes to the end of the row."""
+        sender, queue = self._queues.popitem(last=False)
+        frame = queue.popleft()
+        if queue:
+            self._queues[sender] = queue
+        self._bytes -= frame.header.body_length
+        return frame

@@ -1,0 +1,5 @@
+import sys
+
+from mfc_dbus.cli import main
+
+sys.exit(main())

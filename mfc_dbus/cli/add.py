@@ -1,0 +1,71 @@
+"""mfc add"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.arguments import add_stream_arguments, names, text, threshold
+from mfc_dbus.cli.status import Status
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = "[-s SOURCE] -g GROUP -i IF -o IF..."
+
+DESCRIPTION = """\
+Add a route: what SOURCE sends to GROUP and arrives on the interface of --iif leaves by those of
+--oifs. It is forwarded from the moment that this command ends with status 0."""
+
+EXAMPLES = """\
+  mfc-dbus-cli mfc add --source 10.0.1.10 --group 239.1.1.1 --iif eth1 --oifs eth2 eth3
+  mfc-dbus-cli mfc add --group ff3e::1 --iif eth1 --oifs eth2,eth3       from any source
+  mfc-dbus-cli mfc add -s 10.0.1.10 -g 239.1.1.1 -i eth1 -o eth2 -o wan0 --ttl wan0=16
+      by wan0 leave only packets whose TTL is greater than 16
+  mfc-dbus-cli mfc add -s 10.0.1.10 -g 239.1.1.1 -i eth1 -o eth2 --replace
+      change the route that is there; what flows to eth2 loses no packet
+  mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --comment "the lobby's screens"
+"""
+
+CHANGES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_stream_arguments(parser)
+    parser.add_argument(
+        "-i", "--iif", type=text, required=True, metavar="IF", help="interface it arrives on"
+    )
+    parser.add_argument(
+        "-o",
+        "--oifs",
+        type=names,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="IF",
+        help="interfaces it leaves by: --oifs a b, --oifs a,b or --oifs a --oifs b",
+    )
+    parser.add_argument(
+        "--ttl",
+        type=threshold,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="IF=N",
+        help="send by IF only packets whose TTL is greater than N (1 to 254, IPv4; default 1)",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="where there is such a route, change it"
+    )
+    parser.add_argument("--comment", type=text, default="", metavar="TEXT", help="for people")
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    await client.add_route(
+        args.group,
+        args.iif,
+        [name for part in args.oifs for name in part],
+        source=args.source,
+        ttls=dict(args.ttl),
+        replace=args.replace,
+        comment=args.comment,
+    )
+    return Status.DONE

@@ -1,0 +1,75 @@
+"""The programs that run beside ours: pkttyagent for passwords, ssh to another machine."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mfc_dbus.client import ClientError
+
+_AGENT_TIMEOUT = 10.0
+_END_TIMEOUT = 5.0
+
+
+@contextlib.contextmanager
+def password_agent() -> Iterator[None]:
+    """Let polkit ask on this terminal, where no dialog of a desktop does.
+
+    The agent is polkit's own. It serves its parent process, and closes the pipe when it is ready.
+    Where it cannot run we go on: what then needs a password is refused, with a sentence.
+    """
+    attributes = termios.tcgetattr(sys.stdin)
+    reading, writing = os.pipe()
+    with contextlib.ExitStack() as stack:
+        stack.callback(_restore_terminal, attributes)
+        stack.callback(os.close, reading)
+        with os.fdopen(writing), contextlib.suppress(OSError):
+            agent = ["pkttyagent", f"--notify-fd={writing}", "--fallback"]
+            silent = subprocess.DEVNULL
+            stack.enter_context(
+                _child(agent, stdin=silent, stdout=silent, stderr=silent, pass_fds=[writing])
+            )
+        select.select([reading], [], [], _AGENT_TIMEOUT)
+        yield
+
+
+@contextlib.contextmanager
+def ssh(host: str) -> Iterator[socket.socket]:
+    """Reach the system bus of another machine, as busctl does."""
+    ours, theirs = socket.socketpair()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ours)
+        with theirs:
+            command = ["ssh", "-xT", "--", host, "systemd-stdio-bridge"]
+            try:
+                stack.enter_context(_child(command, stdin=theirs, stdout=theirs))
+            except OSError as error:
+                raise ClientError("NoServer", f"Cannot start ssh: {error.strerror}") from error
+        yield ours
+
+
+@contextlib.contextmanager
+def _child(command: Sequence[str], **options: Any) -> Iterator[None]:
+    """Run a program until we leave."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.send_signal(signal.SIGCONT)  # the terminal may have stopped it
+            try:
+                process.wait(_END_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _restore_terminal(attributes: list[Any]) -> None:
+    """Undo what an agent leaves behind that was ended at its prompt: no echo."""
+    if termios.tcgetattr(sys.stdin) != attributes:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attributes)

@@ -1,0 +1,34 @@
+"""mfc del"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.arguments import add_stream_arguments, text
+from mfc_dbus.cli.status import Status
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = "[-s SOURCE] -g GROUP [-i IF]"
+
+DESCRIPTION = "Delete a route. When this command ends with status 0, nothing is forwarded by it."
+
+EXAMPLES = """\
+  mfc-dbus-cli mfc del --source 10.0.1.10 --group 239.1.1.1
+  mfc-dbus-cli mfc del --group 239.1.1.1                the one from any source
+  mfc-dbus-cli mfc del --group 239.1.1.1 --iif eth1     where any source has several
+"""
+
+CHANGES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_stream_arguments(parser)
+    parser.add_argument(
+        "-i", "--iif", type=text, metavar="IF", help="only a route from this interface"
+    )
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    await client.delete_route(args.group, source=args.source, iif=args.iif)
+    return Status.DONE

@@ -1,0 +1,43 @@
+"""mfc flush"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.arguments import text
+from mfc_dbus.cli.status import Status
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = "[-i IF] [-g PREFIX]"
+
+DESCRIPTION = """\
+Delete all routes, or those that arrive on an interface, or whose group begins with a prefix.
+Tells how many there were; with --json as {"removed": N}."""
+
+EXAMPLES = """\
+  mfc-dbus-cli mfc flush
+  mfc-dbus-cli mfc flush --iif eth1
+  mfc-dbus-cli mfc flush --group 239.1.0.0/16
+"""
+
+CHANGES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-i", "--iif", type=text, metavar="IF", help="only routes from this interface"
+    )
+    parser.add_argument(
+        "-g", "--group", type=text, metavar="PREFIX", help="only routes of these groups"
+    )
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    removed = await client.flush_routes(iif=args.iif, group=args.group)
+    if args.json:
+        print(json.dumps({"removed": removed}))
+    else:
+        print(f"{removed} route{'' if removed == 1 else 's'} removed")
+    return Status.DONE

@@ -1,0 +1,112 @@
+"""show"""
+
+import argparse
+import json
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.arguments import complete
+from mfc_dbus.cli.status import Status, complain
+from mfc_dbus.cli.table import Column, write_table
+from mfc_dbus.cli.text import oifs
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client, InterfaceInfo, RouteInfo, TableInfo
+
+USAGE = "[routes|interfaces|tables]"
+
+DESCRIPTION = """\
+Show the routes, the interfaces that they use, or the multicast routing tables of the kernel.
+
+On a terminal it is a table, in a pipe columns with a header. With --json an array of objects:
+  routes      source ("*": any), group, iif, oifs (array), state, ttls (object: oif to TTL
+              threshold, where it is not 1), comment
+  interfaces  name, family (ipv4, ipv6), vif, ifindex, references (routes that use it), state,
+              packets_in, packets_out, bytes_in, bytes_out
+  tables      family, table (its number), state, routes, interfaces (how many), reason (why it
+              is unavailable)
+"""
+
+EXAMPLES = """\
+  mfc-dbus-cli show
+  mfc-dbus-cli show interfaces
+  mfc-dbus-cli --json show | jq -r '.[] | select(.iif == "eth1") | .group'
+"""
+
+CHANGES = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        type=lambda word: complete(word, _COLUMNS),
+        default="routes",
+        metavar="|".join(_COLUMNS),
+        help="default: routes",
+    )
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    rows: Sequence[RouteInfo] | Sequence[InterfaceInfo] | Sequence[TableInfo]
+    rows = tables = await client.tables()
+    if args.what == "routes":
+        rows = sorted(await client.routes(), key=_order)
+    elif args.what == "interfaces":
+        rows = await client.interfaces()
+    if args.json:
+        print("[" + ",\n ".join(json.dumps(row.to_json()) for row in rows) + "]")
+    else:
+        write_table(args.what, _COLUMNS[args.what], rows)
+    for table in tables:
+        if table.state == "unavailable":
+            sys.stdout.flush()
+            complain(f"The {table.family} table is unavailable: {table.reason}")
+    return Status.DONE
+
+
+def _order(route: "RouteInfo") -> tuple[int, bytes, bytes, str]:
+    group = _packed(route.group)
+    return len(group), group, _packed(route.source), route.iif
+
+
+def _packed(address: str) -> bytes:
+    """The address in the order of its numbers; the wildcard comes first."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except OSError:
+        return b""
+
+
+_COLUMNS: Mapping[str, Sequence[Column]] = {
+    "routes": [
+        Column("SOURCE", "source"),
+        Column("GROUP", "group"),
+        Column("IIF", "iif"),
+        Column("OIFS", oifs),
+        Column("STATE", "state"),
+        Column("COMMENT", "comment", prose=True),
+    ],
+    "interfaces": [
+        Column("INTERFACE", "name"),
+        Column("FAMILY", "family"),
+        Column("VIF", "vif", number=True),
+        Column("IFINDEX", "ifindex", number=True),
+        Column("ROUTES", "references", number=True),
+        Column("STATE", "state"),
+        Column("PACKETS-IN", "packets_in", number=True),
+        Column("BYTES-IN", "bytes_in", number=True),
+        Column("PACKETS-OUT", "packets_out", number=True),
+        Column("BYTES-OUT", "bytes_out", number=True),
+    ],
+    "tables": [
+        Column("FAMILY", "family"),
+        Column("TABLE", "table", number=True),
+        Column("STATE", "state"),
+        Column("ROUTES", "routes", number=True),
+        Column("INTERFACES", "interfaces", number=True),
+        Column("REASON", "reason", prose=True),
+    ],
+}

@@ -1,0 +1,332 @@
+"""A typed client of the service, for the command line, applets and other people's programs.
+
+async with Client.open() as client:
+    await client.add_route("239.1.1.1", "eth1", ["eth2"], source="10.0.1.10")
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, Signal
+from mfc_dbus.info import (
+    ANY_SOURCE,
+    ClientError,
+    Event,
+    InterfaceInfo,
+    RouteEvent,
+    RouteInfo,
+    RouteKey,
+    ServiceEvent,
+    TableInfo,
+    bad_reply,
+    info,
+    route_info,
+)
+from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
+
+__all__ = [
+    "ANY_SOURCE",
+    "Client",
+    "ClientError",
+    "Event",
+    "InterfaceInfo",
+    "RouteEvent",
+    "RouteInfo",
+    "ServiceEvent",
+    "TableInfo",
+]
+
+_TIMEOUT = 30.0
+_INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
+_BUS = "org.freedesktop.DBus"
+_PROPERTIES = f"{_BUS}.Properties"
+_SIGNATURES = {
+    "Routes": "a(sssasa{sv})",
+    "Interfaces": "aa{sv}",
+    "Tables": "aa{sv}",
+    "Version": "s",
+    "Generation": "t",
+}
+# What a call meets that comes when the service has gone, or that it goes under.
+_GONE = {
+    "ServiceUnknown": f"The service {BUS_NAME} is not running",
+    "NameHasNoOwner": f"The service {BUS_NAME} is not running",
+    "NoReply": f"The service {BUS_NAME} has gone before it answered",
+}
+
+
+class Client:
+    """The service's methods and properties. Each call raises ClientError, after a timeout too."""
+
+    def __init__(self, connection: Connection, *, interactive: bool = False) -> None:
+        """interactive: the user may be asked for a password."""
+        self._connection = connection
+        self._interactive = interactive
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        address: str | None = None,
+        *,
+        sock: socket.socket | None = None,
+        interactive: bool = False,
+    ) -> AsyncIterator[Self]:
+        """Connect to the system bus, to another, or to one at the far end of a socket."""
+        try:
+            with _client_errors():
+                connection = await Connection.open(address, sock=sock)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ClientError("NoServer", f"Cannot connect to the bus: {why}") from error
+        try:
+            yield cls(connection, interactive=interactive)
+        finally:
+            await connection.close()
+
+    async def add_route(
+        self,
+        group: str,
+        iif: str,
+        oifs: Sequence[str],
+        *,
+        source: str = ANY_SOURCE,
+        ttls: Mapping[str, int] | None = None,
+        replace: bool = False,
+        comment: str = "",
+    ) -> None:
+        """ttls: TTL thresholds of the oifs where it is not 1; IPv4 only."""
+        options: dict[str, Any] = {}
+        if ttls:
+            options["ttls"] = Variant("a{sy}", dict(ttls))
+        if replace:
+            options["replace"] = Variant("b", True)
+        if comment:
+            options["comment"] = Variant("s", comment)
+        body = [source, group, iif, list(oifs), options]
+        await self._change("AddRoute", "sssasa{sv}", body, returns="")
+
+    async def delete_route(
+        self, group: str, *, source: str = ANY_SOURCE, iif: str | None = None
+    ) -> None:
+        """iif: which one, where any source has several."""
+        body = [source, group, _strings(iif=iif)]
+        await self._change("DeleteRoute", "ssa{sv}", body, returns="")
+
+    async def flush_routes(self, *, iif: str | None = None, group: str | None = None) -> int:
+        """Delete all routes, or those of an iif or a group prefix ("239.1.0.0/16"); how many."""
+        body = [_strings(iif=iif, group=group)]
+        (count,) = await self._change("FlushRoutes", "a{sv}", body, returns="u")
+        return int(count)
+
+    async def routes(self) -> list[RouteInfo]:
+        return [route_info(fields) for fields in await self._get("Routes")]
+
+    async def interfaces(self) -> list[InterfaceInfo]:
+        return [info(InterfaceInfo, fields) for fields in await self._get("Interfaces")]
+
+    async def tables(self) -> list[TableInfo]:
+        return [info(TableInfo, fields) for fields in await self._get("Tables")]
+
+    async def version(self) -> str:
+        return str(await self._get("Version"))
+
+    async def changes(self) -> AsyncGenerator[Event, None]:
+        """Tell whether the service runs, then each change from there on, also over its restart.
+
+        What changed unseen, while the service was away or when the bus dropped signals for a
+        slow reader, is found by comparing and told like the rest. Raises ClientError when the
+        bus has gone.
+        """
+        signals: asyncio.Queue[Signal | None] = asyncio.Queue()
+        follower = _Follower(self)
+        async with contextlib.AsyncExitStack() as stack:
+            await self._subscribe(signals, stack)
+            yield await follower.start()
+            while signal := await signals.get():
+                for event in await follower.follow(signal):
+                    yield event
+        raise ClientError("Disconnected", "The bus has gone")
+
+    async def _subscribe(
+        self, signals: "asyncio.Queue[Signal | None]", stack: contextlib.AsyncExitStack
+    ) -> None:
+        """Queue the signals that tell of changes, and None for the end of the connection."""
+
+        def of_bus(signal: Signal) -> None:
+            if signal.sender == _BUS:
+                signals.put_nowait(signal)
+
+        def of_service(signal: Signal) -> None:
+            if signal.sender != _BUS:
+                signals.put_nowait(signal)
+
+        async def end() -> None:
+            await self._connection.wait_closed()
+            signals.put_nowait(None)
+
+        stack.callback(asyncio.create_task(end()).cancel)
+        for rule, handler in (
+            (f"type='signal',sender='{_BUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'", of_bus),
+            (f"type='signal',sender='{BUS_NAME}',path='{OBJECT_PATH}'", of_service),
+        ):
+            stack.callback(self._connection.unsubscribe, rule, handler)
+            with _client_errors():
+                await self._connection.subscribe(rule, handler)
+
+    async def owner(self) -> str:
+        """Get the unique name of the service that runs; empty where none does."""
+        try:
+            with _client_errors():
+                (owner,) = await self._connection.call_bus("GetNameOwner", "s", [BUS_NAME])
+        except ClientError as error:
+            if error.name in _GONE:
+                return ""
+            raise
+        return str(owner)
+
+    async def snapshot(self) -> tuple[list[RouteInfo], int]:
+        """Get the routes and the Generation that they are of, in one message."""
+        (properties,) = await self._call(_PROPERTIES, "GetAll", "s", [INTERFACE], returns="a{sv}")
+        with bad_reply():
+            routes = [route_info(fields) for fields in _value("Routes", properties["Routes"])]
+            return routes, _value("Generation", properties["Generation"])
+
+    async def _change(
+        self, member: str, signature: str, body: Sequence[Any], *, returns: str
+    ) -> list[Any]:
+        return await self._call(
+            INTERFACE, member, signature, body, returns=returns, interactive=self._interactive
+        )
+
+    async def _get(self, name: str) -> Any:
+        (value,) = await self._call(_PROPERTIES, "Get", "ss", [INTERFACE, name], returns="v")
+        return _value(name, value)
+
+    async def _call(
+        self,
+        interface: str,
+        member: str,
+        signature: str,
+        body: Sequence[Any],
+        *,
+        returns: str,
+        interactive: bool = False,
+    ) -> list[Any]:
+        timeout = _INTERACTIVE_TIMEOUT if interactive else _TIMEOUT
+        with _client_errors(timeout):
+            return await self._connection.call(
+                BUS_NAME,
+                OBJECT_PATH,
+                interface,
+                member,
+                signature,
+                body,
+                timeout=timeout,
+                interactive=interactive,
+                returns=returns,
+            )
+
+
+class _Follower:
+    """What is known of the service and its routes, and what is new in a signal.
+
+    A comparison may know more than the signals that still wait behind it: what these tell again
+    is left out, and what they tell of states before leads to the same end.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._owner = ""
+        self._routes: dict[RouteKey, RouteInfo] = {}
+        self._generation = 0
+        self._heard = 0  # route signals since that generation: at least one a change
+        self._stale = False
+
+    async def start(self) -> Event:
+        self._owner = await self._client.owner()
+        if self._owner:
+            await self._compare()
+        return ServiceEvent(running=bool(self._owner))
+
+    async def follow(self, signal: Signal) -> list[Event]:
+        with bad_reply():
+            if signal.sender == _BUS:
+                name, _, owner = signal.body
+                return await self._follow_owner(owner) if name == BUS_NAME else []
+            if signal.sender != self._owner:
+                return []
+            if signal.interface == _PROPERTIES:
+                _, changed, _ = signal.body
+                return await self._follow_generation(changed["Generation"].value)
+            (routes,) = signal.body
+            self._heard += 1
+            events = [self._follow_route(signal.member, route_info(fields)) for fields in routes]
+            return [event for event in events if event is not None]
+
+    async def _follow_owner(self, owner: str) -> list[Event]:
+        if owner == self._owner:
+            return []
+        events: list[Event] = [ServiceEvent(running=False)] if self._owner else []
+        self._owner = owner
+        if owner:
+            events += [ServiceEvent(running=True), *await self._compare()]
+        return events
+
+    async def _follow_generation(self, generation: int) -> list[Event]:
+        missed = self._stale or generation - self._generation > self._heard
+        self._generation, self._heard = max(generation, self._generation), 0
+        return await self._compare() if missed else []
+
+    def _follow_route(self, member: str, route: RouteInfo) -> Event | None:
+        known = self._routes.get(route.key)
+        if member == "RoutesRemoved":
+            return RouteEvent("removed", route) if self._routes.pop(route.key, None) else None
+        if route == known:
+            return None
+        self._routes[route.key] = route
+        return RouteEvent("changed" if known else "added", route)
+
+    async def _compare(self) -> list[Event]:
+        """Read the routes again, and tell what is different."""
+        try:
+            routes, self._generation = await self._client.snapshot()
+        except ClientError as error:
+            # It has gone again, or hangs and will: the bus tells when there is another.
+            if error.name not in (*_GONE, "Timeout"):
+                raise
+            self._stale = True
+            return []
+        self._stale, self._heard = False, 0
+        present = {route.key for route in routes}
+        removed = [route for key, route in self._routes.items() if key not in present]
+        events = [self._follow_route("RoutesRemoved", route) for route in removed]
+        events += [self._follow_route("RoutesAdded", route) for route in routes]
+        return [event for event in events if event is not None]
+
+
+def _strings(**options: str | None) -> dict[str, Any]:
+    return {name: Variant("s", value) for name, value in options.items() if value is not None}
+
+
+def _value(name: str, variant: Any) -> Any:
+    if variant.signature != _SIGNATURES[name]:
+        raise ClientError("BadReply", f"Property {name} has type '{variant.signature}'")
+    return variant.value
+
+
+@contextlib.contextmanager
+def _client_errors(timeout: float = _TIMEOUT) -> Iterator[None]:
+    try:
+        yield
+    except BusError as error:
+        name = error.name.removeprefix(f"{INTERFACE}.Error.").removeprefix(f"{_BUS}.Error.")
+        raise ClientError(name, _GONE.get(name) or error.message or name) from error
+    except ConnectionLost as error:
+        raise ClientError("Disconnected", "The bus has gone") from error
+    except TimeoutError as error:
+        raise ClientError("Timeout", f"There was no answer in {timeout:.0f} seconds") from error

@@ -1,0 +1,79 @@
+"""What can go wrong in the domain, each with the name that it has on the bus."""
+
+from typing import ClassVar
+
+from mfc_dbus.names import INTERFACE
+
+_STANDARD = "org.freedesktop.DBus.Error"
+
+
+class RequestError(Exception):
+    """A request that was refused; the text is a sentence for the one who asked."""
+
+    bus_name: ClassVar[str]
+
+
+class InvalidArgs(RequestError):
+    """An argument or option has the wrong type, form or value."""
+
+    bus_name = f"{_STANDARD}.InvalidArgs"
+
+
+class AccessDenied(RequestError):
+    """The caller may not do this."""
+
+    bus_name = f"{_STANDARD}.AccessDenied"
+
+
+class InteractiveAuthorizationRequired(RequestError):
+    """The caller may do this after a password prompt, which his call did not allow."""
+
+    bus_name = f"{_STANDARD}.InteractiveAuthorizationRequired"
+
+
+class RouteExists(RequestError):
+    """There is such a route already, and `replace` was not given."""
+
+    bus_name = f"{INTERFACE}.Error.RouteExists"
+
+
+class NoSuchRoute(RequestError):
+    """No route has this source, group and iif."""
+
+    bus_name = f"{INTERFACE}.Error.NoSuchRoute"
+
+
+class NoSuchInterface(RequestError):
+    """No network interface has this name."""
+
+    bus_name = f"{INTERFACE}.Error.NoSuchInterface"
+
+
+class InterfaceNotMulticast(RequestError):
+    """The network interface does not carry multicast."""
+
+    bus_name = f"{INTERFACE}.Error.InterfaceNotMulticast"
+
+
+class TooManyInterfaces(RequestError):
+    """The kernel has 32 VIFs for a routing table, and this needs one more."""
+
+    bus_name = f"{INTERFACE}.Error.TooManyInterfaces"
+
+
+class TableBusy(RequestError):
+    """Another program owns the kernel's multicast routing table."""
+
+    bus_name = f"{INTERFACE}.Error.TableBusy"
+
+
+class LimitExceeded(RequestError):
+    """A limit of this service, not of the kernel, was reached."""
+
+    bus_name = f"{INTERFACE}.Error.LimitExceeded"
+
+
+class KernelError(RequestError):
+    """The kernel refused."""
+
+    bus_name = f"{INTERFACE}.Error.KernelError"

@@ -1,0 +1,121 @@
+"""What the client tells: routes, interfaces, tables and events as values, and its error (pure)."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+ANY_SOURCE = "*"
+
+RouteKey = tuple[str, str, str]
+Info = TypeVar("Info", "InterfaceInfo", "TableInfo")
+
+
+class ClientError(Exception):
+    """A call that failed; the text is a sentence.
+
+    name: the error's name on the bus, without the prefix of the service ("RouteExists") or of
+    D-Bus ("AccessDenied"). Made here: Timeout, NoServer (there is no bus, or it refused us),
+    Disconnected (the bus has gone), BadReply (the service is not the one that we know).
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInfo(_Value):
+    """A route as the service tells it."""
+
+    source: str  # "*" for any source
+    group: str
+    iif: str
+    oifs: tuple[str, ...]
+    state: str
+    ttls: Mapping[str, int] = field(default_factory=dict, hash=False)  # where not the default
+    comment: str = ""
+
+    @property
+    def key(self) -> RouteKey:
+        """What makes it another route: for any source there may be one for each iif."""
+        return self.source, self.group, self.iif if self.source == ANY_SOURCE else ""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceInfo(_Value):
+    """An interface that routes use."""
+
+    name: str
+    family: str  # ipv4, ipv6
+    vif: int
+    ifindex: int
+    references: int
+    state: str
+    packets_in: int = 0  # and so where the interface is missing
+    packets_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo(_Value):
+    """A multicast routing table of the kernel."""
+
+    family: str  # ipv4, ipv6
+    table: int
+    state: str  # active, unavailable
+    routes: int
+    interfaces: int
+    reason: str = ""  # why it is unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEvent(_Value):
+    """A route came, is another now, or went."""
+
+    event: Literal["added", "changed", "removed"]
+    route: RouteInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEvent(_Value):
+    """The service came or went; what that did to its routes is told when it is back."""
+
+    event: Literal["service"] = field(default="service", init=False)
+    running: bool
+
+
+Event = RouteEvent | ServiceEvent
+
+
+def route_info(fields: Sequence[Any]) -> RouteInfo:
+    with bad_reply():
+        source, group, iif, oifs, variants = fields
+        options = {name: variant.value for name, variant in variants.items()}
+        ttls, comment = options.get("ttls", {}), options.get("comment", "")
+        return RouteInfo(source, group, iif, tuple(oifs), options["state"], ttls, comment)
+
+
+def info(type_: type[Info], variants: Mapping[str, Any]) -> Info:
+    """Take what we know of what the service tells; a newer one may tell more."""
+    with bad_reply():
+        values = {name.replace("-", "_"): variant.value for name, variant in variants.items()}
+        known = {item.name for item in dataclasses.fields(type_)}
+        return type_(**{name: value for name, value in values.items() if name in known})
+
+
+@contextlib.contextmanager
+def bad_reply() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        sentence = "The service says what this program does not understand: is it another version?"
+        raise ClientError("BadReply", sentence) from error

@@ -1,0 +1,229 @@
+"""The multicast forwarding ABI of linux/mroute.h and linux/mroute6.h, by cffi in ABI mode.
+
+Constants and structs keep their kernel names. What differs between IPv4 and IPv6 is data here
+(`IPV4`, `IPV6`), so that mroute.py is written once.
+"""
+
+import functools
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cffi import FFI
+
+MRT_INIT = 200
+MRT_DONE = 201
+MRT_ADD_VIF = 202
+MRT_DEL_VIF = 203
+MRT_ADD_MFC = 204
+MRT_DEL_MFC = 205
+MRT_TABLE = 209
+MRT_ADD_MFC_PROXY = 210
+MRT_DEL_MFC_PROXY = 211
+MRT_FLUSH = 212
+MRT_FLUSH_MFC = 1
+MRT_FLUSH_MFC_STATIC = 2
+MRT_FLUSH_VIFS = 4
+MRT_FLUSH_VIFS_STATIC = 8
+SIOCGETVIFCNT = 0x89E0  # SIOCGETMIFCNT_IN6
+SIOCGETSGCNT = 0x89E1  # SIOCGETSGCNT_IN6
+MAXVIFS = 32  # MAXMIFS
+VIFF_USE_IFINDEX = 8
+
+_ICMP6_FILTER = 1
+_ICMP6_FILTER_BLOCK_ALL = b"\xff" * 32
+
+STRUCTS = """
+struct in_addr { uint32_t s_addr; };
+struct in6_addr { uint8_t s6_addr[16]; };
+struct sockaddr_in6 {
+    uint16_t sin6_family;
+    uint16_t sin6_port;
+    uint32_t sin6_flowinfo;
+    struct in6_addr sin6_addr;
+    uint32_t sin6_scope_id;
+};
+
+struct vifctl {
+    unsigned short vifc_vifi;
+    unsigned char vifc_flags;
+    unsigned char vifc_threshold;
+    unsigned int vifc_rate_limit;
+    union { struct in_addr vifc_lcl_addr; int vifc_lcl_ifindex; };
+    struct in_addr vifc_rmt_addr;
+};
+struct mfcctl {
+    struct in_addr mfcc_origin;
+    struct in_addr mfcc_mcastgrp;
+    unsigned short mfcc_parent;
+    unsigned char mfcc_ttls[32];
+    unsigned int mfcc_pkt_cnt;
+    unsigned int mfcc_byte_cnt;
+    unsigned int mfcc_wrong_if;
+    int mfcc_expire;
+};
+struct sioc_sg_req {
+    struct in_addr src;
+    struct in_addr grp;
+    unsigned long pktcnt;
+    unsigned long bytecnt;
+    unsigned long wrong_if;
+};
+struct sioc_vif_req {
+    unsigned short vifi;
+    unsigned long icount;
+    unsigned long ocount;
+    unsigned long ibytes;
+    unsigned long obytes;
+};
+
+struct if_set { uint32_t ifs_bits[8]; };
+struct mif6ctl {
+    unsigned short mif6c_mifi;
+    unsigned char mif6c_flags;
+    unsigned char vifc_threshold;
+    uint16_t mif6c_pifi;
+    unsigned int vifc_rate_limit;
+};
+struct mf6cctl {
+    struct sockaddr_in6 mf6cc_origin;
+    struct sockaddr_in6 mf6cc_mcastgrp;
+    unsigned short mf6cc_parent;
+    struct if_set mf6cc_ifset;
+};
+struct sioc_sg_req6 {
+    struct sockaddr_in6 src;
+    struct sockaddr_in6 grp;
+    unsigned long pktcnt;
+    unsigned long bytecnt;
+    unsigned long wrong_if;
+};
+struct sioc_mif_req6 {
+    unsigned short mifi;
+    unsigned long icount;
+    unsigned long ocount;
+    unsigned long ibytes;
+    unsigned long obytes;
+};
+"""
+
+
+@functools.cache
+def ffi() -> Any:
+    """Parse the structs, at the first use: an import should cost nothing."""
+    parsed = FFI()
+    parsed.cdef(STRUCTS)
+    return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyABI:
+    """What one address family calls its sockets, and how it lays out its structs."""
+
+    family: socket.AddressFamily
+    protocol: int
+    level: int
+    sg_req: str
+    vif_req: str
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Leave upcalls as the only thing that the socket receives, where that can be said."""
+
+    def vif(self, vif: int, ifindex: int) -> bytes:
+        """Lay out the argument of MRT_ADD_VIF."""
+        raise NotImplementedError
+
+    def vif_number(self, vif: int) -> bytes:
+        """Lay out the argument of MRT_DEL_VIF."""
+        raise NotImplementedError
+
+    def mfc(
+        self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
+    ) -> bytes:
+        """Lay out the argument of the MFC options; `ttls` are pairs of VIF and TTL threshold."""
+        raise NotImplementedError
+
+    def set_address(self, field: Any, packed: bytes) -> None:
+        """Write a packed address, network byte order, into an address field."""
+        raise NotImplementedError
+
+
+class _IPv4ABI(FamilyABI):
+    __slots__ = ()
+
+    def vif(self, vif: int, ifindex: int) -> bytes:
+        ctl = ffi().new("struct vifctl *")
+        ctl.vifc_vifi = vif
+        ctl.vifc_flags = VIFF_USE_IFINDEX
+        ctl.vifc_threshold = 1
+        ctl.vifc_lcl_ifindex = ifindex
+        return bytes(ffi().buffer(ctl))
+
+    def vif_number(self, vif: int) -> bytes:
+        ctl = ffi().new("struct vifctl *")
+        ctl.vifc_vifi = vif
+        return bytes(ffi().buffer(ctl))
+
+    def mfc(
+        self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
+    ) -> bytes:
+        ctl = ffi().new("struct mfcctl *")
+        self.set_address(ctl.mfcc_origin, source)
+        self.set_address(ctl.mfcc_mcastgrp, group)
+        ctl.mfcc_parent = parent
+        for vif, ttl in ttls:
+            ctl.mfcc_ttls[vif] = ttl
+        return bytes(ffi().buffer(ctl))
+
+    def set_address(self, field: Any, packed: bytes) -> None:
+        field.s_addr = int.from_bytes(packed, sys.byteorder)
+
+
+class _IPv6ABI(FamilyABI):
+    __slots__ = ()
+
+    def prepare(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _ICMP6_FILTER_BLOCK_ALL)
+
+    def vif(self, vif: int, ifindex: int) -> bytes:
+        ctl = ffi().new("struct mif6ctl *")
+        ctl.mif6c_mifi = vif
+        ctl.vifc_threshold = 1
+        ctl.mif6c_pifi = ifindex
+        return bytes(ffi().buffer(ctl))
+
+    def vif_number(self, vif: int) -> bytes:
+        return bytes(ffi().buffer(ffi().new("unsigned short *", vif)))
+
+    def mfc(
+        self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
+    ) -> bytes:
+        ctl = ffi().new("struct mf6cctl *")
+        self.set_address(ctl.mf6cc_origin, source)
+        self.set_address(ctl.mf6cc_mcastgrp, group)
+        ctl.mf6cc_parent = parent
+        for vif, _ in ttls:
+            ctl.mf6cc_ifset.ifs_bits[vif // 32] |= 1 << vif % 32
+        return bytes(ffi().buffer(ctl))
+
+    def set_address(self, field: Any, packed: bytes) -> None:
+        field.sin6_family = socket.AF_INET6
+        ffi().memmove(field.sin6_addr.s6_addr, packed, 16)
+
+
+IPV4 = _IPv4ABI(
+    family=socket.AF_INET,
+    protocol=socket.IPPROTO_IGMP,
+    level=socket.IPPROTO_IP,
+    sg_req="struct sioc_sg_req *",
+    vif_req="struct sioc_vif_req *",
+)
+IPV6 = _IPv6ABI(
+    family=socket.AF_INET6,
+    protocol=socket.IPPROTO_ICMPV6,
+    level=socket.IPPROTO_IPV6,
+    sg_req="struct sioc_sg_req6 *",
+    vif_req="struct sioc_mif_req6 *",
+)

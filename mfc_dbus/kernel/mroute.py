@@ -1,0 +1,166 @@
+"""One multicast routing table of one address family: its VIFs, MFC entries and counters.
+
+OSError is all that comes out. Who owns which VIF, and in what order things have to happen, is
+decided above. Facts: net/ipv4/ipmr.c, net/ipv6/ip6mr.c, ip-mroute's header linux/mroute.h.
+"""
+
+import errno
+import fcntl
+import socket
+import struct
+from typing import Any, NamedTuple, Self
+
+from mfc_dbus.kernel import abi
+
+_ABIS = {each.family: each for each in (abi.IPV4, abi.IPV6)}
+
+
+class MFCEntry(NamedTuple):
+    """An entry of the multicast forwarding cache.
+
+    source, group: packed addresses in network byte order; a source of zeros is any source.
+    parent: the VIF on which the stream has to arrive.
+    ttls: a pair for each VIF that it leaves by, the VIF's number and its TTL threshold, 1 to 254:
+        a packet leaves where its TTL is greater. IPv6 knows no thresholds: they are not used.
+    """
+
+    source: bytes
+    group: bytes
+    parent: int
+    ttls: tuple[tuple[int, int], ...]
+
+    @property
+    def any_source(self) -> bool:
+        return not any(self.source)
+
+
+class SGCount(NamedTuple):
+    """Counters of an MFC entry; `wrong_if` are packets that came in by another VIF."""
+
+    packets: int
+    bytes: int
+    wrong_if: int
+
+
+class VIFCount(NamedTuple):
+    """Counters of a VIF, of multicast that was forwarded from it (in) and to it (out)."""
+
+    packets_in: int
+    packets_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+class MRoute:
+    """The socket that owns a routing table. The kernel forgets all of it when the socket closes."""
+
+    def __init__(self, family: socket.AddressFamily, table: int = 0) -> None:
+        """Open the socket; needs CAP_NET_RAW, and CAP_NET_ADMIN for a table other than 0."""
+        self._abi = _ABIS[family]
+        self._sock = socket.socket(
+            family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._abi.protocol
+        )
+        try:
+            self._abi.prepare(self._sock)
+            if table:
+                self._set(abi.MRT_TABLE, struct.pack("@I", table))
+        except OSError:
+            self._sock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def init(self) -> None:
+        """Become the table's owner; needs no capability. EADDRINUSE: another process is."""
+        self._set(abi.MRT_INIT, struct.pack("@i", 1))
+
+    def done(self) -> None:
+        """Give the table up; its VIFs and entries go."""
+        self._set(abi.MRT_DONE, struct.pack("@i", 1))
+
+    def add_vif(self, vif: int, ifindex: int) -> None:
+        """Make a device the VIF with this number, 0 to 31.
+
+        EADDRNOTAVAIL: no such device, ENFILE: number above 31, EADDRINUSE: number taken,
+        EOVERFLOW: the kernel's struct for IPv6 has 16 bits for the ifindex.
+        """
+        try:
+            argument = self._abi.vif(vif, ifindex)
+        except OverflowError as error:
+            raise OSError(errno.EOVERFLOW, f"ifindex {ifindex} is too large") from error
+        self._set(abi.MRT_ADD_VIF, argument)
+
+    def del_vif(self, vif: int) -> None:
+        """Remove a VIF. No error where its device has gone, which took the VIF with it.
+
+        Entries that name the number stay, and would use the next VIF of this number: rewrite or
+        delete them first.
+        """
+        try:
+            self._set(abi.MRT_DEL_VIF, self._abi.vif_number(vif))
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+
+    def add_mfc(self, entry: MFCEntry) -> None:
+        """Add an entry, or rewrite that of the same key without losing a packet or a counter.
+
+        The key is source and group, for any source also the parent. EINVAL: not a multicast group.
+        """
+        self._mfc(abi.MRT_ADD_MFC_PROXY if entry.any_source else abi.MRT_ADD_MFC, entry)
+
+    def del_mfc(self, entry: MFCEntry) -> None:
+        """Delete the entry with this one's key. ENOENT: there is none."""
+        self._mfc(abi.MRT_DEL_MFC_PROXY if entry.any_source else abi.MRT_DEL_MFC, entry)
+
+    def flush(self) -> None:
+        """Remove all entries and VIFs."""
+        everything = (
+            abi.MRT_FLUSH_MFC
+            | abi.MRT_FLUSH_MFC_STATIC
+            | abi.MRT_FLUSH_VIFS
+            | abi.MRT_FLUSH_VIFS_STATIC
+        )
+        self._set(abi.MRT_FLUSH, struct.pack("@i", everything))
+
+    def sg_count(self, source: bytes, group: bytes) -> SGCount:
+        """Read an entry's counters. EADDRNOTAVAIL: there is none.
+
+        Of several any-source entries for one group the kernel picks one.
+        """
+        request = abi.ffi().new(self._abi.sg_req)
+        self._abi.set_address(request.src, source)
+        self._abi.set_address(request.grp, group)
+        self._get(abi.SIOCGETSGCNT, request)
+        return SGCount(request.pktcnt, request.bytecnt, request.wrong_if)
+
+    def vif_count(self, vif: int) -> VIFCount:
+        """Read a VIF's counters. EADDRNOTAVAIL, or EINVAL above all others: there is none."""
+        request = abi.ffi().new(self._abi.vif_req)
+        abi.ffi().buffer(request)[0:2] = struct.pack("@H", vif)  # vifi and mifi come first
+        self._get(abi.SIOCGETVIFCNT, request)
+        return VIFCount(request.icount, request.ocount, request.ibytes, request.obytes)
+
+    def _mfc(self, option: int, entry: MFCEntry) -> None:
+        ttls = entry.ttls
+        if entry.any_source:
+            # The kernel finds an any-source entry by the arrival VIF's bit among its ttls: without
+            # it the entry would never match. It does not forward back there all the same.
+            ttls = (*ttls, (entry.parent, 1))
+        self._set(option, self._abi.mfc(entry.source, entry.group, entry.parent, ttls))
+
+    def _set(self, option: int, argument: bytes) -> None:
+        self._sock.setsockopt(self._abi.level, option, argument)
+
+    def _get(self, request: int, argument: Any) -> None:
+        fcntl.ioctl(self._sock, request, abi.ffi().buffer(argument))

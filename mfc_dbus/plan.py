@@ -1,0 +1,117 @@
+"""From the routes that are to those that should be, as kernel steps that can be undone (pure)."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from mfc_dbus.kernel.mroute import MFCEntry
+from mfc_dbus.model import Route
+from mfc_dbus.vifs import Vifs
+
+
+class KernelTable(Protocol):
+    """What a plan needs of a routing table in the kernel; each call raises OSError."""
+
+    def add_vif(self, vif: int, ifindex: int) -> None: ...
+    def del_vif(self, vif: int) -> None: ...
+    def add_mfc(self, entry: MFCEntry) -> None: ...
+    def del_mfc(self, entry: MFCEntry) -> None: ...
+
+
+class AddVif(NamedTuple):
+    vif: int
+    ifindex: int
+
+    def do(self, kernel: KernelTable) -> None:
+        kernel.add_vif(self.vif, self.ifindex)
+
+    def undo(self, kernel: KernelTable) -> None:
+        kernel.del_vif(self.vif)
+
+
+class DelVif(NamedTuple):
+    vif: int
+    ifindex: int
+
+    def do(self, kernel: KernelTable) -> None:
+        kernel.del_vif(self.vif)
+
+    def undo(self, kernel: KernelTable) -> None:
+        kernel.add_vif(self.vif, self.ifindex)
+
+
+class AddEntry(NamedTuple):
+    entry: MFCEntry
+
+    def do(self, kernel: KernelTable) -> None:
+        kernel.add_mfc(self.entry)
+
+    def undo(self, kernel: KernelTable) -> None:
+        kernel.del_mfc(self.entry)
+
+
+class ChangeEntry(NamedTuple):
+    """Rewrite an entry under its key: the stream flows on, and the counters stay."""
+
+    entry: MFCEntry
+    before: MFCEntry
+
+    def do(self, kernel: KernelTable) -> None:
+        kernel.add_mfc(self.entry)
+
+    def undo(self, kernel: KernelTable) -> None:
+        kernel.add_mfc(self.before)
+
+
+class DelEntry(NamedTuple):
+    entry: MFCEntry
+
+    def do(self, kernel: KernelTable) -> None:
+        kernel.del_mfc(self.entry)
+
+    def undo(self, kernel: KernelTable) -> None:
+        kernel.add_mfc(self.entry)
+
+
+Step = AddVif | DelVif | AddEntry | ChangeEntry | DelEntry
+
+
+def plan(
+    vifs: Vifs, ifindexes: Mapping[str, int], old: Sequence[Route], new: Sequence[Route]
+) -> list[Step]:
+    """Plan the way from the old routes to the new, and bring `vifs` to where it ends.
+
+    The order is what keeps packets right: VIFs come before the entries that name them, since the
+    kernel drops unknown ones from an entry in silence; an entry goes before a VIF that it names,
+    since the next VIF of that number would get its stream. ifindexes: those of all interfaces of
+    the new routes. Raises TooManyInterfaces.
+    """
+    before = {route.key: entry(route, vifs) for route in old}
+    arriving: list[Step] = []
+    for route in new:
+        for name in route.interfaces:
+            if vifs.acquire(name, ifindexes[name]):
+                arriving.append(AddVif(vifs[name].number, ifindexes[name]))
+
+    writing: list[Step] = []
+    for route in new:
+        wanted = entry(route, vifs)
+        present = before.pop(route.key, None)
+        if present is None:
+            writing.append(AddEntry(wanted))
+        elif present != wanted:
+            writing.append(ChangeEntry(wanted, present))
+    deleting = [DelEntry(gone) for gone in before.values()]
+
+    leaving: list[Step] = []
+    for route in old:
+        for name in route.interfaces:
+            vif = vifs.release(name)
+            if vif:
+                leaving.append(DelVif(vif.number, vif.ifindex))
+    return [*arriving, *writing, *deleting, *leaving]
+
+
+def entry(route: Route, vifs: Vifs) -> MFCEntry:
+    """Write a route as the kernel does, with VIF numbers for names."""
+    ttls = tuple(sorted((vifs[oif.name].number, oif.ttl) for oif in route.oifs))
+    return MFCEntry(route.source, route.group, vifs[route.iif].number, ttls)

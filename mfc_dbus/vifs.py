@@ -1,0 +1,65 @@
+"""Which interface has which VIF number in one routing table, and how many uses it has (pure)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mfc_dbus.errors import TooManyInterfaces
+from mfc_dbus.model import MAX_VIFS, quote
+
+
+class Vif(NamedTuple):
+    """An interface in the kernel's table; `references` counts the routes that use it."""
+
+    number: int
+    name: str
+    ifindex: int
+    references: int
+
+
+class Vifs:
+    """At most 32 VIFs. Small enough that a change is tried on a copy, and kept if it went well."""
+
+    def __init__(self, vifs: dict[str, Vif] | None = None) -> None:
+        self._vifs = vifs or {}
+
+    def __iter__(self) -> Iterator[Vif]:
+        return iter(self._vifs.values())
+
+    def __len__(self) -> int:
+        return len(self._vifs)
+
+    def __getitem__(self, name: str) -> Vif:
+        return self._vifs[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._vifs
+
+    def copy(self) -> "Vifs":
+        return Vifs(dict(self._vifs))
+
+    def acquire(self, name: str, ifindex: int) -> bool:
+        """Count one more use. True: the interface had no VIF, and has the lowest free number now.
+
+        Raises TooManyInterfaces where none is free.
+        """
+        vif = self._vifs.get(name)
+        if vif:
+            self._vifs[name] = vif._replace(references=vif.references + 1)
+            return False
+        taken = {vif.number for vif in self}
+        number = next((n for n in range(MAX_VIFS) if n not in taken), None)
+        if number is None:
+            raise TooManyInterfaces(
+                f"Interface {quote(name)} would be the {MAX_VIFS + 1}rd of the routing table, and "
+                f"the kernel knows {MAX_VIFS}"
+            )
+        self._vifs[name] = Vif(number, name, ifindex, 1)
+        return True
+
+    def release(self, name: str) -> Vif | None:
+        """Count one use less; the VIF, if that was the last."""
+        vif = self._vifs[name]
+        if vif.references > 1:
+            self._vifs[name] = vif._replace(references=vif.references - 1)
+            return None
+        return self._vifs.pop(name)

@@ -1,0 +1,103 @@
+"""Routes as they go over the bus, encoded once for each change.
+
+100,000 routes are one property. Encoded anew for each reader they would take seconds, in which
+nobody else is served; so each is kept as its bytes, which are the same wherever it stands in an
+array: a struct begins at a multiple of 8.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from mfc_dbus.bus.backend import Variant, encode
+from mfc_dbus.errors import LimitExceeded
+from mfc_dbus.model import Route, RouteKey, format_address, format_source
+
+ROUTE = "(sssasa{sv})"
+ROUTES = f"a{ROUTE}"
+# The bus disconnects whoever sends more than 32 MiB in one message.
+MAX_BYTES = 24 * 1024 * 1024
+_MAX_IN_SIGNAL = 1000
+_PADDING = [bytes(-length % 8) for length in range(8)]
+
+
+class WireRoutes:
+    """All routes in their encoded form, by key."""
+
+    def __init__(self) -> None:
+        self._routes: dict[RouteKey, bytes] = {}
+        self._bytes = 0
+
+    def put(self, route: Route) -> bytes:
+        """Encode and keep a route, in place of the one with its key."""
+        encoded = encode_route(route)
+        self._bytes += len(encoded) - len(self._routes.get(route.key, b""))
+        self._routes[route.key] = encoded
+        return encoded
+
+    def remove(self, route: Route) -> bytes:
+        """Forget a route; how it was."""
+        encoded = self._routes.pop(route.key)
+        self._bytes -= len(encoded)
+        return encoded
+
+    def as_variant(self) -> bytes:
+        """Encode the property, as the variant that a message begins with."""
+        return _variant(self._all(), 0)
+
+    def added_to(self, properties: bytes) -> bytes:
+        """Add the property to an encoded a{sv} that has others in it."""
+        key = b"Routes"
+        entry = struct.pack("<I", len(key)) + key + b"\0"
+        head = properties + bytes(-len(properties) % 8) + entry
+        whole = bytearray(head + _variant(self._all(), len(head)))
+        # The dictionary's length, without itself and the padding before its first entry.
+        struct.pack_into("<I", whole, 0, len(whole) - 8)
+        return bytes(whole)
+
+    def _all(self) -> Iterable[bytes]:
+        if self._bytes > MAX_BYTES:
+            raise LimitExceeded(
+                f"All {len(self._routes)} routes are more than {MAX_BYTES >> 20} MiB, too much for "
+                "one message"
+            )
+        return self._routes.values()
+
+
+def encode_route(route: Route) -> bytes:
+    """Encode a route as it stands at a multiple of 8."""
+    extra = {"state": Variant("s", "active")}
+    ttls = {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1}
+    if ttls:
+        extra["ttls"] = Variant("a{sy}", ttls)
+    if route.comment:
+        extra["comment"] = Variant("s", route.comment)
+    values = [
+        format_source(route.source),
+        format_address(route.group),
+        route.iif,
+        [oif.name for oif in route.oifs],
+        extra,
+    ]
+    return encode(ROUTE, [values])
+
+
+def signal_bodies(encoded: list[bytes]) -> Iterator[bytes]:
+    """Encode the bodies of the signals that tell of these routes, at most 1,000 in each."""
+    for start in range(0, len(encoded), _MAX_IN_SIGNAL):
+        yield _array(encoded[start : start + _MAX_IN_SIGNAL], 0)
+
+
+def _variant(structs: Iterable[bytes], at: int) -> bytes:
+    head = bytes((len(ROUTES),)) + ROUTES.encode() + b"\0"
+    return head + _array(structs, at + len(head))
+
+
+def _array(structs: Iterable[bytes], at: int) -> bytes:
+    """Encode an array of structs that stands at an offset of its message's body."""
+    parts = list(structs)
+    joined = b"".join([part + _PADDING[len(part) % 8] for part in parts])
+    # What pads the last one is no longer part of the array.
+    length = len(joined) - (len(_PADDING[len(parts[-1]) % 8]) if parts else 0)
+    lead = bytes(-at % 4)
+    first = at + len(lead) + 4
+    return lead + struct.pack("<I", length) + bytes(-first % 8) + joined[:length]

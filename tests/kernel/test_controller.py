@@ -1,0 +1,336 @@
+"""The controller on the real kernel: names in, packets out, and nothing half done.
+
+up0 ──┐ router ┌── down0
+      ├────────┤
+up1 ──┘        └── down1 … down31
+"""
+
+import errno
+import itertools
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from lab.topology import ADDRESSES, Topology
+from lab.witness import Entry, entries, vifs
+
+from mfc_dbus.controller import Change, Controller
+from mfc_dbus.errors import KernelError, NoSuchInterface, TableBusy, TooManyInterfaces
+from mfc_dbus.kernel.links import Links
+from mfc_dbus.kernel.mroute import MFCEntry, MRoute
+from mfc_dbus.model import FAMILIES, Route, parse_route
+from mfc_dbus.table import Table
+
+
+class Fault:
+    """Lets some calls pass and makes the next fail, once; at first, lets all pass."""
+
+    def __init__(self) -> None:
+        self._passes = -1
+
+    def after(self, calls: int) -> None:
+        self._passes = calls
+
+    def pass_one(self) -> None:
+        self._passes -= 1
+        if self._passes == -1:
+            raise OSError(errno.ENOBUFS, "injected")
+
+
+class FaultyMRoute(MRoute):
+    """The kernel, with a fault."""
+
+    def __init__(self, family: socket.AddressFamily, fault: Fault) -> None:
+        super().__init__(family)
+        self._fault = fault
+
+    def add_vif(self, vif: int, ifindex: int) -> None:
+        self._fault.pass_one()
+        super().add_vif(vif, ifindex)
+
+    def del_vif(self, vif: int) -> None:
+        self._fault.pass_one()
+        super().del_vif(vif)
+
+    def add_mfc(self, entry: MFCEntry) -> None:
+        self._fault.pass_one()
+        super().add_mfc(entry)
+
+    def del_mfc(self, entry: MFCEntry) -> None:
+        self._fault.pass_one()
+        super().del_mfc(entry)
+
+
+class Routing:
+    """A controller in the router of a lab, with its tables of both families."""
+
+    def __init__(self, lab: Topology) -> None:
+        self.lab = lab
+        self.changes: list[Change] = []
+        self.fault = Fault()
+        with lab.router, ExitStack() as stack:
+            self.mroutes = {
+                family: stack.enter_context(FaultyMRoute(family, self.fault)) for family in FAMILIES
+            }
+            links = stack.enter_context(Links())
+            self.close = stack.pop_all().close
+        self.tables = [Table(family, mroute) for family, mroute in self.mroutes.items()]
+        self.controller = Controller(self.tables, links, self.changes.append)
+
+    @property
+    def mroute(self) -> MRoute:
+        return self.mroutes[self.lab.family]
+
+    def route(self, iif: str, *oifs: str, source: str = "", group: str = "") -> Route:
+        addresses = self.lab.addresses
+        return parse_route(source or addresses.source, group or addresses.group, iif, oifs)
+
+    def add(self, iif: str, *oifs: str, source: str = "", group: str = "") -> Route:
+        route = self.route(iif, *oifs, source=source, group=group)
+        self.controller.add(route, replace=False)
+        return route
+
+    def replace(self, iif: str, *oifs: str) -> None:
+        self.controller.add(self.route(iif, *oifs), replace=True)
+
+    def delete(self, route: Route) -> None:
+        self.controller.delete(route.source, route.group, None)
+
+    def state(self) -> object:
+        """What the controller holds, and what the kernel does by its own word."""
+        return (
+            set(self.controller.routes()),
+            [{vif.name: vif for vif in table.vifs} for table in self.tables],
+            [entries(self.lab.router, family) for family in FAMILIES],
+            [vifs(self.lab.router, family) for family in FAMILIES],
+        )
+
+
+@pytest.fixture
+def routing(lab: Topology) -> Iterator[Routing]:
+    routing = Routing(lab)
+    yield routing
+    routing.close()
+
+
+@pytest.fixture
+def large(family: socket.AddressFamily) -> Iterator[Routing]:
+    """One upstream and 32 downstreams: one interface more than a table has VIFs."""
+    with Topology(family, downstreams=32) as lab:
+        routing = Routing(lab)
+        yield routing
+        routing.close()
+
+
+def test_the_33rd_interface_is_refused_and_nothing_half_done(large: Routing) -> None:
+    *first, last, one_more = large.lab.downstreams
+    large.add("up0", *first)
+    before = large.state()
+    with pytest.raises(TooManyInterfaces):
+        large.add("up0", "down0", last, one_more, group=large.lab.addresses.other_group)
+    assert large.state() == before
+    large.add("up0", last, group=large.lab.addresses.other_group)
+    before = large.state()
+    with pytest.raises(TooManyInterfaces):
+        large.replace("up0", *first[1:], one_more)
+    assert large.state() == before
+    assert len(large.changes) == 2
+
+
+def test_an_interface_that_is_not_there_is_refused_and_nothing_half_done(
+    routing: Routing,
+) -> None:
+    before = routing.state()
+    with pytest.raises(NoSuchInterface):
+        routing.add("up0", "down0", "eth99")
+    assert routing.state() == before
+    assert routing.changes == []
+
+
+def test_a_table_of_another_program_is_busy_until_that_gives_it_up(
+    lab: Topology, routing: Routing
+) -> None:
+    with lab.router:
+        other = MRoute(lab.family)
+    with other:
+        other.init()
+        with pytest.raises(TableBusy):
+            routing.add("up0", "down0")
+    routing.add("up0", "down0")
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent}
+
+
+@pytest.mark.parametrize("oifs", [1, 2, 31])
+def test_every_packet_reaches_every_oif_once(large: Routing, oifs: int) -> None:
+    chosen = large.lab.downstreams[:oifs]
+    large.add("up0", *chosen)
+    sent = large.lab.sender().send(25)
+    assert large.lab.arrived() == dict.fromkeys(chosen, sent)
+
+
+def test_an_any_source_route_forwards_a_cold_burst_whole(lab: Topology, routing: Routing) -> None:
+    routing.add("up0", "down0", "down1", source="*")
+    sent = lab.sender().send(50)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+
+
+def test_a_packet_on_the_wrong_interface_is_counted_and_not_forwarded(
+    lab: Topology, routing: Routing
+) -> None:
+    route = routing.add("up0", "down0")
+    routing.add("up1", "down0", group=lab.addresses.other_group)
+    lab.sender("up1").send(10)
+    assert lab.arrived() == {}
+    assert routing.mroute.sg_count(route.source, route.group).wrong_if == 10
+
+
+@pytest.mark.parametrize(
+    ("family", "ttl", "passes"),
+    [(socket.AF_INET, 16, False), (socket.AF_INET, 17, True)],
+    indirect=["family"],
+)
+def test_a_ttl_threshold_holds_packets_back_on_its_oif_alone(
+    lab: Topology, routing: Routing, ttl: int, passes: bool
+) -> None:
+    addresses = lab.addresses
+    route = parse_route(addresses.source, addresses.group, "up0", ["down0", "down1"], {"down1": 16})
+    routing.controller.add(route, replace=False)
+    sent = lab.sender(ttl=ttl).send(10)
+    assert lab.arrived() == {"down0": sent} | ({"down1": sent} if passes else {})
+
+
+def test_a_vif_is_there_while_a_route_uses_it_and_no_longer(
+    lab: Topology, routing: Routing
+) -> None:
+    addresses = lab.addresses
+    assert lab.vifs() == {}
+    first = routing.add("up0", "down0")
+    assert lab.vifs() == {0: "up0", 1: "down0"}
+    second = routing.add("up0", "down1", group=addresses.other_group)
+    assert lab.vifs() == {0: "up0", 1: "down0", 2: "down1"}
+    third = routing.add("down0", "up1", source="*")
+    assert lab.vifs() == {0: "up0", 1: "down0", 2: "down1", 3: "up1"}
+    routing.delete(first)
+    assert lab.vifs() == {0: "up0", 1: "down0", 2: "down1", 3: "up1"}
+    routing.delete(third)
+    assert lab.vifs() == {0: "up0", 2: "down1"}
+    routing.delete(second)
+    assert lab.vifs() == {}
+
+
+def test_ip_mroute_shows_the_routes_with_the_iif_in_those_of_any_source(
+    lab: Topology, routing: Routing
+) -> None:
+    addresses = lab.addresses
+    routing.add("up0", "down0", "down1")
+    routing.add("up1", "down1", source="*")
+    assert lab.entries() == {
+        Entry(addresses.source, addresses.group, "up0", frozenset({("down0", 1), ("down1", 1)})),
+        Entry(addresses.any_source, addresses.group, "up1", frozenset({("up1", 1), ("down1", 1)})),
+    }
+
+
+def test_a_replace_under_a_flow_loses_nothing_on_the_oif_that_stays(
+    lab: Topology, routing: Routing
+) -> None:
+    route = routing.add("up0", "down0", "down1")
+    with lab.sender().flow(rate=1000) as flow:
+        for oifs in [("down0",), ("up1", "down0"), ("down1", "down0", "up1"), ("down0", "down1")]:
+            flow.wait_for(100)
+            routing.replace("up0", *oifs)
+        flow.wait_for(100)
+    assert lab.arrived()["down0"] == flow.sent
+    assert routing.mroute.sg_count(route.source, route.group).packets == len(flow.sent)
+
+
+def test_a_number_that_is_used_again_carries_no_packet_of_the_old_route(
+    lab: Topology, routing: Routing
+) -> None:
+    routing.add("up0", "down0", "down1")
+    routing.replace("up0", "down0")
+    routing.add("up0", "up1", group=lab.addresses.other_group)
+    assert lab.vifs() == {0: "up0", 1: "down0", 2: "up1"}
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent}
+
+
+def test_a_device_that_was_deleted_and_made_again_gets_nothing_by_an_old_route(
+    lab: Topology, routing: Routing
+) -> None:
+    route = routing.add("up0", "down0", "down1")
+    lab.delete_link("down1")
+    lab.add_links("down1")
+    with pytest.raises(KernelError):
+        routing.add("up0", "down1", group=lab.addresses.other_group)
+    routing.add("up0", "up1", group=lab.addresses.other_group)
+    sender = lab.sender()
+    sent = sender.send(10)
+    assert lab.arrived() == {"down0": sent}
+    routing.delete(route)
+    routing.add("up0", "down0", "down1")
+    sent = sender.send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+
+
+def test_a_deleted_route_forwards_nothing_more(lab: Topology, routing: Routing) -> None:
+    route = routing.add("up0", "down0")
+    sender = lab.sender()
+    sent = sender.send(10)
+    assert lab.arrived() == {"down0": sent}
+    routing.delete(route)
+    sender.send(10)
+    assert lab.arrived() == {}
+
+
+def test_a_flush_leaves_the_kernel_empty(lab: Topology, routing: Routing) -> None:
+    empty = routing.state()
+    some_routes(routing)
+    assert routing.controller.flush() == 4
+    assert routing.state() == empty
+    lab.sender().send(10)
+    assert lab.arrived() == {}
+
+
+def some_routes(routing: Routing) -> None:
+    """Two in each family; an interface of the one is not used by the other."""
+    for any_source_group, addresses in [
+        ("239.9.9.9", ADDRESSES[socket.AF_INET]),
+        ("ff1e::999", ADDRESSES[socket.AF_INET6]),
+    ]:
+        routing.add("up0", "up1", "down0", source=addresses.source, group=addresses.group)
+        routing.add("up0", "down0", source="*", group=any_source_group)
+
+
+CHANGES: dict[str, Callable[[Routing], object]] = {
+    "add": lambda routing: routing.add("down1", "up1", source=routing.lab.addresses.other_source),
+    "add any source": lambda routing: routing.add("up1", "down1", source="*"),
+    "replace oifs": lambda routing: routing.replace("up0", "down0", "down1"),
+    "replace iif": lambda routing: routing.replace("down1", "down0"),
+    "delete": lambda routing: routing.delete(routing.route("up0", "down0")),
+    "flush": lambda routing: routing.controller.flush(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_fails_at_any_call_leaves_everything_as_it_was(
+    lab: Topology, routing: Routing, change: str
+) -> None:
+    some_routes(routing)
+    before, told = routing.state(), len(routing.changes)
+    sender = lab.sender()
+    for calls in itertools.count():
+        routing.fault.after(calls)
+        try:
+            CHANGES[change](routing)
+        except KernelError:
+            assert routing.state() == before
+            assert len(routing.changes) == told
+            sent = sender.send(5)
+            assert lab.arrived() == {"up1": sent, "down0": sent}
+        else:
+            break
+    assert calls >= 2
+    assert routing.state() != before
+    assert len(routing.changes) == told + 1

@@ -1,0 +1,1 @@
+"""The test ground: network namespaces, exact packet counts, a private bus, the real daemon."""

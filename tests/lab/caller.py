@@ -1,0 +1,149 @@
+"""A client of the service, over a connection of its own."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Self
+
+from lab.daemon import BUS_NAME
+from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import PROPERTIES, Connection, Signal
+from mfc_dbus.bus.frames import Frame, Header
+
+PATH = "/org/example/MulticastForwarding"
+INTERFACE = BUS_NAME
+OWN = f"{BUS_NAME}.Error"
+STANDARD = "org.freedesktop.DBus.Error"
+CHANGES_IN_FLIGHT = 50  # the service lets one caller wait with 64
+
+_OPTIONS = {"ttls": "a{sy}", "replace": "b", "comment": "s", "iif": "s", "group": "s"}
+_TIMEOUT = 20.0
+
+
+class Route(NamedTuple):
+    """A route in AddRoute's own arguments."""
+
+    source: str = "10.1.0.10"
+    group: str = "239.1.2.3"
+    iif: str = "eth1"
+    oifs: Sequence[str] = ("eth2",)
+
+
+class Caller(Connection):
+    """Keeps the headers of all that arrives, in order, and the signals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: list[Header] = []
+        self.signals: list[Signal] = []
+        self._news = asyncio.Event()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def at(cls, address: str, uid: int = 0) -> AsyncIterator[Self]:
+        """uid: whose connection the bus takes it for."""
+        with acting_as(uid):
+            caller = await cls.open(address)
+        try:
+            yield caller
+        finally:
+            await caller.close()
+
+    async def ask(
+        self,
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] = (),
+        *,
+        path: str = PATH,
+        interface: str = INTERFACE,
+        interactive: bool = False,
+    ) -> list[Any]:
+        """Call any method of the service."""
+        return await self.call(
+            BUS_NAME,
+            path,
+            interface,
+            member,
+            signature,
+            body,
+            timeout=_TIMEOUT,
+            interactive=interactive,
+        )
+
+    async def add(
+        self, route: Route = Route(), *, interactive: bool = False, **options: Any
+    ) -> None:
+        body = [route.source, route.group, route.iif, list(route.oifs), _variants(options)]
+        await self.ask("AddRoute", "sssasa{sv}", body, interactive=interactive)
+
+    async def delete(self, route: Route = Route(), **options: Any) -> None:
+        await self.ask("DeleteRoute", "ssa{sv}", [route.source, route.group, _variants(options)])
+
+    async def flush(self, **options: Any) -> int:
+        (deleted,) = await self.ask("FlushRoutes", "a{sv}", [_variants(options)])
+        return int(deleted)
+
+    async def add_all(self, routes: Sequence[Route]) -> None:
+        """Add many, some of them at once."""
+        for start in range(0, len(routes), CHANGES_IN_FLIGHT):
+            await asyncio.gather(*map(self.add, routes[start : start + CHANGES_IN_FLIGHT]))
+
+    async def get(self, name: str) -> Any:
+        """Read a property, with the variants in it as their values."""
+        (value,) = await self.ask("Get", "ss", [INTERFACE, name], interface=PROPERTIES)
+        return plain(value)
+
+    async def ping(self) -> None:
+        """Return when the service has taken in whatever this caller sent before."""
+        await self.ask("Ping", interface="org.freedesktop.DBus.Peer")
+
+    async def follow(self) -> None:
+        """Keep the service's signals from now on."""
+        await self.subscribe(f"type='signal',sender='{BUS_NAME}'", self._keep)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when the signals that came make a condition true."""
+        async with asyncio.timeout(_TIMEOUT):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    def told(self, member: str) -> list[Any]:
+        """The bodies of the signals of this name, with the variants in them as their values."""
+        return [plain(signal.body) for signal in self.signals if signal.member == member]
+
+    def _keep(self, signal: Signal) -> None:
+        self.signals.append(signal)
+        self._news.set()
+
+    def _receive(self, frame: Frame) -> None:
+        self.arrived.append(frame.header)
+        super()._receive(frame)
+
+
+@contextlib.contextmanager
+def acting_as(uid: int) -> Iterator[None]:
+    """Let whoever looks at this process take it for another user's, for now."""
+    before = os.geteuid()
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def plain(value: Any) -> Any:
+    """A value without its variants."""
+    if isinstance(value, Variant):
+        return plain(value.value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def _variants(options: dict[str, Any]) -> dict[str, Variant]:
+    return {name: Variant(_OPTIONS[name], value) for name, value in options.items()}

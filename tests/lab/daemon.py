@@ -1,0 +1,96 @@
+"""The daemon, as a process on a private bus and in a network namespace."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from lab.netns import Namespace
+
+PROGRAMS = Path(sys.executable).parent
+BUS_NAME = "org.example.MulticastForwarding"
+_READY = f"Serving {BUS_NAME}\n"
+
+# Python may live where only root can read, so another user gets it with all modules loaded.
+_AS_USER = """\
+import sys
+import mfc_dbus.daemon
+from lab.privileges import CAP_NET_ADMIN, CAP_NET_RAW, become
+become(int(sys.argv[1]), keep=(CAP_NET_ADMIN, CAP_NET_RAW))
+sys.exit(mfc_dbus.daemon.main([]))
+"""
+
+
+class Daemon:
+    """mfc-dbusd; it serves when the constructor returns. `log` is what it has printed.
+
+    uid: run as this user, with the capabilities that the systemd unit would give.
+    library: the D-Bus library, dbus_fast or dbus_next.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        namespace: Namespace,
+        *,
+        uid: int | None = None,
+        library: str = "",
+        wait: bool = True,
+    ) -> None:
+        environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address}
+        if library:
+            environment["MFC_DBUS_BACKEND"] = library
+        command = [str(PROGRAMS / "mfc-dbusd")]
+        if uid is not None:
+            environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+            command = [sys.executable, "-c", _AS_USER, str(uid)]
+        with contextlib.ExitStack() as stack:
+            self._log = stack.enter_context(tempfile.TemporaryFile("w+"))
+            with namespace:
+                self.process = subprocess.Popen(command, env=environment, stderr=self._log)
+            stack.callback(self.stop)
+            if wait:
+                self.wait_until_ready()
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def log(self) -> str:
+        return os.pread(self._log.fileno(), 1 << 20, 0).decode()
+
+    @property
+    def resident(self) -> int:
+        """Resident memory in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def wait_until_ready(self, timeout: float = 20) -> None:
+        """Return when it serves. It says so on its log, which is a file: look often."""
+        deadline = time.monotonic() + timeout
+        while _READY not in self.log:
+            if self.process.poll() is not None:
+                raise OSError(f"mfc-dbusd ended with {self.process.returncode}: {self.log}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"mfc-dbusd does not serve: {self.log}")
+            time.sleep(0.01)
+
+    def stop(self) -> int:
+        """Tell it to stop; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()

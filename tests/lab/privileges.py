@@ -1,0 +1,76 @@
+"""Children with less than root's power. They are forked, not executed: Python itself may live in a
+directory that only its owner can read, so import what a child needs before it is made.
+"""
+
+import ctypes
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterable
+
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+NOBODY = 65534
+
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_PR_SET_KEEPCAPS = 8
+
+
+class ChildError(Exception):
+    """What went wrong in a child, as text."""
+
+
+def in_child(function: Callable[[], str]) -> str:
+    """Run a function in a forked child and return its answer; ChildError holds its traceback."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        _answer(function, writer)
+    os.close(writer)
+    try:
+        with os.fdopen(reader) as pipe:
+            answer = pipe.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(child, 0)
+    if status:
+        raise ChildError(answer or f"wait status {status}")
+    return answer
+
+
+def become(uid: int, keep: Iterable[int] = ()) -> None:
+    """Be this user for good, in no other group, with no capability but those to keep."""
+    _libc().prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    set_capabilities(keep)
+
+
+def set_capabilities(capabilities: Iterable[int] = ()) -> None:
+    """Have these capabilities, permitted and effective, and no other."""
+    bits = sum(1 << capability for capability in capabilities)
+    header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)(bits, bits, 0, bits >> 32, bits >> 32, 0)
+    if _libc().capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _answer(function: Callable[[], str], writer: int) -> None:
+    """In the child: never returns, and runs no cleanup of the parent's."""
+    status = 1
+    try:
+        try:
+            answer = function()
+            status = 0
+        except BaseException:  # noqa: BLE001 - all of it is the parent's to see
+            answer = traceback.format_exc()
+        os.write(writer, answer.encode())
+    finally:
+        os._exit(status)

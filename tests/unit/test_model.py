@@ -1,0 +1,244 @@
+"""Parsing and validation of what callers write."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfc_dbus.errors import InvalidArgs, RequestError, TooManyInterfaces
+from mfc_dbus.model import (
+    Oif,
+    format_address,
+    format_source,
+    parse_group_prefix,
+    parse_interface,
+    parse_route,
+    parse_stream,
+    quote,
+)
+
+IPV4 = st.ip_addresses(v=4)
+IPV6 = st.ip_addresses(v=6)
+NAMES = st.lists(
+    st.text("abcdefghij0123456789.-_@", min_size=1, max_size=15).filter(
+        lambda name: name not in (".", "..")
+    ),
+    min_size=2,
+    max_size=32,
+    unique=True,
+)
+
+
+def forwardable(group: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """The rule for groups, written once more and otherwise."""
+    if isinstance(group, ipaddress.IPv4Address):
+        return group.is_multicast and group not in ipaddress.ip_network("224.0.0.0/24")
+    return group.is_multicast and int(group) >> 112 & 0xF > 2
+
+
+@given(IPV4 | IPV6)
+def test_a_group_is_taken_just_when_the_kernel_forwards_it(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    if forwardable(address):
+        assert parse_stream("", str(address))[1] == address.packed
+    else:
+        with pytest.raises(InvalidArgs, match=r"never forwarded|not a multicast address"):
+            parse_stream("", str(address))
+
+
+@given(st.ip_addresses(network="239.0.0.0/8"), IPV4)
+def test_ipv4_streams_survive_the_way_in_and_out(
+    group: ipaddress.IPv4Address, source: ipaddress.IPv4Address
+) -> None:
+    try:
+        parsed = parse_stream(str(source), str(group))
+    except InvalidArgs:
+        assert source.is_multicast or int(source) >> 24 in (0, 127, 255)
+    else:
+        assert [format_address(each) for each in parsed] == [str(source), str(group)]
+
+
+@given(st.ip_addresses(network="ff0e::/16"), IPV6)
+def test_ipv6_streams_survive_the_way_in_and_out(
+    group: ipaddress.IPv6Address, source: ipaddress.IPv6Address
+) -> None:
+    try:
+        parsed = parse_stream(str(source), str(group))
+    except InvalidArgs:
+        assert (
+            source.is_multicast
+            or source.is_link_local
+            or source.is_loopback
+            or source.ipv4_mapped is not None
+        )
+    else:
+        assert [ipaddress.ip_address(format_address(each)) for each in parsed] == [source, group]
+
+
+@pytest.mark.parametrize(
+    ("source", "group", "packed"),
+    [
+        ("", "239.1.1.1", bytes(4)),
+        ("*", "239.1.1.1", bytes(4)),
+        ("0.0.0.0", "239.1.1.1", bytes(4)),
+        ("", "ff05::1", bytes(16)),
+        ("*", "ff05::1", bytes(16)),
+        ("::", "ff05::1", bytes(16)),
+    ],
+)
+def test_any_source_has_four_names_on_the_way_in_and_one_on_the_way_out(
+    source: str, group: str, packed: bytes
+) -> None:
+    assert parse_stream(source, group)[0] == packed
+    assert format_source(packed) == "*"
+
+
+@pytest.mark.parametrize(
+    ("source", "group", "sentence"),
+    [
+        ("10.0.0.1", "10.0.0.2", "Group '10.0.0.2' is not a multicast address"),
+        ("10.0.0.1", "224.0.0.251", "Group '224.0.0.251' is link-local"),
+        ("10.0.0.1", "224.0.0.251 ", "Group '224.0.0.251 ' is not an IPv4 or IPv6 address"),
+        ("10.0.0.1", "", "Group '' is not"),
+        ("10.0.0.1", "*", "Group '\\*' is not"),
+        ("fd00::1", "ff01::1", "interface-local"),
+        ("fd00::1", "ff32::8000:1", "link-local"),
+        ("fd00::1", "ff00::1", "reserved"),
+        ("fd00::1", "ff05::1%eth0", "'ff05::1%eth0' is not an IPv4 or IPv6 address"),
+        ("10.0.0.1", "ff05::1", "mix IPv4 and IPv6"),
+        ("::", "239.1.1.1", "mix IPv4 and IPv6"),
+        ("fe80::1", "ff05::1", "Source 'fe80::1' is link-local"),
+        ("febf::1", "ff05::1", "link-local"),
+        ("::1", "ff05::1", "loopback"),
+        ("::ffff:10.0.0.1", "ff05::1", "IPv4-mapped"),
+        ("ff05::2", "ff05::1", "multicast"),
+        ("127.0.0.1", "239.1.1.1", "loopback"),
+        ("0.1.2.3", "239.1.1.1", "0.0.0.0/8"),
+        ("255.255.255.255", "239.1.1.1", "broadcast"),
+        ("239.1.1.2", "239.1.1.1", "multicast"),
+        ("10.0.0.01", "239.1.1.1", "Source '10.0.0.01' is not"),
+        ("10.0.0", "239.1.1.1", "not an IPv4 or IPv6 address"),
+        ("10.0.0.256", "239.1.1.1", "not an IPv4 or IPv6 address"),
+        ("0x0a000001", "239.1.1.1", "not an IPv4 or IPv6 address"),
+        ("10.0.0.1\0", "239.1.1.1", r"'10.0.0.1\\x00' is not"),
+        ("\ud800", "239.1.1.1", r"'\\ud800' is not"),
+        ("10.0.0.1/24", "239.1.1.1", "not an IPv4 or IPv6 address"),
+    ],
+)
+def test_a_stream_that_cannot_be_forwarded_is_refused_with_the_reason(
+    source: str, group: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidArgs, match=sentence):
+        parse_stream(source, group)
+
+
+@given(NAMES, st.data())
+def test_a_route_holds_what_it_was_made_of(names: list[str], data: st.DataObject) -> None:
+    iif, *oifs = names
+    ttls = data.draw(st.dictionaries(st.sampled_from(oifs), st.integers(1, 254)))
+    route = parse_route("10.0.0.1", "239.1.1.1", iif, oifs, ttls, "ein Kommentar")
+    assert route.iif == iif
+    assert route.oifs == tuple(Oif(name, ttls.get(name, 1)) for name in oifs)
+    assert route.interfaces == tuple(names)
+    assert route.comment == "ein Kommentar"
+    assert route.key.iif == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"oifs": []}, "no oif"),
+        ({"oifs": ["b", "b"]}, "Oif 'b' is named twice"),
+        ({"oifs": ["b", "c", "b"]}, "Oif 'b' is named twice"),
+        ({"oifs": ["a"]}, "'a' is both the iif and an oif"),
+        ({"oifs": ["b", "a"]}, "'a' is both the iif and an oif"),
+        ({"iif": ""}, "'' is not an interface name"),
+        ({"iif": "e/th"}, "'e/th' is not an interface name"),
+        ({"iif": "eth 0"}, "not an interface name"),
+        ({"iif": "eth0:1"}, "not an interface name"),
+        ({"iif": ".."}, "not an interface name"),
+        ({"iif": "x" * 16}, "not an interface name"),
+        ({"iif": "é" * 8}, "not an interface name"),
+        ({"iif": "eth\n"}, r"'eth\\n' is not an interface name"),
+        ({"oifs": ["b", "\udcff"]}, "not an interface name"),
+        ({"ttls": {"c": 3}}, "'c', which is not an oif"),
+        ({"ttls": {"b": 0}}, "TTL threshold 0 of 'b' is not from 1 to 254"),
+        ({"ttls": {"b": 255}}, "TTL threshold 255"),
+        ({"source": "fd00::1", "group": "ff05::1", "ttls": {"b": 1}}, "IPv6 has no TTL"),
+        ({"comment": "x" * 201}, "201 characters"),
+        ({"comment": "bell\a"}, "control characters"),
+    ],
+)
+def test_a_route_that_makes_no_sense_is_refused_with_the_reason(
+    change: dict[str, object], sentence: str
+) -> None:
+    good: dict[str, object] = {
+        "source": "10.0.0.1",
+        "group": "239.1.1.1",
+        "iif": "a",
+        "oifs": ["b"],
+    }
+    with pytest.raises(InvalidArgs, match=sentence):
+        parse_route(**(good | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [32, 100_000])
+def test_a_route_with_more_than_31_oifs_is_too_many_interfaces(count: int) -> None:
+    with pytest.raises(TooManyInterfaces, match=f"this one has {count}"):
+        parse_route("10.0.0.1", "239.1.1.1", "in", [f"o{n}" for n in range(count)])
+
+
+@given(st.text(), st.text(), st.text(), st.lists(st.text()), st.text())
+def test_no_text_at_all_does_more_than_be_refused(
+    source: str, group: str, iif: str, oifs: list[str], comment: str
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_route(source, group, iif, oifs, {}, comment)
+    assert str(refused.value).isprintable()
+
+
+@given(st.text())
+def test_an_interface_name_that_is_taken_is_one_that_linux_takes(name: str) -> None:
+    try:
+        parse_interface(name)
+    except InvalidArgs:
+        return
+    encoded = name.encode()
+    assert 0 < len(encoded) < 16
+    assert not set(encoded) & set(b"/: \t\n\v\f\r\0")
+    assert encoded not in (b".", b"..")
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("239.1.0.0/16", "239.1.255.1", "239.2.0.1"),
+        ("239.1.2.3", "239.1.2.3", "239.1.2.4"),
+        ("0.0.0.0/0", "239.1.2.3", "ff05::1"),
+        ("ff05::/16", "ff05:1::1", "ff06::1"),
+        ("ff05::/16", "ff05:1::1", "239.1.2.3"),
+    ],
+)
+def test_a_group_prefix_covers_what_shares_its_first_bits(
+    text: str, inside: str, outside: str
+) -> None:
+    prefix = parse_group_prefix(text)
+    assert parse_stream("", inside)[1] in prefix
+    assert parse_stream("", outside)[1] not in prefix
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "239.1.0.0/", "239.1.0.0/33", "239.1.0.0/-1", "239.1.0.0/²", "239.1.0.0/9999"]
+)
+def test_a_group_prefix_of_the_wrong_form_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgs):
+        parse_group_prefix(text)
+
+
+@given(st.text())
+def test_what_is_quoted_is_short_and_printable(text: str) -> None:
+    quoted = quote(text)
+    assert quoted.isprintable()
+    assert len(quoted) < 500
