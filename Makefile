@@ -46,6 +46,10 @@ types: $(VENV)/dev ## mypy --strict
 test: check-packages $(VENV)/dev $(VENV)/installed ## the tests of the installed package; ARGS='tests/unit -k name'
 	.ci/sandbox $(BIN)/pytest $(ARGS)
 
+.PHONY: bench
+bench: demo-packages $(VENV)/installed ## what a route costs, beside the bare kernel and smcroute
+	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python tests/bench.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/dev ## let ruff format, and mend what it can
 	$(BIN)/ruff check --fix $(CODE)

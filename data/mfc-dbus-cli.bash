@@ -77,7 +77,7 @@ _mfc_dbus_cli() {
 # _mfc_dbus_cli_interfaces WORD [SUFFIX]: complete the last of "eth1,eth2". Not by compgen, which
 # would expand what it is given, and an interface may be called '$(reboot)'.
 _mfc_dbus_cli_interfaces() {
-    local word=$1 suffix=$2 before='' path name quoted
+    local word=$1 suffix=${2-} before='' path name quoted
     if [[ $word == *,* ]]; then
         before=${word%,*},
         word=${word##*,}

@@ -16,7 +16,7 @@ from mfc_dbus.errors import (
     RouteExists,
 )
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.model import Family, Prefix, Route, join, quote, stream
+from mfc_dbus.model import Family, Prefix, Route, RouteKey, join, quote, stream
 from mfc_dbus.plan import Step, plan
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
@@ -65,6 +65,9 @@ class Controller:
         for table in self.tables.values():
             yield from table.routes
 
+    def find(self, key: RouteKey) -> Route | None:
+        return self.tables[key.family].routes.get(key)
+
     def check_add(self, route: Route, *, replace: bool) -> Route | None:
         """Find the route that this one would replace."""
         return next(iter(self._plan_add(route, replace).old), None)
@@ -75,7 +78,7 @@ class Controller:
 
     def check_delete(self, source: bytes, group: bytes, iif: str | None) -> Route:
         """Find the one route of this stream; where any source has several, `iif` says which."""
-        table = self.tables[Route(source, group, "", ()).family]
+        table = self.tables[RouteKey(source, group, "").family]
         found = table.routes.of_stream(source, group)
         chosen = [route for route in found if iif in (None, route.iif)]
         if not chosen:

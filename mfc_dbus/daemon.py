@@ -94,13 +94,13 @@ async def _serve(tables: Sequence[Table], links: Links) -> int:
     controller = Controller(tables, links, tell)
     access = Access(connection, Polkit(connection))
     service = MulticastForwarding(connection, access, controller)
-    for table in tables:
-        _take(table)
+    known: dict[Family, str] = {}
+    _take(tables, known)
     connection.serve(service)
     await connection.own_name(BUS_NAME)
     log.info("Serving %s", BUS_NAME)
 
-    retrying = asyncio.create_task(_retry(tables, service))
+    retrying = asyncio.create_task(_retry(tables, known, service))
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
     await asyncio.wait([stopping, lost], return_when=asyncio.FIRST_COMPLETED)
@@ -113,22 +113,29 @@ async def _serve(tables: Sequence[Table], links: Links) -> int:
     return STOPPED
 
 
-async def _retry(tables: Sequence[Table], service: MulticastForwarding) -> None:
-    while not all(table.owned for table in tables):
+async def _retry(
+    tables: Sequence[Table], known: dict[Family, str], service: MulticastForwarding
+) -> None:
+    while any(known.values()):
         await asyncio.sleep(_RETRY)
-        news = [_take(table) for table in tables]
-        if any(news):
+        if _take(tables, known):
             service.tables_changed()
 
 
-def _take(table: Table) -> bool:
-    """Try to get a table that is not ours; whether anything is new."""
-    if table.owned:
-        return False
-    before = table.reason
-    table.take()
-    if not table.reason:
-        log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
-    elif table.reason != before:
-        log.warning("%s", table.reason)
-    return table.reason != before
+def _take(tables: Sequence[Table], known: dict[Family, str]) -> bool:
+    """Try to get the tables that are not ours; whether anything is new.
+
+    known: why each was not ours when this last looked; a call may have taken it meanwhile.
+    """
+    new = False
+    for table in tables:
+        table.take()
+        if table.reason == known.get(table.family):
+            continue
+        new = True
+        known[table.family] = table.reason
+        if table.reason:
+            log.warning("%s", table.reason)
+        else:
+            log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
+    return new

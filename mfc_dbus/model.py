@@ -36,6 +36,10 @@ class RouteKey(NamedTuple):
     group: bytes
     iif: str
 
+    @property
+    def family(self) -> Family:
+        return _ADDRESS_LENGTHS[len(self.group)]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -170,8 +170,7 @@ class MulticastForwarding:
         touched = [route] if present is None or present.iif == route.iif else [route, present]
 
         def act() -> Body:
-            now = self._controller.check_add(route, replace=replace)
-            _check_same(now, touched)
+            _check_same(self._controller.find(route.key), touched)
             self._controller.add(route, replace=replace)
             log.info("%s added %s from %s to %s", call.header.sender, route, iif, " ".join(oifs))
             return ()

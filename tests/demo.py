@@ -1,6 +1,6 @@
 """Show mfc-dbus at work, in network namespaces of its own: `make demo`, `make demo-shell`.
 
-Every command that it runs is printed, and every claim that it makes is checked: the exit status is
+Every command that it runs is printed and every claim that it makes is checked: the exit status is
 0 only when all of it happened. Needs root, or: unshare -Urnm.
 """
 
@@ -11,109 +11,301 @@ import json
 import os
 import shlex
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from lab.bus import PrivateBus
-from lab.daemon import PROGRAMS, Daemon
 from lab.netns import Namespace
-from lab.packets import Collector, Fence, Packet, Run, Sender
-from lab.privileges import NOBODY, become, in_child
+from lab.packets import Run
+from lab.privileges import NOBODY, ChildError, become, in_child
+from lab.stage import (
+    DRAWING,
+    FAMILIES,
+    RECEIVERS,
+    SENDER,
+    STREAMS,
+    Arrived,
+    Sent,
+    Stage,
+    Stream,
+    Traffic,
+    kept,
+    open_collectors,
+    open_senders,
+)
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.client import Client, ClientError
 
-NETWORK = """\
-   sender                  router                  receivers
-  10.0.1.10 ───────── up ┌──────────┐ down1 ───── 10.0.2.10
-  fd00:1::10             │ mfc-dbusd│             fd00:2::10
-                         └──────────┘ down2 ───── 10.0.3.10
-                                                  fd00:3::10"""
+CLI = "mfc-dbus-cli"
+PACKETS = 50  # for each stream
 
-# Device in the router, network; the far end is always eth0, with the host number 10.
-LINKS = {"up": 1, "down1": 2, "down2": 3}
-RECEIVERS = ("down1", "down2")
-PACKETS = 50
+SHELL_NOTE = f"""\
+You are root in the router. The sender sends all the time, 10 packets a second for each of:
 
+{"".join(f"    {stream}{chr(10)}" for stream in STREAMS)}
+Try:
+    receivers        what arrives at the receivers in one second
+    mfc-dbus-cli mfc add --source 10.0.1.10 --group 239.1.1.1 --iif up --oifs down1 down2
+    mfc-dbus-cli mfc add --group ff3e::2:2 --iif up --oifs down2
+    mfc-dbus-cli     and: mfc-dbus-cli show interfaces, mfc-dbus-cli monitor, mfc-dbus-cli --help
+    ip -s mroute     and: ip -s -6 mroute, ip monitor mroute
+    busctl --address="$DBUS_SYSTEM_BUS_ADDRESS" introspect org.example.MulticastForwarding \\
+        /org/example/MulticastForwarding
+    sender COMMAND   runs a command on the sender's host; so do receiver1 and receiver2
 
-class Stream(NamedTuple):
-    """A route of the demo, and what is sent for it."""
-
-    group: str
-    oifs: tuple[str, ...]
-    source: str = ""  # any
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return socket.AF_INET6 if ":" in self.group else socket.AF_INET
-
-    @property
-    def senders(self) -> tuple[str, ...]:
-        if self.source:
-            return (self.source,)
-        return ("fd00:1::10", "fd00:1::11") if ":" in self.group else ("10.0.1.10", "10.0.1.11")
-
-    @property
-    def stream(self) -> list[str]:
-        """How the command line is told of it."""
-        return [*(["--source", self.source] if self.source else []), "--group", self.group]
-
-    def __str__(self) -> str:
-        return f"({self.source or '*'}, {self.group})"
-
-
-STREAMS = (
-    Stream("239.1.1.1", ("down1", "down2"), source="10.0.1.10"),
-    Stream("239.2.2.2", ("down2",)),
-    Stream("ff3e::1:1", ("down1", "down2"), source="fd00:1::10"),
-    Stream("ff3e::2:2", ("down2",)),
-)
+"exit" ends it all.
+"""
 
 
 class DemoError(Exception):
     """Something did not happen as it should."""
 
 
-class Network:
-    """The namespaces, the links between them, and the daemon in the router on a bus of its own."""
+class Demo:
+    """The steps, and how they are told. Each raises DemoError where something does not happen."""
 
-    def __init__(self, stack: contextlib.ExitStack, *, anonymous: bool) -> None:
-        def namespace() -> Namespace:
-            return stack.enter_context(contextlib.closing(Namespace()))
+    def __init__(self, console: Console, stack: contextlib.ExitStack) -> None:
+        self._console = console
+        self._anonymous = not is_mapped(NOBODY)
+        self._stage = Stage(stack, anonymous=self._anonymous)
+        self._traffic = Traffic(stack, self._stage)
 
-        self.router = namespace()
-        self.hosts = {link: namespace() for link in LINKS}
-        for link, number in LINKS.items():
-            self._connect(link, number)
-        self.bus = stack.enter_context(PrivateBus(anonymous=anonymous))
-        self.daemon = stack.enter_context(Daemon(self.bus.address, self.router))
-        self.environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": self.bus.address}
-        self.environment["PATH"] = f"{PROGRAMS}:{self.environment['PATH']}"
+    def build(self) -> None:
+        self._console.print(DRAWING, style="cyan")
+        self._console.print()
+        self._check(self._stage.daemon.process.poll() is None, "the daemon serves on a private bus")
+        self._check(not self._stage.entries(), "the kernel has no multicast route")
 
-    def _connect(self, link: str, number: int) -> None:
-        host = self.hosts[link]
-        self.router.ip(
-            f"link add name {link} type veth peer name eth0 netns {host.path}",
-            f"address add 10.0.{number}.1/24 dev {link}",
-            f"address add fd00:{number}::1/64 dev {link} nodad",
-            f"link set dev {link} up",
+    def add(self) -> None:
+        for stream in STREAMS:
+            self._run(CLI, "mfc", "add", *selector(stream), "--iif", "up", "--oifs", *stream.oifs)
+        self._check(True, "each was acknowledged")
+
+    def send(self) -> None:
+        sent, arrived = self._traffic.send(PACKETS)
+        self._console.print(packet_table(sent, arrived))
+        wanted = {
+            (stream, link): sent[stream] if link in stream.oifs else []
+            for stream in STREAMS
+            for link in RECEIVERS
+        }
+        self._check(arrived == wanted, "each receiver got what is routed to it, once, and no more")
+
+    def ask_the_kernel(self) -> None:
+        self._run("ip", "-s", "mroute", "show")
+        self._run("ip", "-s", "-6", "mroute", "show")
+        self._check(self._is_routed(), "it has our routes (any source needs the iif in the oifs)")
+
+    def ask_the_service(self) -> None:
+        self._run(CLI, "show")
+        self._run(CLI, "show", "interfaces")
+        routes = json.loads(self._stage.run(CLI, "--json", "show").stdout)
+        shown = {(route["source"], route["group"], route["state"]) for route in routes}
+        wanted = {(stream.source, stream.group, "active") for stream in STREAMS}
+        self._check(shown == wanted, "it has our routes, all of them active")
+
+    def refuse(self) -> None:
+        if self._anonymous:
+            caller = "that does not tell the bus its user (there is one only, root, in here)"
+        else:
+            caller = f"of user {NOBODY}"
+        self._console.print(f"  A process {caller} calls AddRoute:")
+        address = self._stage.bus.address
+        answer = in_child(lambda: call_as_stranger(address, anonymous=self._anonymous))
+        self._console.print(f"  {answer}", markup=False)
+        self._check(answer.startswith("AccessDenied: "), "it was refused")
+        self._check(self._is_routed(), "the kernel has the same routes as before")
+
+    def delete(self) -> None:
+        for stream in STREAMS:
+            self._run(CLI, "mfc", "del", *selector(stream))
+        sent, arrived = self._traffic.send(PACKETS)
+        self._console.print(packet_table(sent, arrived))
+        self._check(not any(arrived.values()), "nothing arrives any more")
+        self._check(not self._stage.entries(), "the kernel has no multicast route")
+
+    def stop(self) -> None:
+        self._check(self._stage.daemon.stop() == 0, "the daemon ended with status 0")
+
+    def _is_routed(self) -> bool:
+        return self._stage.entries() == {stream.entry for stream in STREAMS}
+
+    def _run(self, *command: str) -> None:
+        """Run a command in the router and show it with its output; it must succeed."""
+        self._console.print(f"  [bold cyan]router#[/] [bold]{shlex.join(command)}[/]")
+        done = self._stage.run(*command)
+        for line in (done.stdout + done.stderr).splitlines():
+            self._console.print(f"  {line}", markup=False)
+        if done.returncode:
+            raise DemoError(f"{command[0]} ended with status {done.returncode}")
+
+    def _check(self, happened: bool, claim: str) -> None:
+        if not happened:
+            raise DemoError(f"it is not so that {claim}")
+        self._console.print(f"  [green]✔[/] {claim}")
+
+
+STEPS: Sequence[tuple[str, Callable[[Demo], None]]] = (
+    ("A sender, a router and two receivers, each in a network namespace of its own", Demo.build),
+    ("Add routes: from one source and from any, IPv4 and IPv6", Demo.add),
+    (f"Send {PACKETS} numbered packets for each", Demo.send),
+    ("What the kernel has", Demo.ask_the_kernel),
+    ("What the service tells", Demo.ask_the_service),
+    ("A caller without privileges", Demo.refuse),
+    ("Delete the routes, and send again", Demo.delete),
+    ("Stop the daemon", Demo.stop),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shell", action="store_true", help="leave me in a shell in the router")
+    parser.add_argument("--sample", metavar="JSON", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.sample:
+        sample(console, **json.loads(arguments.sample))
+    elif arguments.shell:
+        shell(console)
+    else:
+        return demonstrate(console)
+    return 0
+
+
+def demonstrate(console: Console) -> int:
+    begin = time.monotonic()
+    step = "The stage"
+    try:
+        with contextlib.ExitStack() as stack:
+            demo = Demo(console, stack)
+            for number, (title, do) in enumerate(STEPS, start=1):
+                step = f"{number}. {title}"
+                console.print(f"\n[bold]{step}[/]\n")
+                do(demo)
+    except (DemoError, ChildError, OSError) as error:
+        console.print(f"\n[bold red]✘ This failed:[/] {step}")
+        console.print(f"  {type(error).__name__}: {error}", markup=False)
+        return 1
+    seconds = time.monotonic() - begin
+    console.print(f"\n[bold green]All of it happened,[/] in {seconds:.1f} seconds.")
+    return 0
+
+
+def selector(stream: Stream) -> list[str]:
+    """Name a stream to the command line."""
+    source = [] if stream.source == "*" else ["--source", stream.source]
+    return [*source, "--group", stream.group]
+
+
+def packet_table(sent: Sent, arrived: Arrived) -> Table:
+    table = Table("stream", "sent", *RECEIVERS.values())
+    for stream, numbers in sent.items():
+        got = (arrived[stream, link] for link in RECEIVERS)
+        table.add_row(str(stream), ranges(numbers), *map(ranges, got))
+    return table
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Write sorted numbers so that a gap and a repetition show: "5: 1-3, 3, 5"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    shown = ", ".join("-".join(map(str, run)) for run in runs)
+    return f"{len(numbers)}: {shown}" if numbers else "nothing"
+
+
+def call_as_stranger(address: str, *, anonymous: bool) -> str:
+    """In a child: ask for a route with no privileges at all, and tell the answer."""
+    if not anonymous:
+        become(NOBODY)
+
+    async def call() -> str:
+        connection = await Connection.open(address, anonymous=anonymous)
+        try:
+            await Client(connection).add_route("239.3.3.3", "up", ["down1"])
+        except ClientError as error:
+            return f"{error.name}: {error}"
+        finally:
+            await connection.close()
+        return "The route was added."
+
+    return asyncio.run(call())
+
+
+def is_mapped(uid: int) -> bool:
+    """Whether this user namespace has the user."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    fields = (map(int, line.split()) for line in lines)
+    return any(first <= uid < first + count for first, _, count in fields)
+
+
+def shell(console: Console) -> None:
+    """Leave the user in a shell in the router while the sender sends."""
+    with contextlib.ExitStack() as stack:
+        stage = Stage(stack, anonymous=False)
+        runs = {family: Run(family) for family in FAMILIES}
+        for senders in open_senders(stack, stage, runs).values():
+            for sender in senders:
+                stack.enter_context(sender.flow(rate=10 // len(senders)))
+
+        commands = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfc-dbus-demo-")))
+        for link, host in stage.hosts.items():
+            name = "sender" if link == SENDER else RECEIVERS[link].replace(" ", "")
+            write_command(commands / name, "nsenter", f"--net={host.path}", "--")
+        sampled = {
+            "paths": {link: stage.hosts[link].path for link in RECEIVERS},
+            "magics": [run.magic.hex() for run in runs.values()],
+        }
+        write_command(
+            commands / "receivers", sys.executable, __file__, "--sample", json.dumps(sampled)
         )
-        host.ip(
-            f"address add 10.0.{number}.10/24 dev eth0",
-            f"address add fd00:{number}::10/64 dev eth0 nodad",
-            "link set dev eth0 up",
+
+        console.print(DRAWING, style="cyan")
+        console.print(f"\n{SHELL_NOTE}", markup=False)
+        path = f"{commands}:{stage.environment['PATH']}"
+        signal.signal(signal.SIGINT, lambda *_: None)  # for the shell; what it runs gets its own
+        with stage.router:
+            subprocess.run(
+                os.environ.get("SHELL") or "/bin/sh", env=stage.environment | {"PATH": path}
+            )
+
+
+def write_command(file: Path, *command: str) -> None:
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    file.chmod(0o755)
+
+
+def sample(console: Console, paths: dict[str, str], magics: list[str]) -> None:
+    """Show what arrives in one second at the receivers of the demo whose shell we are in."""
+    with contextlib.ExitStack() as stack:
+        hosts = {link: kept(stack, Namespace(path)) for link, path in paths.items()}
+        runs = {
+            family: Run(family, bytes.fromhex(magic))
+            for family, magic in zip(FAMILIES, magics, strict=True)
+        }
+        collectors = open_collectors(stack, hosts, runs)
+        time.sleep(1)
+        arrived = Counter(
+            (packet.group, link)
+            for (link, _), collector in collectors.items()
+            for packet in collector.so_far()
         )
-        self.router.wait_until_up([link])
-        host.wait_until_up(["eth0"])
+    table = Table("packets in one second", *RECEIVERS.values())
+    for stream in STREAMS:
+        counts = (arrived[stream.group, link] for link in RECEIVERS)
+        table.add_row(str(stream), *(str(count or "") for count in counts))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

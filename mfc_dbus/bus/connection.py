@@ -100,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._serial = 0
         self._replies: dict[int, asyncio.Future[Frame]] = {}
         self._handlers: list[Callable[[Signal], None]] = []
+        self._outgoing: list[bytes | bytearray] = []
         self._turns = Turns()
         self._next_turn: asyncio.Handle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,6 +143,7 @@ class Connection(asyncio.Protocol):
     async def close(self) -> None:
         """Send what is still to be sent, and disconnect."""
         self._closing = True
+        self._flush()
         if self._transport:
             self._transport.close()
         await self.wait_closed()
@@ -296,8 +298,15 @@ class Connection(asyncio.Protocol):
             signature=signature,
             **fields,
         )
+        # A change is a signal and a reply: what one turn of the event loop sends goes out at once.
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing += (write_header(header), encoded)
+
+    def _flush(self) -> None:
         if self._transport and not self._transport.is_closing():
-            self._transport.write(write_header(header) + encoded)
+            self._transport.writelines(self._outgoing)
+        self._outgoing.clear()
 
     def _next_serial(self) -> int:
         self._serial = self._serial % 0xFFFFFFFF + 1

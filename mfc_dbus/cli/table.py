@@ -68,9 +68,11 @@ def _write_rich(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        breaks = column.prose or callable(column.value)
         table.add_column(
-            column.title, justify="right" if column.number else "left", no_wrap=not breaks
+            column.title,
+            justify="right" if column.number else "left",
+            no_wrap=not (column.prose or callable(column.value)),
+            overflow="fold",
         )
     for row in rows:
         # As Text, what looks like rich's markup is only text.

@@ -40,6 +40,10 @@ _CONFIG = """\
     <deny send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"
           send_member="UpdateActivationEnvironment"/>
   </policy>
+  <policy user="root">
+    <allow send_destination="org.freedesktop.DBus"
+           send_interface="org.freedesktop.DBus.Monitoring"/>
+  </policy>
   <limit name="max_incoming_bytes">133169152</limit>
   <limit name="max_outgoing_bytes">133169152</limit>
   <limit name="max_message_size">33554432</limit>

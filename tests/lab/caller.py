@@ -138,7 +138,7 @@ def plain(value: Any) -> Any:
     """A value without its variants."""
     if isinstance(value, Variant):
         return plain(value.value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # dbus-fast makes tuples of structs
         return [plain(item) for item in value]
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

@@ -37,8 +37,12 @@ class Namespace:
     What is made there belongs to it: sockets for as long as they live, subprocesses too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "") -> None:
+        """Make a new one, or take up that of a path."""
         self._outer = _Outer()
+        if path:
+            self._fd = os.open(path, os.O_RDONLY)
+            return
         outer = os.open(_THREAD_NETNS, os.O_RDONLY)
         try:
             _call("unshare", _CLONE_NEWNET)

@@ -31,6 +31,7 @@ _PACKET_IGNORE_OUTGOING = 23
 _ETH_P_ALL = 0x0003
 _ETH_P_FENCE = 0x88B5  # for local experiments: no protocol handler takes it
 _BROADCAST = b"\xff" * 6
+_FRAME = 128  # as much of a frame as matters
 _COLLECTOR_BUFFER = 32 << 20  # some 40,000 packets
 
 _PAYLOAD = struct.Struct("!8sI")  # the run, the packet's number
@@ -46,9 +47,9 @@ _ETHERTYPES = {socket.AF_INET: 0x0800, socket.AF_INET6: 0x86DD}
 class Run:
     """What sets the packets of one test apart from all others; numbers them."""
 
-    def __init__(self, family: socket.AddressFamily) -> None:
+    def __init__(self, family: socket.AddressFamily, magic: bytes = b"") -> None:
         self.family = family
-        self.magic = secrets.token_bytes(8)
+        self.magic = magic or secrets.token_bytes(8)
         self.numbers = itertools.count(1)
 
 
@@ -229,19 +230,32 @@ class Collector:
         packets: dict[str, list[Packet]] = {device: [] for device in devices}
         expected = mark.copies * len(devices)
         while expected:
-            frame, (device, ethertype, *_) = self._sock.recvfrom(128)
+            frame, (device, ethertype, *_) = self._sock.recvfrom(_FRAME)
             if ethertype == _ETH_P_FENCE:
                 expected -= frame.startswith(mark.nonce)
-            elif ethertype == _ETHERTYPES[self._run.family] and device in packets:
-                packets[device] += self._parse(frame)
+            elif device in packets:
+                packets[device] += self._parse(frame, ethertype)
+        self._check_drops()
+        return {device: sorted(packets[device]) for device in devices}
+
+    def so_far(self) -> list[Packet]:
+        """Return what has arrived on all devices since the last look, and wait for nothing."""
+        packets: list[Packet] = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, (_, ethertype, *_) = self._sock.recvfrom(_FRAME, socket.MSG_DONTWAIT)
+                packets += self._parse(frame, ethertype)
+        self._check_drops()
+        return packets
+
+    def _check_drops(self) -> None:
         _, drops = struct.unpack("@II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         if drops:
             raise BufferError(f"the collector itself lost {drops} packets")
-        return {device: sorted(packets[device]) for device in devices}
 
-    def _parse(self, frame: bytes) -> Iterator[Packet]:
+    def _parse(self, frame: bytes, ethertype: int) -> Iterator[Packet]:
         layout = _PACKETS[self._run.family]
-        if len(frame) >= layout.size:
+        if ethertype == _ETHERTYPES[self._run.family] and len(frame) >= layout.size:
             ttl, source, group, magic, number = layout.unpack_from(frame)
             if magic == self._run.magic:
                 text = functools.partial(socket.inet_ntop, self._run.family)

@@ -20,24 +20,44 @@ class ChildError(Exception):
     """What went wrong in a child, as text."""
 
 
+class Child:
+    """A forked child that runs a function; `fileno` becomes readable when it has an answer."""
+
+    def __init__(self, function: Callable[[], str]) -> None:
+        reader, writer = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            _answer(function, writer)
+        os.close(writer)
+        self._pipe = os.fdopen(reader)
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def wait(self) -> str:
+        """Return its answer; ChildError holds its traceback."""
+        try:
+            with self._pipe:
+                answer = self._pipe.read()
+        except BaseException:
+            os.kill(self._pid, signal.SIGKILL)
+            raise
+        finally:
+            _, status = os.waitpid(self._pid, 0)
+        if status:
+            raise ChildError(answer or f"wait status {status}")
+        return answer
+
+    def kill(self) -> None:
+        """End it, where nobody waits for it."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        self._pipe.close()
+
+
 def in_child(function: Callable[[], str]) -> str:
     """Run a function in a forked child and return its answer; ChildError holds its traceback."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        _answer(function, writer)
-    os.close(writer)
-    try:
-        with os.fdopen(reader) as pipe:
-            answer = pipe.read()
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        _, status = os.waitpid(child, 0)
-    if status:
-        raise ChildError(answer or f"wait status {status}")
-    return answer
+    return Child(function).wait()
 
 
 def become(uid: int, keep: Iterable[int] = ()) -> None:

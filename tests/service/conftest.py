@@ -1,0 +1,120 @@
+"""A private bus, and the daemon on it in a network namespace, shared by all tests that may."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import Coroutine, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.bus import PrivateBus
+from lab.caller import Caller, acting_as
+from lab.daemon import Daemon
+from lab.netns import Namespace
+from lab.polkit import MOCK_POLICY
+from lab.privileges import NOBODY
+
+_TIMEOUT = 60
+_DEVICES = 34  # more than the 32 VIFs of a table
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine on an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(_run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})))
+    return True
+
+
+async def _run(test: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(_TIMEOUT):
+        await test
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, "tasks that nobody ended"
+
+
+@pytest.fixture(scope="session", params=["dbus_next", "dbus_fast"])
+def library(request: pytest.FixtureRequest) -> str:
+    library: str = request.param
+    return library
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Namespace]:
+    """eth1 to eth34, in pairs; the first four are up."""
+    try:
+        namespace = Namespace()
+    except PermissionError:
+        pytest.skip("network namespaces need root, or: unshare -Urnm")
+    with closing(namespace):
+        namespace.ip(
+            *(
+                f"link add name eth{n} type veth peer name eth{n + 1}"
+                for n in range(1, _DEVICES, 2)
+            ),
+            *(f"link set dev eth{n} up" for n in range(1, 5)),
+        )
+        yield namespace
+
+
+@pytest.fixture
+def own_network() -> Iterator[Namespace]:
+    """A network for a daemon of the test's own: eth1 and eth2."""
+    with closing(Namespace()) as namespace:
+        namespace.ip("link add name eth1 type veth peer name eth2")
+        yield namespace
+
+
+@pytest.fixture(scope="session")
+def _mock_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bus") / "polkit.conf"
+    path.write_text(MOCK_POLICY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bus(_mock_policy: Path) -> Iterator[PrivateBus]:
+    """A bus on which root may be polkit."""
+    with PrivateBus(includes=[_mock_policy]) as bus:
+        yield bus
+
+
+@pytest.fixture
+def own_bus() -> Iterator[PrivateBus]:
+    """A bus for a daemon of the test's own."""
+    with PrivateBus() as bus:
+        yield bus
+
+
+@pytest.fixture(scope="session")
+def _daemon(bus: PrivateBus, network: Namespace, library: str) -> Iterator[Daemon]:
+    with Daemon(bus.address, network, library=library) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(_daemon: Daemon, bus: PrivateBus) -> Iterator[Daemon]:
+    """The daemon, with no routes; it must outlive the test, and not have been surprised."""
+    known = len(_daemon.log)
+    yield _daemon
+    asyncio.run(_flush(bus))
+    assert "Traceback" not in _daemon.log[known:]
+
+
+async def _flush(bus: PrivateBus) -> None:
+    async with Caller.at(bus.address) as root:
+        await root.flush()
+
+
+@pytest.fixture(scope="session")
+def nobody() -> int:
+    """A uid that is not root's."""
+    try:
+        with acting_as(NOBODY):
+            return NOBODY
+    except OSError:
+        pytest.skip(f"this user namespace has no uid {NOBODY}: it needs root, or subordinate uids")

@@ -1,0 +1,138 @@
+"""A stranger sends all that a bus carries, and the others do not notice."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import witness
+from lab.attack import HUNG, Attack
+from lab.bus import PrivateBus
+from lab.caller import OWN, STANDARD, Caller, Route
+from lab.daemon import Daemon
+from lab.netns import Namespace
+from lab.polkit import MOCK_POLICY, NO, Answer, Check, MockPolkit
+from lab.privileges import Child, become
+
+MESSAGES = 10_000
+WARM_UP = 4_000  # until caches are full, and memory that was freed is used again
+BOUND = 2.0  # seconds that a call of somebody else may take, on a busy machine
+GROWTH = 8 * 1024 * 1024  # bytes
+
+PRESENT = Route(group="239.0.0.1")
+OTHER = Route(group="239.0.0.2")
+CHANGING = ("AddRoute", "DeleteRoute", "FlushRoutes", "Set")
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[PrivateBus]:
+    policy = tmp_path / "polkit.conf"
+    policy.write_text(MOCK_POLICY)
+    with PrivateBus(includes=[policy]) as bus:
+        yield bus
+
+
+@pytest.fixture
+def daemon(bus: PrivateBus, network: Namespace, library: str) -> Iterator[Daemon]:
+    with Daemon(bus.address, network, library=library) as daemon:
+        yield daemon
+
+
+class NeverYes(MockPolkit):
+    """Denies, and about one group never decides."""
+
+    def tell(self, check: Check, answer: Answer) -> None:
+        if check.details.get("group") != HUNG:
+            super().tell(check, answer)
+
+
+def test_10_000_messages_of_a_stranger_change_nothing_and_keep_nobody_waiting(
+    bus: PrivateBus, daemon: Daemon, network: Namespace, nobody: int
+) -> None:
+    async def scenario() -> None:
+        async with NeverYes.at(bus.address, NO), Caller.at(bus.address) as caller:
+            await caller.add(PRESENT)
+            await during(attack(bus.address, nobody, 1, WARM_UP), caller)
+            before = routes(network), await caller.get("Routes"), await caller.get("Generation")
+            resident, files = daemon.resident, open_files(daemon)
+
+            seconds, changes, answers = await during(
+                attack(bus.address, nobody, 2, MESSAGES), caller
+            )
+
+            assert max(seconds) < BOUND
+            after = routes(network), await caller.get("Routes"), await caller.get("Generation")
+            assert after == (*before[:2], before[2] + changes)
+            assert_harmless(answers)
+            assert daemon.resident - resident < GROWTH
+            assert open_files(daemon) == files
+            # Shown by pytest -s.
+            median, most = (sorted(seconds)[len(seconds) * percent // 100] for percent in (50, 99))
+            print(
+                f"\n{len(seconds)} calls: median {median:.4f} s, 99% {most:.4f} s, "
+                f"longest {max(seconds):.4f} s; {daemon.resident - resident >> 10} KiB more"
+            )
+
+    asyncio.run(scenario())
+    assert daemon.process.poll() is None
+    assert "Traceback" not in daemon.log
+    assert "failed" not in daemon.log
+
+
+Answers = Counter[tuple[str, str]]
+
+
+def attack(address: str, uid: int, seed: int, messages: int) -> Child:
+    def run() -> str:
+        become(uid)
+        attack = Attack(address, seed)
+        attack.send_huge()
+        attack.run(messages)
+        return json.dumps([[*answer, number] for answer, number in attack.answers.items()])
+
+    return Child(run)
+
+
+async def during(attack: Child, caller: Caller) -> tuple[list[float], int, Answers]:
+    """Change and read until the attack is over: the seconds of each call, the number of changes,
+    and what the attacker was told.
+    """
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(attack, over.set)
+    seconds = []
+    changes = 0
+    start = time.monotonic()
+    try:
+        while not over.is_set():
+            for call in (caller.add(OTHER), caller.get("Generation"), caller.delete(OTHER)):
+                start = time.monotonic()
+                await call
+                seconds.append(time.monotonic() - start)
+            changes += 2
+            await asyncio.sleep(0.01)
+    finally:
+        loop.remove_reader(attack)
+    answers = {(member, name): number for member, name, number in json.loads(attack.wait())}
+    return seconds, changes, Counter(answers)
+
+
+def assert_harmless(answers: Answers) -> None:
+    """Each answer is an error of the contract, or told something that anybody may know."""
+    done = [member for member, name in answers if not name and member in CHANGING]
+    assert not done
+    foreign = {name for _, name in answers if name and not name.startswith((OWN, STANDARD))}
+    assert not foreign
+
+
+def routes(network: Namespace) -> set[witness.Entry]:
+    return witness.entries(network, socket.AF_INET) | witness.entries(network, socket.AF_INET6)
+
+
+def open_files(daemon: Daemon) -> int:
+    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))

@@ -1,0 +1,311 @@
+"""The interface file is the contract: what is dispatched is what it says, to any client."""
+
+import json
+import subprocess
+import os
+from typing import Any, cast
+from xml.etree import ElementTree
+
+import pytest
+from lab.bus import DATA, PrivateBus
+from lab.caller import INTERFACE, PATH, STANDARD, Caller, Route
+from lab.daemon import BUS_NAME, Daemon
+from lab.foreign import add_route, busctl, output, run
+
+from mfc_dbus.access import ACCESS
+from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import BusError, INTROSPECTABLE, PEER, PROPERTIES
+from mfc_dbus.service import MulticastForwarding
+
+XML = (DATA / f"{INTERFACE}.xml").read_text()
+CONTRACT = ElementTree.fromstring(XML)
+DOCUMENTED = {
+    each.attrib["name"]: each.attrib["type"]
+    for each in CONTRACT.iterfind(f"interface[@name='{INTERFACE}']/property")
+}
+
+
+def methods(node: ElementTree.Element) -> dict[str, tuple[str, str]]:
+    """All methods of an object, with the signatures of what they take and give."""
+    return {
+        f"{interface.attrib['name']}.{method.attrib['name']}": (
+            "".join(arg.attrib["type"] for arg in method.iterfind("arg[@direction='in']")),
+            "".join(arg.attrib["type"] for arg in method.iterfind("arg[@direction='out']")),
+        )
+        for interface in node.iterfind("interface")
+        for method in interface.iterfind("method")
+    }
+
+
+def service() -> MulticastForwarding:
+    """A service that is looked at and never called."""
+    nothing = cast(Any, None)
+    return MulticastForwarding(nothing, nothing, nothing)
+
+
+# The file, against the code
+
+
+def test_the_methods_dispatched_are_those_documented() -> None:
+    dispatched = {
+        name: (method.takes, method.gives) for name, method in service().methods.items()
+    }
+    assert dispatched == methods(CONTRACT)
+
+
+def test_the_properties_are_those_documented() -> None:
+    assert service()._properties.signatures == DOCUMENTED
+
+
+def test_every_property_says_how_it_tells_of_changes() -> None:
+    told = {
+        each.attrib["name"]: annotation.attrib["value"]
+        for each in CONTRACT.iter("property")
+        for annotation in each.iterfind("annotation")
+        if annotation.attrib["name"] == "org.freedesktop.DBus.Property.EmitsChangedSignal"
+    }
+    assert told == {
+        "Routes": "invalidates",
+        "Interfaces": "invalidates",
+        "Tables": "invalidates",
+        "Version": "const",
+        "Generation": "true",
+    }
+    assert {each.attrib["access"] for each in CONTRACT.iter("property")} == {"read"}
+
+
+# The object, on the bus
+
+
+async def introspect(caller: Caller, path: str = PATH) -> str:
+    (xml,) = await caller.ask("Introspect", interface=INTROSPECTABLE, path=path)
+    return str(xml)
+
+
+async def test_introspect_answers_with_the_documented_xml(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        answer = await introspect(caller)
+    assert ElementTree.canonicalize(answer, strip_text=True) == ElementTree.canonicalize(
+        XML, strip_text=True
+    )
+
+
+async def test_every_method_that_introspection_shows_has_an_entry_in_the_access_table(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        shown = methods(ElementTree.fromstring(await introspect(caller)))
+    assert shown
+    assert set(shown) == set(ACCESS)
+
+
+@pytest.mark.parametrize(
+    ("path", "children"),
+    [
+        ("/", ["org"]),
+        ("/org", ["example"]),
+        ("/org/example", ["MulticastForwarding"]),
+        ("/org/exam", []),
+        (f"{PATH}/Routes", []),
+        ("/somewhere/else", []),
+    ],
+)
+async def test_the_way_to_the_object_can_be_found(
+    path: str, children: list[str], bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        node = ElementTree.fromstring(await introspect(caller, path))
+    assert [child.attrib["name"] for child in node.iterfind("node")] == children
+    assert not list(node.iterfind("interface"))
+
+
+async def test_every_documented_property_can_be_read_alone_and_with_all_others(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add(comment="the gate's camera", ttls={"eth2": 16})
+        (together,) = await caller.ask("GetAll", "s", [INTERFACE], interface=PROPERTIES)
+        (of_any,) = await caller.ask("GetAll", "s", [""], interface=PROPERTIES)
+        alone = {}
+        for name in DOCUMENTED:
+            (alone[name],) = await caller.ask("Get", "ss", [INTERFACE, name], interface=PROPERTIES)
+    assert {name: variant.signature for name, variant in alone.items()} == DOCUMENTED
+    # What the devices count goes on.
+    for properties in (alone, together, of_any):
+        assert len(properties.pop("Interfaces").value) == 2
+    assert together == of_any == alone
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+async def test_no_property_can_be_set(name: str, bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        with pytest.raises(BusError, match=name) as refusal:
+            body = [INTERFACE, name, Variant("s", "other")]
+            await caller.ask("Set", "ssv", body, interface=PROPERTIES)
+    assert refusal.value.name == f"{STANDARD}.PropertyReadOnly"
+
+
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "UnknownObject": ("'/nowhere'", {"member": "FlushRoutes", "path": "/nowhere"}),
+    "UnknownMethod": (f"'{INTERFACE}.Rest'", {"member": "Rest"}),
+    "UnknownMethod of no interface": ("'Rest'", {"member": "Rest", "interface": ""}),
+    "UnknownMethod of another interface": (
+        "'org.example.Other.AddRoute'",
+        {"member": "AddRoute", "interface": "org.example.Other"},
+    ),
+    "InvalidArgs": (
+        "AddRoute takes arguments of type 'sssasa{sv}', and not ''",
+        {"member": "AddRoute"},
+    ),
+    "InvalidArgs of too many": (
+        "Ping takes arguments of type '', and not 's'",
+        {"member": "Ping", "interface": PEER, "signature": "s", "body": ["?"]},
+    ),
+    "UnknownProperty": (
+        "'Colour'",
+        {"member": "Get", "interface": PROPERTIES, "signature": "ss", "body": [INTERFACE, "Colour"]},
+    ),
+    "UnknownProperty to set": (
+        "'Colour'",
+        {
+            "member": "Set",
+            "interface": PROPERTIES,
+            "signature": "ssv",
+            "body": [INTERFACE, "Colour", Variant("s", "red")],
+        },
+    ),
+    "UnknownInterface": (
+        "'org.example.Other'",
+        {
+            "member": "GetAll",
+            "interface": PROPERTIES,
+            "signature": "s",
+            "body": ["org.example.Other"],
+        },
+    ),
+    "LimitsExceeded": (
+        "above 65536",
+        {"member": "Get", "interface": PROPERTIES, "signature": "ss", "body": ["", "x" * 65536]},
+    ),
+}
+
+
+@pytest.mark.parametrize("error", WRONG)
+async def test_what_is_not_there_is_a_standard_error_that_names_it(
+    error: str, bus: PrivateBus, daemon: Daemon
+) -> None:
+    sentence, arguments = WRONG[error]
+    async with Caller.at(bus.address) as caller:
+        with pytest.raises(BusError) as refusal:
+            await caller.ask(**arguments)
+    assert refusal.value.name == f"{STANDARD}.{error.split()[0]}"
+    assert sentence in refusal.value.message
+
+
+async def test_a_call_may_leave_the_interface_out(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        assert await caller.ask("FlushRoutes", "a{sv}", [{}], interface="") == [0]
+        assert await caller.ask("Ping", interface="") == []
+        (version,) = await caller.ask("Get", "ss", ["", "Version"], interface="")
+    assert version.signature == "s"
+
+
+async def test_the_object_is_a_peer_like_any_other(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        assert await caller.ask("Ping", interface=PEER, path="/anywhere") == []
+        machine = await caller.ask("GetMachineId", interface=PEER, path="/")
+    with open("/etc/machine-id") as file:
+        assert machine == [file.read().strip()]
+
+
+# Clients that are not ours
+
+
+def test_busctl_shows_the_tree_and_every_member(bus: PrivateBus, daemon: Daemon) -> None:
+    assert PATH in busctl(bus.address, "tree", "--list", BUS_NAME).splitlines()
+    rows = busctl(bus.address, "introspect", BUS_NAME, PATH, INTERFACE).splitlines()
+    shown = {tuple(row.split()[:3]) for row in rows}
+    assert (".AddRoute", "method", "sssasa{sv}") in shown
+    assert (".RoutesAdded", "signal", "a(sssasa{sv})") in shown
+    assert {(f".{name}", "property", type_) for name, type_ in DOCUMENTED.items()} <= shown
+
+
+def test_a_route_can_be_typed_into_busctl(bus: PrivateBus, daemon: Daemon) -> None:
+    output(bus.address, *add_route("239.1.2.3", ["eth2", "eth3"]))
+    routes = busctl(bus.address, "--json=short", "get-property", BUS_NAME, PATH, INTERFACE, "Routes")
+    assert json.loads(routes)["data"] == [
+        ["10.1.0.10", "239.1.2.3", "eth1", ["eth2", "eth3"], {"state": {"type": "s", "data": "active"}}]
+    ]
+    again = run(bus.address, *add_route("239.1.2.3"))
+    assert again.returncode == 1
+    assert "Route (10.1.0.10, 239.1.2.3) exists already" in again.stderr
+
+
+def test_busctl_sees_the_signals(bus: PrivateBus, daemon: Daemon) -> None:
+    match = f"type='signal',interface='{INTERFACE}'"
+    with subprocess.Popen(
+        ["busctl", "--system", "--json=short", "monitor", "--match", match],
+        env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": bus.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as monitor:
+        assert monitor.stdout
+        assert monitor.stderr
+        try:
+            assert "Monitoring bus message stream" in monitor.stderr.readline()
+            output(bus.address, *add_route("239.1.2.3"))
+            seen = json.loads(monitor.stdout.readline())
+        finally:
+            monitor.terminate()
+    assert (seen["member"], seen["path"]) == ("RoutesAdded", PATH)
+    assert seen["payload"]["data"][0][0][:4] == ["10.1.0.10", "239.1.2.3", "eth1", ["eth2"]]
+
+
+def test_gdbus_introspects_and_calls(bus: PrivateBus, daemon: Daemon) -> None:
+    where = ["--system", "--dest", BUS_NAME, "--object-path", PATH]
+    xml = output(bus.address, "gdbus", "introspect", *where, "--xml")
+    assert methods(ElementTree.fromstring(xml)) == methods(CONTRACT)
+    add = ["gdbus", "call", *where, "--method", f"{INTERFACE}.AddRoute"]
+    answer = output(bus.address, *add, "*", "ff1e::123", "eth1", "['eth2']", "{'comment': <'hi'>}")
+    assert answer == "()\n"
+    flush = ["gdbus", "call", *where, "--method", f"{INTERFACE}.FlushRoutes"]
+    assert output(bus.address, *flush, "{'group': <'ff1e::/16'>}") == "(uint32 1,)\n"
+
+
+# A GLib proxy: it adds a route, and prints what it saw when that is in its cache.
+PROXY = f"""
+import json
+from gi.repository import Gio, GLib
+
+loop = GLib.MainLoop()
+signals, changes = [], {{}}
+
+def keep(_, changed, invalidated):
+    changes.update(changed.unpack())
+    if changes.get("Routes") and "Generation" in changes:
+        loop.quit()
+
+proxy = Gio.DBusProxy.new_for_bus_sync(
+    Gio.BusType.SYSTEM, Gio.DBusProxyFlags.GET_INVALIDATED_PROPERTIES, None,
+    "{BUS_NAME}", "{PATH}", "{INTERFACE}")
+proxy.connect("g-signal", lambda _, sender, name, body: signals.append([name, *body.unpack()]))
+proxy.connect("g-properties-changed", keep)
+cached = sorted(proxy.get_cached_property_names())
+proxy.AddRoute("(sssasa{{sv}})", "10.1.0.10", "239.1.2.3", "eth1", ["eth2"], {{}})
+GLib.timeout_add_seconds(10, loop.quit)
+loop.run()
+routes = proxy.get_cached_property("Routes").unpack()
+print(json.dumps({{"cached": cached, "signals": signals, "changes": changes, "routes": routes}}))
+"""
+
+
+def test_a_glib_proxy_sees_properties_and_signals(bus: PrivateBus, daemon: Daemon) -> None:
+    if run(bus.address, "/usr/bin/python3", "-c", "import gi").returncode:
+        pytest.skip("/usr/bin/python3 has no module gi")
+    told = json.loads(output(bus.address, "/usr/bin/python3", "-c", PROXY))
+    route = ["10.1.0.10", "239.1.2.3", "eth1", ["eth2"], {"state": "active"}]
+    assert told["cached"] == sorted(DOCUMENTED)
+    assert told["signals"] == [["RoutesAdded", [route]]]
+    assert told["changes"]["Generation"] > 0
+    assert told["routes"] == told["changes"]["Routes"] == [route]

@@ -1,0 +1,392 @@
+"""Who may, asked of a polkit that answers as a test wants: late, never, wrongly, or not at all."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from lab.bus import PrivateBus
+from lab.caller import OWN, STANDARD, Caller, Route
+from lab.daemon import Daemon
+from lab.foreign import add_route, run
+from lab.netns import Namespace
+from lab.polkit import CHALLENGE, NAME, NO, YES, Answer, Check, MockPolkit, running
+from lab.witness import entries
+
+from mfc_dbus.access import MANAGE_ROUTES
+from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import BusError
+
+DENIED = f"{STANDARD}.AccessDenied"
+ROUTE = Route()
+DETAILS = {"source": "10.1.0.10", "group": "239.1.2.3", "iif": "eth1", "oifs": "eth2"}
+
+pytestmark = pytest.mark.usefixtures("daemon")
+
+
+class Ground:
+    """A stranger and root as callers of the service, and what came of it."""
+
+    def __init__(self, root: Caller, stranger: Caller) -> None:
+        self.root = root
+        self.stranger = stranger
+
+    async def groups(self) -> list[str]:
+        return sorted(route[1] for route in await self.root.get("Routes"))
+
+
+@contextlib.asynccontextmanager
+async def ground(bus: PrivateBus, nobody: int) -> AsyncIterator[Ground]:
+    async with Caller.at(bus.address) as root, Caller.at(bus.address, nobody) as stranger:
+        yield Ground(root, stranger)
+
+
+async def refused(call: Any, error: str, sentence: str = "") -> None:
+    """Wait for a call that is refused."""
+    with pytest.raises(BusError, match=sentence or None) as refusal:
+        await call
+    assert refusal.value.name == error
+
+
+# No
+
+
+async def test_without_polkit_only_root_may(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on:
+        await refused(on.stranger.add(), DENIED, "Not authorised .*manage-routes")
+        await refused(on.stranger.flush(), DENIED)
+        await on.root.add()
+        await refused(on.stranger.delete(), DENIED)
+        await refused(on.stranger.add(replace=True), DENIED)
+        assert await on.groups() == [ROUTE.group]
+
+
+async def test_a_refused_user_of_busctl_is_told_so(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, NO):
+        done = await asyncio.to_thread(run, bus.address, *add_route(ROUTE.group), uid=nobody)
+        assert done.returncode == 1
+        assert "Not authorised (org.example.MulticastForwarding.manage-routes)" in done.stderr
+        assert await on.groups() == []
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+async def test_a_no_is_a_no(interactive: bool, bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, NO):
+        await refused(on.stranger.add(interactive=interactive), DENIED, "Not authorised")
+        assert await on.groups() == []
+
+
+async def test_a_challenge_is_a_no_that_says_whether_asking_would_help(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, CHALLENGE):
+        required = f"{STANDARD}.InteractiveAuthorizationRequired"
+        await refused(on.stranger.add(), required, "takes a password")
+        await refused(on.stranger.add(interactive=True), DENIED, "Not authorised")
+        assert await on.groups() == []
+
+
+WRONG_ANSWERS: dict[str, Answer] = {
+    "nothing": ("", []),
+    "a yes": ("b", [True]),
+    "a yes without details": ("(bb)", [[True, True]]),
+    "three values and no struct": ("bba{ss}", [True, False, {}]),
+    "a struct in an array": ("a(bba{ss})", [[[True, False, {}]]]),
+    "another dictionary": ("(bba{sv})", [[True, False, {"a": Variant("s", "b")}]]),
+    "a number for a yes": ("(uba{ss})", [[1, False, {}]]),
+    "a sentence": ("s", ["yes"]),
+    "a failure": BusError(f"{NAME}.Error.Failed", "out of order"),
+    "not known": BusError(f"{STANDARD}.NameHasNoOwner", "no such caller"),
+    "a failure that says nothing": BusError(f"{NAME}.Error.Failed", ""),
+}
+
+
+@pytest.mark.parametrize("answer", WRONG_ANSWERS)
+@pytest.mark.parametrize("interactive", [False, True])
+async def test_whatever_is_not_an_answer_is_a_no(
+    answer: str, interactive: bool, bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, WRONG_ANSWERS[answer]):
+        await refused(on.stranger.add(interactive=interactive), DENIED, "Not authorised")
+        assert await on.groups() == []
+
+
+async def test_a_polkit_that_vanishes_while_it_is_asked_says_no(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        call = asyncio.create_task(on.stranger.add())
+        await polkit.asked.get()
+        await polkit.connection.close()
+        await refused(call, DENIED, "Not authorised")
+        assert await on.groups() == []
+
+
+async def test_a_caller_who_leaves_is_asked_about_no_more_and_changes_nothing(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        async with Caller.at(bus.address, nobody) as leaver:
+            call = asyncio.create_task(leaver.add())
+            check = await polkit.asked.get()
+        await asyncio.wait([call])
+        assert call.exception()
+        assert await polkit.cancelled.get() == check.cancellation
+        polkit.tell(check, YES)
+        await on.root.ping()
+        assert await on.groups() == []
+        # The others are asked about as before.
+        call = asyncio.create_task(on.stranger.add())
+        polkit.tell(await polkit.asked.get(), YES)
+        await call
+
+
+# What is asked
+
+
+async def test_root_is_not_asked_about(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, NO) as polkit:
+        await on.root.add()
+        await on.root.delete()
+        await on.root.flush()
+        assert polkit.asked.empty()
+
+
+async def test_who_only_reads_is_not_asked_about(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, NO) as polkit:
+        await on.root.add()
+        assert len(await on.stranger.get("Routes")) == 1
+        assert len(await on.stranger.get("Interfaces")) == 2
+        await on.stranger.ping()
+        assert polkit.asked.empty()
+
+
+async def test_what_cannot_be_is_refused_before_polkit_is_asked(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+        await on.root.add()
+        await refused(on.stranger.add(), f"{OWN}.RouteExists")
+        await refused(on.stranger.add(Route(group="10.0.0.1")), f"{STANDARD}.InvalidArgs")
+        await refused(
+            on.stranger.add(Route(group="239.1.1.1", iif="eth99")), f"{OWN}.NoSuchInterface"
+        )
+        await refused(on.stranger.delete(Route(group="239.1.1.1")), f"{OWN}.NoSuchRoute")
+        await refused(on.stranger.flush(group="any"), f"{STANDARD}.InvalidArgs")
+        assert polkit.asked.empty()
+
+
+async def test_polkit_gets_the_caller_the_action_and_what_a_rule_may_decide_by(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+
+        async def asked() -> dict[str, str]:
+            check = polkit.asked.get_nowait()
+            assert polkit.asked.empty()
+            assert (check.subject, check.name) == ("system-bus-name", on.stranger.unique_name)
+            assert check.action == MANAGE_ROUTES
+            return check.details
+
+        await on.stranger.add(ROUTE._replace(oifs=["eth2", "eth3"]))
+        assert await asked() == DETAILS | {"oifs": "eth2 eth3"}
+        await on.stranger.delete()
+        assert await asked() == DETAILS | {"oifs": "eth2 eth3"}
+        await on.stranger.add(Route("::", "FF1E:0::123"))
+        assert await asked() == DETAILS | {"source": "*", "group": "ff1e::123"}
+        await on.stranger.flush(iif="eth1")
+        assert await asked() == {"bulk": "true"}
+
+
+async def test_a_password_may_be_asked_for_only_where_the_call_allows_it(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+        await on.stranger.add()
+        await on.stranger.add(replace=True, interactive=True)
+        flags = [polkit.asked.get_nowait().flags for _ in range(2)]
+        assert flags == [0, 1]
+
+
+async def test_no_two_checks_have_the_same_id(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+        for _ in range(3):
+            await on.stranger.flush()
+        assert len({polkit.asked.get_nowait().cancellation for _ in range(3)}) == 3
+
+
+async def test_moving_a_stream_takes_the_right_to_both_its_interfaces(
+    bus: PrivateBus, nobody: int, network: Namespace
+) -> None:
+    moved = Route(iif="eth3", oifs=["eth4"])
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        await on.root.add()
+        for from_old in (NO, YES):
+            call = asyncio.create_task(on.stranger.add(moved, replace=True))
+            to_new = await polkit.asked.get()
+            assert to_new.details == DETAILS | {"iif": "eth3", "oifs": "eth4"}
+            polkit.tell(to_new, YES)
+            taken = await polkit.asked.get()
+            assert taken.details == DETAILS
+            polkit.tell(taken, from_old)
+            if from_old == NO:
+                await refused(call, DENIED)
+                assert {entry.iif for entry in entries(network, socket.AF_INET)} == {"eth1"}
+        await call
+        assert {entry.iif for entry in entries(network, socket.AF_INET)} == {"eth3"}
+
+
+# What happens meanwhile
+
+
+async def test_while_polkit_thinks_everyone_else_is_served(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        call = asyncio.create_task(on.stranger.add())
+        check = await polkit.asked.get()
+        await on.stranger.ping()
+        await on.root.add(Route(group="239.1.2.4"))
+        assert await on.groups() == ["239.1.2.4"]
+        polkit.tell(check, YES)
+        await call
+        assert await on.groups() == ["239.1.2.3", "239.1.2.4"]
+
+
+async def waiting(on: Ground, polkit: MockPolkit, **options: Any) -> tuple[Any, Check]:
+    """A stranger's AddRoute, as far as polkit."""
+    call = asyncio.create_task(on.stranger.add(**options))
+    return call, await polkit.asked.get()
+
+
+async def test_a_route_that_was_added_meanwhile_exists(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        call, check = await waiting(on, polkit)
+        await on.root.add(comment="the first")
+        polkit.tell(check, YES)
+        await refused(call, f"{OWN}.RouteExists")
+        assert [route[4]["comment"] for route in await on.root.get("Routes")] == ["the first"]
+
+
+async def test_a_route_that_was_moved_meanwhile_is_not_what_polkit_said_yes_to(
+    bus: PrivateBus, nobody: int
+) -> None:
+    moved = Route(iif="eth3", oifs=["eth4"])
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        await on.root.add()
+        call, check = await waiting(on, polkit, replace=True)
+        await on.root.add(moved, replace=True)
+        polkit.tell(check, YES)
+        await refused(call, DENIED, "was moved to 'eth3' meanwhile")
+        call = asyncio.create_task(on.stranger.delete())
+        check = await polkit.asked.get()
+        await on.root.add(replace=True)
+        polkit.tell(check, YES)
+        await refused(call, DENIED, "was moved to 'eth1' meanwhile")
+        assert [route[2] for route in await on.root.get("Routes")] == ["eth1"]
+
+
+async def test_a_route_that_was_deleted_meanwhile_is_not_there(
+    bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        await on.root.add()
+        call = asyncio.create_task(on.stranger.delete())
+        check = await polkit.asked.get()
+        await on.root.delete()
+        polkit.tell(check, YES)
+        await refused(call, f"{OWN}.NoSuchRoute")
+
+
+async def test_an_interface_that_went_meanwhile_is_not_found(
+    bus: PrivateBus, nobody: int, network: Namespace
+) -> None:
+    network.ip("link add name here type veth peer name there")
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        call, check = await waiting(on, polkit, route=Route(oifs=["here"]))
+        network.ip("link delete dev here")
+        polkit.tell(check, YES)
+        await refused(call, f"{OWN}.NoSuchInterface", "'here'")
+        assert await on.groups() == []
+
+
+# How many may wait
+
+
+@pytest.mark.parametrize(
+    ("users", "callers", "who"),
+    [(1, 1, "4 calls of this caller"), (1, 4, "16 calls of this user"), (4, 4, "64 calls of all")],
+    ids=["caller", "user", "all"],
+)
+async def test_so_many_checks_wait_and_no_more(
+    users: int, callers: int, who: str, bus: PrivateBus, nobody: int
+) -> None:
+    groups = [f"239.2.0.{n}" for n in range(users * callers * 4)]
+    unused = iter(groups)
+    async with (
+        contextlib.AsyncExitStack() as stack,
+        ground(bus, nobody) as on,
+        MockPolkit.at(bus.address) as polkit,
+    ):
+
+        async def caller(uid: int) -> Caller:
+            return await stack.enter_async_context(Caller.at(bus.address, uid))
+
+        crowd = [await caller(nobody - n) for n in range(users) for _ in range(callers)]
+        calls = [
+            asyncio.create_task(each.add(Route(group=next(unused))))
+            for each in crowd
+            for _ in range(4)
+        ]
+        checks = [await polkit.asked.get() for _ in calls]
+
+        # The next one is one too many; who is not counted with the others still may.
+        one_more = {1: crowd[0], 4: await caller(nobody), 16: await caller(nobody - users)}
+        await refused(one_more[len(crowd)].add(), f"{OWN}.LimitExceeded", who)
+        if users == 1:
+            call = asyncio.create_task((await caller(nobody - users)).add(Route(group="239.3.0.1")))
+            polkit.tell(await polkit.asked.get(), YES)
+            await call
+
+        for check in checks:
+            polkit.tell(check, YES)
+        await asyncio.gather(*calls)
+        assert set(groups) <= set(await on.groups())
+        polkit.answer = YES
+        await crowd[0].add()
+
+
+# The mock that others use
+
+
+@pytest.fixture
+def dbusmock(bus: PrivateBus) -> Iterator[None]:
+    """python-dbusmock's polkitd."""
+    if run(bus.address, "/usr/bin/python3", "-c", "import dbusmock").returncode:
+        pytest.skip("/usr/bin/python3 has no module dbusmock")
+    mock = ("/usr/bin/python3", "-m", "dbusmock", "--system", "--template", "polkitd")
+    with running(bus.address, *mock):
+        yield
+
+
+async def test_dbusmocks_polkitd_denies_hangs_and_allows(
+    dbusmock: None, bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on:
+
+        async def mock(member: str, signature: str = "", *body: Any) -> list[Any]:
+            path, interface = "/org/freedesktop/PolicyKit1/Authority", "org.freedesktop.DBus.Mock"
+            return await on.root.call(NAME, path, interface, member, signature, body, timeout=20)
+
+        await refused(on.stranger.add(), DENIED, "Not authorised")
+        await mock("SetAllowed", "as", [f"{MANAGE_ROUTES}-not"])
+        await refused(on.stranger.add(), DENIED, "Not authorised")
+        await mock("SetAllowed", "as", [MANAGE_ROUTES])
+        await mock("SimulateHangActions", "as", [MANAGE_ROUTES])
+        call = asyncio.create_task(on.stranger.add())
+        while not (await mock("HaveHangingCalls"))[0]:
+            pass
+        assert await on.groups() == []
+        await mock("ReleaseHangingCalls")
+        await call
+        assert await on.groups() == [ROUTE.group]

@@ -1,0 +1,466 @@
+"""Routes by D-Bus: what the caller is told, what everyone is told, and what the kernel then has."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import pytest
+from lab.bus import PrivateBus
+from lab.caller import INTERFACE, OWN, STANDARD, Caller, Route
+from lab.daemon import Daemon
+from lab.netns import Namespace
+from lab.witness import Entry, entries, vifs
+
+from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import BusError
+from mfc_dbus.bus.frames import MessageType
+from mfc_dbus.kernel.mroute import MRoute
+
+IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
+ROUTE = Route()
+ACTIVE = {"state": "active"}
+
+
+def shown(route: Route, **extra: Any) -> list[Any]:
+    """A route as the service shows it."""
+    return [route.source, route.group, route.iif, list(route.oifs), ACTIVE | extra]
+
+
+def in_kernel(route: Route, ttls: Mapping[str, int] | None = None) -> Entry:
+    """A route as the kernel has it."""
+    oifs = frozenset((oif, (ttls or {}).get(oif, 1)) for oif in route.oifs)
+    return Entry(route.source, route.group, route.iif, oifs)
+
+
+def many(count: int) -> list[Route]:
+    return [ROUTE._replace(group=f"239.7.{n // 250}.{n % 250}") for n in range(count)]
+
+
+# What is refused, and how
+
+
+REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
+    # The form of the arguments
+    "a source that is no address": (
+        ROUTE._replace(source="10.1.0"),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Source '10.1.0' is not an IPv4 or IPv6 address",
+    ),
+    "a group that is no address": (
+        ROUTE._replace(group=""),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Group '' is not an IPv4 or IPv6 address",
+    ),
+    "a group that is unicast": (
+        ROUTE._replace(group="10.1.2.3"),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Group '10.1.2.3' is not a multicast address",
+    ),
+    "a group that is never forwarded": (
+        ROUTE._replace(group="224.0.0.251"),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Group '224.0.0.251' is link-local (224.0.0.0/24) and never forwarded",
+    ),
+    "a source that is never forwarded": (
+        ROUTE._replace(source="fe80::1", group="ff1e::1"),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Source 'fe80::1' is link-local",
+    ),
+    "two families": (
+        ROUTE._replace(group="ff1e::123"),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Source '10.1.0.10' and group 'ff1e::123' mix IPv4 and IPv6",
+    ),
+    "no oif": (ROUTE._replace(oifs=[]), {}, f"{STANDARD}.InvalidArgs", "The route has no oif"),
+    "an oif twice": (
+        ROUTE._replace(oifs=["eth2", "eth3", "eth2"]),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Oif 'eth2' is named twice",
+    ),
+    "its iif for an oif": (
+        ROUTE._replace(oifs=["eth1"]),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "Interface 'eth1' is both the iif and an oif",
+    ),
+    "a name that no interface has": (
+        ROUTE._replace(iif="eth1/../eth2"),
+        {},
+        f"{STANDARD}.InvalidArgs",
+        "'eth1/../eth2' is not an interface name",
+    ),
+    # Options
+    "a TTL threshold for IPv6": (
+        Route("fd01::1", "ff1e::123"),
+        {"ttls": {"eth2": 2}},
+        f"{STANDARD}.InvalidArgs",
+        "IPv6 has no TTL thresholds",
+    ),
+    "a TTL threshold that is none": (
+        ROUTE,
+        {"ttls": {"eth2": 255}},
+        f"{STANDARD}.InvalidArgs",
+        "TTL threshold 255 of 'eth2'",
+    ),
+    "a TTL threshold of no oif": (
+        ROUTE,
+        {"ttls": {"eth3": 2}},
+        f"{STANDARD}.InvalidArgs",
+        "'ttls' names 'eth3'",
+    ),
+    "a long comment": (
+        ROUTE,
+        {"comment": "x" * 201},
+        f"{STANDARD}.InvalidArgs",
+        "The comment has 201 characters, 200 are allowed",
+    ),
+    "a comment of two lines": (
+        ROUTE,
+        {"comment": "one\ntwo"},
+        f"{STANDARD}.InvalidArgs",
+        "The comment has control characters",
+    ),
+    "an option that there is not": (
+        ROUTE,
+        {"iif": "eth1"},
+        f"{STANDARD}.InvalidArgs",
+        "There is no option 'iif'; there are 'ttls', 'replace', 'comment'",
+    ),
+    # What there is on this system
+    "an interface that there is not": (
+        ROUTE._replace(oifs=["eth2", "eth99"]),
+        {},
+        f"{OWN}.NoSuchInterface",
+        "Interface 'eth99' not found",
+    ),
+    "an interface without multicast": (
+        ROUTE._replace(iif="lo"),
+        {},
+        f"{OWN}.InterfaceNotMulticast",
+        "Interface 'lo' does not carry multicast",
+    ),
+    "32 oifs": (
+        ROUTE._replace(oifs=[f"eth{n}" for n in range(2, 34)]),
+        {},
+        f"{OWN}.TooManyInterfaces",
+        "at most 31 oifs",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_a_bad_route_is_refused_by_name_and_value_and_leaves_nothing(
+    case: str, bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    route, options, name, sentence = REFUSED[case]
+    async with Caller.at(bus.address) as caller:
+        before = await caller.get("Generation")
+        with pytest.raises(BusError) as refusal:
+            await caller.add(route, **options)
+        assert refusal.value.name == name
+        assert sentence in refusal.value.message
+        assert await caller.get("Generation") == before
+        assert await caller.get("Interfaces") == []
+    assert not vifs(network, IPV4)
+
+
+async def test_an_option_of_the_wrong_type_is_named_with_both_types(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        with pytest.raises(BusError, match="Option 'replace' has type 's', and not 'b'") as refusal:
+            await caller.ask("AddRoute", "sssasa{sv}", [*ROUTE, {"replace": Variant("s", "yes")}])
+        assert refusal.value.name == f"{STANDARD}.InvalidArgs"
+
+
+async def test_the_33rd_interface_is_one_too_many_and_nothing_is_half_done(
+    bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    full = ROUTE._replace(oifs=[f"eth{n}" for n in range(2, 33)])
+    other = Route(group="239.1.2.4", oifs=["eth2", "eth33"])
+    async with Caller.at(bus.address) as caller:
+        await caller.add(full)
+        with pytest.raises(BusError, match="'eth33'.*32") as refusal:
+            await caller.add(other)
+        assert refusal.value.name == f"{OWN}.TooManyInterfaces"
+        assert len(await caller.get("Interfaces")) == 32
+    assert entries(network, IPV4) == {in_kernel(full)}
+    assert len(vifs(network, IPV4)) == 32
+
+
+async def test_what_is_there_is_not_added_and_what_is_not_there_is_not_deleted(
+    bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        with pytest.raises(BusError, match=r"no route \(10.1.0.10, 239.1.2.3\)") as refusal:
+            await caller.delete()
+        assert refusal.value.name == f"{OWN}.NoSuchRoute"
+        await caller.add()
+        with pytest.raises(BusError, match=r"\(10.1.0.10, 239.1.2.3\) exists already") as refusal:
+            await caller.add(ROUTE._replace(oifs=["eth3"]))
+        assert refusal.value.name == f"{OWN}.RouteExists"
+        with pytest.raises(BusError, match="from 'eth2'") as refusal:
+            await caller.delete(iif="eth2")
+        assert refusal.value.name == f"{OWN}.NoSuchRoute"
+    assert entries(network, IPV4) == {in_kernel(ROUTE)}
+
+
+async def test_any_source_routes_that_the_kernel_would_mix_up_are_a_kernel_error(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add(ROUTE._replace(source="*"))
+        with pytest.raises(BusError, match="cannot both be in the kernel: 'eth2'") as refusal:
+            await caller.add(Route("*", iif="eth2", oifs=["eth3"]))
+        assert refusal.value.name == f"{OWN}.KernelError"
+        # Where each has interfaces of its own there is one for each iif, and `iif` tells which.
+        await caller.add(Route("*", iif="eth3", oifs=["eth4"]))
+        with pytest.raises(BusError, match="exists from 'eth1', 'eth3': say which by 'iif'"):
+            await caller.delete(ROUTE._replace(source="*"))
+        await caller.delete(ROUTE._replace(source="*"), iif="eth3")
+        assert [route[2] for route in await caller.get("Routes")] == ["eth1"]
+
+
+# What is done, and who hears of it
+
+
+@pytest.mark.parametrize(
+    ("route", "family"),
+    [
+        (ROUTE, IPV4),
+        (Route("*", oifs=["eth2", "eth3"]), IPV4),
+        (Route("fd01::10", "ff1e::123"), IPV6),
+        (Route("*", "ff1e::123", oifs=["eth2", "eth3"]), IPV6),
+    ],
+    ids=["ipv4", "ipv4-any-source", "ipv6", "ipv6-any-source"],
+)
+async def test_a_route_is_in_the_kernel_until_it_is_deleted(
+    route: Route,
+    family: socket.AddressFamily,
+    bus: PrivateBus,
+    daemon: Daemon,
+    network: Namespace,
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add(route)
+        (entry,) = entries(network, family)
+        assert entry.group == route.group
+        assert entry.iif == route.iif
+        # An any-source entry of the kernel names its iif among the oifs.
+        assert {oif for oif, _ in entry.oifs} - {route.iif} == set(route.oifs)
+        assert set(vifs(network, family).values()) == {route.iif, *route.oifs}
+        assert await caller.get("Routes") == [shown(route)]
+        await caller.delete(route)
+        assert await caller.get("Routes") == []
+    assert not entries(network, family)
+    assert not vifs(network, family)
+
+
+async def test_comments_and_ttl_thresholds_are_kept(
+    bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    route = ROUTE._replace(oifs=["eth2", "eth3"])
+    comment = "Kamera am Tor №7 🎥" * 10
+    async with Caller.at(bus.address) as caller:
+        await caller.add(route, ttls={"eth3": 16}, comment=comment)
+        assert await caller.get("Routes") == [shown(route, ttls={"eth3": 16}, comment=comment)]
+    assert entries(network, IPV4) == {in_kernel(route, {"eth3": 16})}
+
+
+async def test_replace_changes_a_route_that_is_there_and_adds_one_that_is_not(
+    bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    other = ROUTE._replace(oifs=["eth2", "eth3"])
+    moved = ROUTE._replace(iif="eth4")
+    async with Caller.at(bus.address) as caller:
+        await caller.follow()
+        for route in (ROUTE, other, moved):
+            await caller.add(route, replace=True)
+            assert entries(network, IPV4) == {in_kernel(route)}
+        assert caller.told("RoutesAdded") == [[[shown(ROUTE)]]]
+        assert caller.told("RoutesChanged") == [[[shown(other)]], [[shown(moved)]]]
+        assert caller.told("RoutesRemoved") == []
+
+
+async def test_a_change_that_changes_nothing_is_not_told(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add()
+        before = await caller.get("Generation")
+        await caller.follow()
+        await caller.add(replace=True)
+        assert await caller.flush(iif="eth2") == 0
+        assert await caller.get("Generation") == before
+        assert not [signal for signal in caller.signals if signal.member.startswith("Routes")]
+
+
+async def test_everyone_hears_of_a_change_before_the_caller_has_his_answer(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller, Caller.at(bus.address) as other:
+        await caller.follow()
+        await other.follow()
+        changes = {
+            "RoutesAdded": lambda: caller.add(),
+            "RoutesChanged": lambda: caller.add(comment="another", replace=True),
+            "RoutesRemoved": lambda: caller.delete(),
+        }
+        for member, change in changes.items():
+            before = await caller.get("Generation")
+            caller.arrived.clear()
+            await change()
+            of_change = [header for header in caller.arrived if header.member != "PropertiesChanged"]
+            assert [(header.type, header.member) for header in of_change] == [
+                (MessageType.SIGNAL, member),
+                (MessageType.METHOD_RETURN, ""),
+            ]
+            assert await caller.get("Generation") == before + 1
+        await other.until(lambda: bool(other.told("RoutesRemoved")))
+        for member in changes:
+            assert other.told(member) == caller.told(member) != []
+
+
+async def test_flush_deletes_all_or_those_of_an_iif_or_of_a_group_prefix(
+    bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    routes = [
+        Route(group="239.1.0.1"),
+        Route(group="239.1.255.255", iif="eth3"),
+        Route(group="239.2.0.0"),
+        Route("*", "ff1e::1"),
+        Route("*", "ff1e::2", iif="eth3"),
+    ]
+    async with Caller.at(bus.address) as caller:
+
+        async def flushed(**options: str) -> tuple[int, list[str]]:
+            await caller.flush()
+            await caller.add_all(routes)
+            deleted = await caller.flush(**options)
+            left = await caller.get("Routes")
+            assert len(entries(network, IPV4) | entries(network, IPV6)) == len(left)
+            return deleted, sorted(route[1] for route in left)
+
+        assert await flushed(group="239.1.0.0/16") == (2, ["239.2.0.0", "ff1e::1", "ff1e::2"])
+        assert await flushed(iif="eth3") == (2, ["239.1.0.1", "239.2.0.0", "ff1e::1"])
+        assert await flushed(iif="eth3", group="ff00::/8") == (
+            1,
+            ["239.1.0.1", "239.1.255.255", "239.2.0.0", "ff1e::1"],
+        )
+        assert await flushed(group="239.1.0.1") == (
+            1,
+            ["239.1.255.255", "239.2.0.0", "ff1e::1", "ff1e::2"],
+        )
+        assert await flushed() == (5, [])
+        with pytest.raises(BusError, match="Prefix length '33' is not from 0 to 32"):
+            await caller.flush(group="239.0.0.0/33")
+
+
+async def test_a_burst_of_changes_is_one_properties_changed_in_100_ms(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with Caller.at(bus.address) as caller:
+        generation = await caller.get("Generation") + 500
+        await caller.follow()
+        began = loop.time()
+        await caller.add_all(many(500))
+        last = {"Generation": generation}
+        await caller.until(lambda: last in [body[1] for body in caller.told("PropertiesChanged")])
+        took = loop.time() - began
+        told = caller.told("PropertiesChanged")
+    assert len(told) <= took / 0.1 + 1
+    assert told[-1] == [INTERFACE, last, ["Interfaces", "Routes", "Tables"]]
+    generations = [changed.pop("Generation") for _, changed, _ in told]
+    assert generations == sorted(set(generations))
+    assert not any(changed for _, changed, _ in told)
+
+
+async def test_three_thousand_routes_are_all_shown_and_flushed_a_thousand_a_signal(
+    bus: PrivateBus, daemon: Daemon, network: Namespace
+) -> None:
+    routes = many(3000)
+    async with Caller.at(bus.address) as caller:
+        await caller.add_all(routes)
+        properties = await caller.get("Routes")
+        assert sorted(properties) == sorted(shown(route) for route in routes)
+        assert len(entries(network, IPV4)) == 3000
+        await caller.follow()
+        assert await caller.flush() == 3000
+        told = [routes for (routes,) in caller.told("RoutesRemoved")]
+        assert [len(routes) for routes in told] == [1000, 1000, 1000]
+        assert sum(told, []) == properties
+    assert not entries(network, IPV4)
+
+
+# A table of somebody else
+
+
+@pytest.fixture
+def other(own_network: Namespace) -> Iterator[MRoute]:
+    """Another program's hold on the IPv4 table, until it is closed."""
+    with own_network:
+        other = MRoute(IPV4)
+    with closing(other):
+        other.init()
+        yield other
+
+
+@pytest.fixture
+def late(
+    other: MRoute, own_bus: PrivateBus, own_network: Namespace, library: str
+) -> Iterator[Daemon]:
+    """A daemon that came later than the other program."""
+    with Daemon(own_bus.address, own_network, library=library) as daemon:
+        yield daemon
+
+
+async def test_a_busy_table_is_told_and_taken_when_it_becomes_free(
+    own_bus: PrivateBus, own_network: Namespace, other: MRoute, late: Daemon
+) -> None:
+    async with Caller.at(own_bus.address) as caller:
+        ipv4, ipv6 = await caller.get("Tables")
+        assert (ipv4["family"], ipv4["state"]) == ("ipv4", "unavailable")
+        assert ipv4["reason"] == "Another program owns the ipv4 multicast routing table"
+        assert (ipv6["family"], ipv6["state"]) == ("ipv6", "active")
+        assert "reason" not in ipv6
+        with pytest.raises(BusError, match="Another program owns the ipv4") as refusal:
+            await caller.add()
+        assert refusal.value.name == f"{OWN}.TableBusy"
+        # What is not busy goes on.
+        await caller.add(Route("fd01::1", "ff1e::123"))
+        await caller.delete(Route("fd01::1", "ff1e::123"))
+
+        await caller.follow()
+        other.close()
+        await told_that_it_is_ours(caller, late)
+        await caller.add()
+        assert entries(own_network, IPV4) == {in_kernel(ROUTE)}
+
+
+async def test_a_table_that_a_refused_call_took_is_told_as_well(
+    own_bus: PrivateBus, other: MRoute, late: Daemon, nobody: int
+) -> None:
+    async with Caller.at(own_bus.address, nobody) as stranger:
+        await stranger.follow()
+        other.close()
+        with pytest.raises(BusError, match="Not authorised"):
+            await stranger.add()
+        await told_that_it_is_ours(stranger, late)
+
+
+async def told_that_it_is_ours(caller: Caller, daemon: Daemon) -> None:
+    while True:
+        told = len(caller.signals)
+        if (await caller.get("Tables"))[0]["state"] == "active":
+            break
+        await caller.until(lambda: len(caller.signals) > told)
+    await caller.until(lambda: any("Tables" in body[2] for body in caller.told("PropertiesChanged")))
+    assert "The ipv4 multicast routing table is ours" in daemon.log

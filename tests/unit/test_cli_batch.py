@@ -1,0 +1,274 @@
+"""Lines of JSON in, lines of JSON out."""
+
+import argparse
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfc_dbus.cli import batch
+from mfc_dbus.cli.lines import lines
+from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, Request, parse_request
+from mfc_dbus.cli.status import Status
+from mfc_dbus.client import Client, ClientError, RouteInfo
+
+ADD = {"action": "ADD_MFC", "payload": {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}}
+DELETE = {"action": "DEL_MFC", "payload": {"group": "239.1.1.1"}}
+SHOW = {"action": "SHOW"}
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+class FakeClient:
+    """The service as far as a batch needs it."""
+
+    def __init__(self) -> None:
+        self.present: dict[str, RouteInfo] = {}
+        self.failure: ClientError | None = None
+
+    async def add_route(
+        self,
+        group: str,
+        iif: str,
+        oifs: Sequence[str],
+        *,
+        source: str = "*",
+        ttls: Mapping[str, int] | None = None,
+        replace: bool = False,
+        comment: str = "",
+    ) -> None:
+        if self.failure:
+            raise self.failure
+        if group in self.present and not replace:
+            raise ClientError("RouteExists", f"Route {group} exists already")
+        self.present[group] = RouteInfo(
+            source, group, iif, tuple(oifs), "active", ttls or {}, comment
+        )
+
+    async def delete_route(self, group: str, *, source: str = "*", iif: str | None = None) -> None:
+        if self.present.pop(group, None) is None:
+            raise ClientError("NoSuchRoute", f"There is no route {group}")
+
+    async def routes(self) -> list[RouteInfo]:
+        return list(self.present.values())
+
+
+def answers(
+    directory: Path,
+    capsys: pytest.CaptureFixture[str],
+    *requests: object,
+    client: FakeClient | None = None,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Run a batch of these; bytes are lines as they are. The exit status and the responses."""
+    file = directory / "requests"
+    written = [it if isinstance(it, bytes) else json.dumps(it).encode() for it in requests]
+    file.write_bytes(b"\n".join(written))
+    fake = cast("Client", client or FakeClient())
+    status = asyncio.run(batch.run(fake, argparse.Namespace(file=str(file))))
+    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_each_request_is_answered_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, responses = answers(tmp_path, capsys, ADD, SHOW, DELETE, SHOW)
+    route = {"source": "*", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
+    shown = route | {"state": "active", "ttls": {}, "comment": ""}
+    assert responses == [
+        {"line": 1, "action": "ADD_MFC", "status": "ok"},
+        {"line": 2, "action": "SHOW", "status": "ok", "routes": [shown]},
+        {"line": 3, "action": "DEL_MFC", "status": "ok"},
+        {"line": 4, "action": "SHOW", "status": "ok", "routes": []},
+    ]
+    assert status == Status.DONE
+
+
+def test_every_key_of_a_payload_is_passed_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"source": "10.0.1.10", "ttls": {"eth2": 16}, "replace": True, "comment": "lobby"}
+    full = {"action": "ADD_MFC", "payload": {**cast("dict[str, Any]", ADD["payload"]), **more}}
+    _, responses = answers(tmp_path, capsys, ADD, full, SHOW)
+    (route,) = responses[2]["routes"]
+    assert route["source"] == "10.0.1.10"
+    assert route["ttls"] == {"eth2": 16}
+    assert route["comment"] == "lobby"
+
+
+def test_an_error_of_the_service_is_told_by_name_and_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, responses = answers(tmp_path, capsys, ADD, ADD, DELETE)
+    assert responses[1] == {
+        "line": 2,
+        "action": "ADD_MFC",
+        "status": "error",
+        "error": "RouteExists",
+        "message": "Route 239.1.1.1 exists already",
+    }
+    assert responses[2]["status"] == "ok"
+    assert status == Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{", "The line is not JSON"),
+        (b"\xff\xfe", "The line is not valid UTF-8"),
+        (b"[" * 100_000, "The line is nested too deeply"),
+        (b"1" * 10_000, "The line is not JSON"),
+        (b" " * (MAX_LINE + 1) + b"{}", "The line is longer than 1048576 bytes"),
+        (b'{"action": "SHOW", "action": "SHOW"}', "The line is not JSON: a name is there twice"),
+        ([], "The line is not a JSON object"),
+        ({}, "'action' is none of ADD_MFC, DEL_MFC, SHOW"),
+        ({"action": ["SHOW"]}, "'action' is none of"),
+        ({"action": "show"}, "'action' is none of"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_one_error_and_not_the_end(
+    line: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, (bad, good) = answers(tmp_path, capsys, line, ADD)
+    assert bad.pop("message").startswith(message)
+    assert bad == {"line": 1, "action": None, "status": "error", "error": "InvalidArgs"}
+    assert good == {"line": 2, "action": "ADD_MFC", "status": "ok"}
+    assert status == Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("action", "change", "message"),
+    [
+        ("ADD_MFC", {"group": None}, "'group' is not a string that D-Bus can carry"),
+        ("ADD_MFC", {"comment": "a\0b"}, "'comment' is not a string that D-Bus can carry"),
+        ("ADD_MFC", {"source": "\ud800"}, "'source' is not a string that D-Bus can carry"),
+        ("ADD_MFC", {"oifs": "eth2"}, "'oifs' is not an array of strings that D-Bus can carry"),
+        ("ADD_MFC", {"oifs": ["eth2", 3]}, "'oifs' is not an array of strings"),
+        ("ADD_MFC", {"ttls": ["eth2"]}, "'ttls' is not an object of numbers from 0 to 255"),
+        ("ADD_MFC", {"ttls": {"eth2": 256}}, "'ttls' is not an object of numbers"),
+        ("ADD_MFC", {"ttls": {"eth2": True}}, "'ttls' is not an object of numbers"),
+        ("ADD_MFC", {"ttls": {"eth2": 1.0}}, "'ttls' is not an object of numbers"),
+        ("ADD_MFC", {"ttls": {"\0": 1}}, "'ttls' is not an object of numbers"),
+        ("ADD_MFC", {"replace": 1}, "'replace' is not true or false"),
+        ("ADD_MFC", {"persistent": True}, "'persistent' is not known in the payload of ADD_MFC"),
+        ("DEL_MFC", {"oifs": []}, "'oifs' is not known in the payload of DEL_MFC"),
+        ("DEL_MFC", {"iif": 1}, "'iif' is not a string"),
+        ("SHOW", {"group": "239.1.1.1"}, "'group' is not known in the payload of SHOW"),
+    ],
+)
+def test_a_payload_of_another_form_names_the_key(
+    action: str, change: dict[str, object], message: str
+) -> None:
+    request = next(it for it in (ADD, DELETE, SHOW) if it["action"] == action)
+    payload = {**cast("dict[str, Any]", request.get("payload", {})), **change}
+    with pytest.raises(InvalidRequest, match=f"^{message}") as error:
+        parse_request(json.dumps({"action": action, "payload": payload}).encode())
+    assert error.value.action == action
+
+
+@pytest.mark.parametrize("missing", ["group", "iif", "oifs"])
+def test_a_missing_key_is_named(missing: str) -> None:
+    payload = {k: v for k, v in cast("dict[str, Any]", ADD["payload"]).items() if k != missing}
+    with pytest.raises(InvalidRequest, match=f"^'{missing}' is missing"):
+        parse_request(json.dumps({"action": "ADD_MFC", "payload": payload}).encode())
+
+
+@pytest.mark.parametrize("payload", [None, [], "", 0])
+def test_a_payload_that_is_no_object_is_refused(payload: object) -> None:
+    with pytest.raises(InvalidRequest, match="^'payload' is not an object"):
+        parse_request(json.dumps({"action": "SHOW", "payload": payload}).encode())
+
+
+def test_another_key_beside_the_payload_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="^'id' is not known"):
+        parse_request(json.dumps({**ADD, "id": 7}).encode())
+
+
+@given(st.binary() | JSON.map(lambda it: json.dumps(it).encode()))
+def test_any_line_is_a_request_or_an_error(line: bytes) -> None:
+    try:
+        assert isinstance(parse_request(line), Request)
+    except InvalidRequest as error:
+        assert str(error)  # noqa: PT017
+
+
+@given(
+    action=st.sampled_from(["ADD_MFC", "DEL_MFC", "SHOW"]),
+    payload=st.dictionaries(
+        st.sampled_from(["source", "group", "iif", "oifs", "ttls", "replace", "comment"]),
+        JSON | st.lists(st.text()) | st.dictionaries(st.text(), st.integers()),
+    ),
+)
+def test_what_is_let_through_has_the_types_of_the_client(
+    action: str, payload: dict[str, Any]
+) -> None:
+    try:
+        request = parse_request(json.dumps({"action": action, "payload": payload}).encode())
+    except InvalidRequest:
+        return
+    types = {"oifs": list, "ttls": dict, "replace": bool}
+    assert all(isinstance(v, types.get(k, str)) for k, v in request.payload.items())
+
+
+def test_empty_lines_are_counted_and_not_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, responses = answers(tmp_path, capsys, b"", b"  \r", SHOW, b"")
+    assert [response["line"] for response in responses] == [3]
+
+
+def test_it_ends_when_the_bus_has_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    client = FakeClient()
+    client.failure = ClientError("Disconnected", "The bus has gone")
+    status, responses = answers(tmp_path, capsys, ADD, ADD, client=client)
+    assert [response["error"] for response in responses] == ["Disconnected"]
+    assert status == Status.NOT_RUNNING
+
+
+def test_it_goes_on_when_the_service_has_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = FakeClient()
+    client.failure = ClientError("ServiceUnknown", "The service is not running")
+    status, responses = answers(tmp_path, capsys, ADD, SHOW, client=client)
+    assert [response["status"] for response in responses] == ["error", "ok"]
+    assert status == Status.FAILED
+
+
+@given(st.lists(st.binary(max_size=20)), st.integers(0, 10), st.integers(1, 40))
+def test_lines_are_cut_however_they_come(parts: list[bytes], limit: int, chunk: int) -> None:
+    data = b"\n".join(parts)
+    expected = data.split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    assert cut(data, limit, chunk) == [it if len(it) <= limit else None for it in expected]
+
+
+def cut(data: bytes, limit: int, chunk: int) -> list[bytes | None]:
+    """Read lines from a pipe into which data comes in pieces."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            for start in range(0, len(data), chunk):
+                pipe.write(data[start : start + chunk])
+
+    async def read() -> list[bytes | None]:
+        return [line async for line in lines(reading, limit)]
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        return asyncio.run(read())
+    finally:
+        writer.join()
+        os.close(reading)

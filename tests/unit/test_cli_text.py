@@ -1,0 +1,52 @@
+"""What reaches a terminal, or the bus."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfc_dbus.bus.backend import decode, encode
+from mfc_dbus.cli.text import oifs, on_bus, printable
+from mfc_dbus.info import RouteInfo
+
+ANYTHING = st.text(st.characters(exclude_categories=[]))
+
+
+@given(ANYTHING)
+def test_nothing_that_a_terminal_obeys_reaches_it(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" ")))
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\n", r"\x1b[31mred\n"),
+        ("\x9b31m", r"\x9b31m"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\udcff", r"\udcff"),
+        ("ночь 🌒", "ночь 🌒"),
+    ],
+)
+def test_control_characters_are_shown_by_their_numbers(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(ANYTHING)
+def test_the_bus_carries_what_it_is_said_to_carry(text: str) -> None:
+    if on_bus(text):
+        assert decode("s", encode("s", [text])) == [text]
+    else:
+        assert re.search("[\0\ud800-\udfff]", text)
+
+
+def test_oifs_are_shown_with_their_thresholds() -> None:
+    values: dict[str, Any] = {"source": "*", "group": "239.1.1.1", "iif": "a", "state": "active"}
+    route = RouteInfo(**values, oifs=("b", "c"), ttls={"c": 16})
+    assert oifs(route) == ["b", "c(ttl>16)"]
