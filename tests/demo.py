@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lab.netns import Namespace
 from lab.packets import Run
-from lab.privileges import NOBODY, ChildError, become, in_child
+from lab.privileges import NOBODY, ChildError, become, in_child, is_mapped
 from lab.stage import (
     DRAWING,
     FAMILIES,
@@ -240,13 +240,6 @@ def call_as_stranger(address: str, *, anonymous: bool) -> str:
         return "The route was added."
 
     return asyncio.run(call())
-
-
-def is_mapped(uid: int) -> bool:
-    """Whether this user namespace has the user."""
-    lines = Path("/proc/self/uid_map").read_text().splitlines()
-    fields = (map(int, line.split()) for line in lines)
-    return any(first <= uid < first + count for first, _, count in fields)
 
 
 def shell(console: Console) -> None:

@@ -205,6 +205,8 @@ class _IPv6ABI(FamilyABI):
         self.set_address(ctl.mf6cc_mcastgrp, group)
         ctl.mf6cc_parent = parent
         for vif, _ in ttls:
+            if vif >= MAXVIFS:  # the kernel's set has room for more than the kernel uses
+                raise IndexError(vif)
             ctl.mf6cc_ifset.ifs_bits[vif // 32] |= 1 << vif % 32
         return bytes(ffi().buffer(ctl))
 

@@ -38,7 +38,7 @@ class Links:
 
     def lookup(self, name: str) -> Link:
         """Find an interface by its name, not by an alternative one. ENODEV: there is none."""
-        encoded = name.encode()
+        encoded = name.encode(errors="replace")
         if len(encoded) > 15:
             raise OSError(errno.ENODEV, "no such interface")
         ifindex = self._ioctl(_SIOCGIFINDEX, encoded)[1]

@@ -115,7 +115,8 @@ class MRoute:
     def add_mfc(self, entry: MFCEntry) -> None:
         """Add an entry, or rewrite that of the same key without losing a packet or a counter.
 
-        The key is source and group, for any source also the parent. EINVAL: not a multicast group.
+        The key is source and group, for any source also the parent. EINVAL: not a multicast group,
+        a VIF above 31, a threshold above 255.
         """
         self._mfc(abi.MRT_ADD_MFC_PROXY if entry.any_source else abi.MRT_ADD_MFC, entry)
 
@@ -147,6 +148,8 @@ class MRoute:
     def vif_count(self, vif: int) -> VIFCount:
         """Read a VIF's counters. EADDRNOTAVAIL, or EINVAL above all others: there is none."""
         request = abi.ffi().new(self._abi.vif_req)
+        if vif >= abi.MAXVIFS:
+            raise OSError(errno.EINVAL, "no such VIF")
         abi.ffi().buffer(request)[0:2] = struct.pack("@H", vif)  # vifi and mifi come first
         self._get(abi.SIOCGETVIFCNT, request)
         return VIFCount(request.icount, request.ocount, request.ibytes, request.obytes)
@@ -157,7 +160,11 @@ class MRoute:
             # The kernel finds an any-source entry by the arrival VIF's bit among its ttls: without
             # it the entry would never match. It does not forward back there all the same.
             ttls = (*ttls, (entry.parent, 1))
-        self._set(option, self._abi.mfc(entry.source, entry.group, entry.parent, ttls))
+        try:
+            argument = self._abi.mfc(entry.source, entry.group, entry.parent, ttls)
+        except (IndexError, OverflowError) as error:
+            raise OSError(errno.EINVAL, "a VIF or TTL threshold is out of range") from error
+        self._set(option, argument)
 
     def _set(self, option: int, argument: bytes) -> None:
         self._sock.setsockopt(self._abi.level, option, argument)

@@ -25,7 +25,9 @@ def assert_missing(links: Links, name: str) -> None:
         links.lookup(name)
 
 
-@pytest.mark.parametrize("name", ["eth99", "", "eth", "eth11", "x" * 16, "x" * 10_000, "é" * 15])
+@pytest.mark.parametrize(
+    "name", ["eth99", "", "eth", "eth11", "x" * 16, "x" * 10_000, "é" * 15, "\udcff", "\ud800"]
+)
 def test_a_name_that_no_interface_has_is_missing(links: Links, name: str) -> None:
     assert_missing(links, name)
 

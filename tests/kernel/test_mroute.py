@@ -222,6 +222,12 @@ def test_an_entry_needs_a_multicast_group(lab: Topology, table: Table) -> None:
     fails_with(errno.EINVAL, lambda: table.mroute.add_mfc(entry))
 
 
+@pytest.mark.parametrize("ttls", [((32, 1),), ((255, 1),), ((256, 1),)])
+def test_an_entry_names_only_vifs_that_can_be(table: Table, ttls: tuple[tuple[int, int]]) -> None:
+    entry = table.entry("up0", "down0")
+    fails_with(errno.EINVAL, lambda: table.mroute.add_mfc(entry._replace(ttls=ttls)))
+
+
 def test_an_entry_that_is_not_there_cannot_be_deleted(table: Table) -> None:
     fails_with(errno.ENOENT, lambda: table.mroute.del_mfc(table.entry("up0")))
     fails_with(errno.ENOENT, lambda: table.mroute.del_mfc(table.any_source_entry("up0")))
@@ -236,3 +242,4 @@ def test_counters_of_what_is_not_there_cannot_be_read(lab: Topology, table: Tabl
     fails_with(errno.EADDRNOTAVAIL, lambda: table.mroute.vif_count(2))
     fails_with(errno.EINVAL, lambda: table.mroute.vif_count(4))
     fails_with(errno.EINVAL, lambda: table.mroute.vif_count(32))
+    fails_with(errno.EINVAL, lambda: table.mroute.vif_count(65536))

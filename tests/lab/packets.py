@@ -8,8 +8,10 @@ when it has arrived nothing sent before it is still to come. See `Fence`.
 import contextlib
 import functools
 import itertools
+import mmap
 import os
 import secrets
+import select
 import socket
 import struct
 import threading
@@ -24,15 +26,17 @@ _PORT = 5000
 
 _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
-_SO_RCVBUFFORCE = 33
 _SOL_PACKET = 263
+_PACKET_RX_RING = 5
 _PACKET_STATISTICS = 6
+_PACKET_VERSION = 10
 _PACKET_IGNORE_OUTGOING = 23
+_TPACKET_V2 = 1
+_TP_STATUS_KERNEL = 0
+_TP_STATUS_USER = 1
 _ETH_P_ALL = 0x0003
 _ETH_P_FENCE = 0x88B5  # for local experiments: no protocol handler takes it
 _BROADCAST = b"\xff" * 6
-_FRAME = 128  # as much of a frame as matters
-_COLLECTOR_BUFFER = 32 << 20  # some 40,000 packets
 
 _PAYLOAD = struct.Struct("!8sI")  # the run, the packet's number
 _UDP_HEADER = "8x"
@@ -50,7 +54,7 @@ class Run:
     def __init__(self, family: socket.AddressFamily, magic: bytes = b"") -> None:
         self.family = family
         self.magic = magic or secrets.token_bytes(8)
-        self.numbers = itertools.count(1)
+        self.numbers: Iterator[int] = itertools.count(1)
 
 
 class Packet(NamedTuple):
@@ -207,56 +211,105 @@ class Fence:
 
 
 class Collector:
-    """Keeps every packet of a run that arrives in a namespace.
-
-    One socket for all devices, because closing such a socket takes the kernel 20 ms.
-    """
+    """Keeps every packet of a run that arrives in a namespace, on any of its devices."""
 
     def __init__(self, run: Run, namespace: Namespace) -> None:
         self._run = run
+        self._namespace = namespace
+        self._ring = _Ring(namespace)
+
+    def close(self) -> None:
+        self._ring.close()
+
+    def until(self, mark: Mark, devices: Collection[str]) -> dict[str, list[Packet]]:
+        """Return what has arrived on these devices before this mark, and since the last."""
+        with self._namespace:
+            packets: dict[int, list[Packet]] = {
+                socket.if_nametoindex(device): [] for device in devices
+            }
+        expected = mark.copies * len(devices)
+        while expected:
+            frame = self._ring.take(_TIMEOUT)
+            if frame is None:
+                raise TimeoutError("the fence does not arrive")
+            if frame.ethertype == _ETH_P_FENCE:
+                expected -= frame.content.startswith(mark.nonce)
+            elif frame.ifindex in packets:
+                packets[frame.ifindex] += self._parse(frame)
+        self._ring.check()
+        return dict(zip(devices, map(sorted, packets.values()), strict=True))
+
+    def so_far(self) -> list[Packet]:
+        """Return what has arrived since the last look, and wait for nothing."""
+        packets: list[Packet] = []
+        while frame := self._ring.take(0):
+            packets += self._parse(frame)
+        self._ring.check()
+        return packets
+
+    def _parse(self, frame: "_Frame") -> Iterator[Packet]:
+        layout = _PACKETS[self._run.family]
+        if frame.ethertype == _ETHERTYPES[self._run.family] and len(frame.content) >= layout.size:
+            ttl, source, group, magic, number = layout.unpack_from(frame.content)
+            if magic == self._run.magic:
+                text = functools.partial(socket.inet_ntop, self._run.family)
+                yield Packet(number, text(source), text(group), ttl)
+
+
+class _Frame(NamedTuple):
+    ifindex: int
+    ethertype: int
+    content: bytes
+
+
+class _Ring:
+    """What arrives in a namespace, in memory that is shared with the kernel (packet_mmap).
+
+    In a user namespace nobody may have a socket buffer of more than some 500 packets. One ring
+    for all devices, because closing a packet socket takes the kernel 20 ms.
+    """
+
+    _SLOT = 256  # for one frame; what is longer is cut off
+    _SLOTS = 1 << 15
+    _BLOCK = 1 << 16
+    # struct tpacket2_hdr, then struct sockaddr_ll: status, length, offset, ethertype, ifindex
+    _HEADER = struct.Struct("@I4xI2xH16x2xHi")
+
+    def __init__(self, namespace: Namespace) -> None:
+        size = self._SLOT * self._SLOTS
         with namespace:
             self._sock = socket.socket(
                 socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL)
             )
+        request = struct.pack("@IIII", self._BLOCK, size // self._BLOCK, self._SLOT, self._SLOTS)
         self._sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _COLLECTOR_BUFFER)
-        self._sock.settimeout(_TIMEOUT)
+        self._sock.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
+        self._sock.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
+        self._memory = mmap.mmap(self._sock.fileno(), size)
+        self._next = 0
 
     def close(self) -> None:
+        self._memory.close()
         self._sock.close()
 
-    def until(self, mark: Mark, devices: Collection[str]) -> dict[str, list[Packet]]:
-        """Return what has arrived on these devices before this mark, and since the last."""
-        packets: dict[str, list[Packet]] = {device: [] for device in devices}
-        expected = mark.copies * len(devices)
-        while expected:
-            frame, (device, ethertype, *_) = self._sock.recvfrom(_FRAME)
-            if ethertype == _ETH_P_FENCE:
-                expected -= frame.startswith(mark.nonce)
-            elif device in packets:
-                packets[device] += self._parse(frame, ethertype)
-        self._check_drops()
-        return {device: sorted(packets[device]) for device in devices}
+    def take(self, timeout: float) -> _Frame | None:
+        """Return the next frame; None where there is none in this time, in seconds."""
+        at = self._next * self._SLOT
+        deadline = time.monotonic() + timeout
+        # With two CPUs at work the slot after this one may be filled first, and wake us.
+        while not self._memory[at] & _TP_STATUS_USER:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            select.select([self._sock], [], [], remaining)
+        _, length, offset, ethertype, ifindex = self._HEADER.unpack_from(self._memory, at)
+        content = self._memory[at + offset : at + offset + length]
+        struct.pack_into("@I", self._memory, at, _TP_STATUS_KERNEL)
+        self._next = (self._next + 1) % self._SLOTS
+        return _Frame(ifindex, socket.ntohs(ethertype), content)
 
-    def so_far(self) -> list[Packet]:
-        """Return what has arrived on all devices since the last look, and wait for nothing."""
-        packets: list[Packet] = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                frame, (_, ethertype, *_) = self._sock.recvfrom(_FRAME, socket.MSG_DONTWAIT)
-                packets += self._parse(frame, ethertype)
-        self._check_drops()
-        return packets
-
-    def _check_drops(self) -> None:
+    def check(self) -> None:
+        """Raise BufferError if anything was lost here."""
         _, drops = struct.unpack("@II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         if drops:
             raise BufferError(f"the collector itself lost {drops} packets")
-
-    def _parse(self, frame: bytes, ethertype: int) -> Iterator[Packet]:
-        layout = _PACKETS[self._run.family]
-        if ethertype == _ETHERTYPES[self._run.family] and len(frame) >= layout.size:
-            ttl, source, group, magic, number = layout.unpack_from(frame)
-            if magic == self._run.magic:
-                text = functools.partial(socket.inet_ntop, self._run.family)
-                yield Packet(number, text(source), text(group), ttl)

@@ -7,6 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
@@ -58,6 +59,13 @@ class Child:
 def in_child(function: Callable[[], str]) -> str:
     """Run a function in a forked child and return its answer; ChildError holds its traceback."""
     return Child(function).wait()
+
+
+def is_mapped(uid: int) -> bool:
+    """Whether this user namespace has the user, so that one can become it."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    fields = (map(int, line.split()) for line in lines)
+    return any(first <= uid < first + count for first, _, count in fields)
 
 
 def become(uid: int, keep: Iterable[int] = ()) -> None:

@@ -1,9 +1,11 @@
 """A router between links, with senders and receivers at their far ends.
 
-                      router                  outside
-    senders   up0 ──── up0   ┌────────┐ down0 ──── down0   receivers
-              up1 ──── up1 ──┤        ├─ down1 ──── down1
-               …             └────────┘   …
+      outside           router            outside
+                     ┌──────────┐
+    up0 ───────── up0│          │down0 ───────── down0
+    up1 ───────── up1│          │down1 ───────── down1
+     …             … │          │ …               …
+    senders          └──────────┘            receivers
 
 Each line is a veth pair whose ends have the same name. All far ends are in one namespace,
 `outside`, which forwards nothing and collects what arrives, upstream too. No device has an address.
