@@ -7,7 +7,7 @@ async with Client.open() as client:
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from mfc_dbus.bus.backend import Variant
@@ -78,9 +78,12 @@ class Client:
     ) -> AsyncIterator[Self]:
         """Connect to the system bus, to another, or to one at the far end of a socket."""
         try:
-            with _client_errors():
-                connection = await Connection.open(address, sock=sock)
-        except (OSError, ValueError) as error:
+            # At the far end of a socket somebody may have to type a password first.
+            timeout = _TIMEOUT if sock is None else _INTERACTIVE_TIMEOUT
+            connection = await Connection.open(address, sock=sock, timeout=timeout)
+        except TimeoutError as error:
+            raise ClientError("Timeout", "There was no answer from the bus") from error
+        except (OSError, ValueError, BusError, ConnectionLost) as error:
             why = getattr(error, "strerror", None) or error
             raise ClientError("NoServer", f"Cannot connect to the bus: {why}") from error
         try:
@@ -143,7 +146,7 @@ class Client:
         bus has gone.
         """
         signals: asyncio.Queue[Signal | None] = asyncio.Queue()
-        follower = _Follower(self)
+        follower = _Follower(self, signals.qsize)
         async with contextlib.AsyncExitStack() as stack:
             await self._subscribe(signals, stack)
             yield await follower.start()
@@ -239,13 +242,14 @@ class _Follower:
     is left out, and what they tell of states before leads to the same end.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, waiting: Callable[[], int]) -> None:
+        """waiting: how many signals wait to be followed."""
         self._client = client
+        self._waiting = waiting
         self._owner = ""
         self._routes: dict[RouteKey, RouteInfo] = {}
-        self._generation = 0
-        self._heard = 0  # route signals since that generation: at least one a change
-        self._stale = False
+        self._generation: int | None = None  # None: compare when the next one is told
+        self._heard = 0  # signals of routes since that generation: at least one a change
 
     async def start(self) -> Event:
         self._owner = await self._client.owner()
@@ -272,14 +276,17 @@ class _Follower:
         if owner == self._owner:
             return []
         events: list[Event] = [ServiceEvent(running=False)] if self._owner else []
-        self._owner = owner
+        self._owner, self._generation = owner, None
         if owner:
             events += [ServiceEvent(running=True), *await self._compare()]
         return events
 
     async def _follow_generation(self, generation: int) -> list[Event]:
-        missed = self._stale or generation - self._generation > self._heard
-        self._generation, self._heard = max(generation, self._generation), 0
+        before = self._generation
+        if before is not None and generation <= before:
+            return []
+        missed = before is None or generation - before > self._heard
+        self._generation, self._heard = generation, 0
         return await self._compare() if missed else []
 
     def _follow_route(self, member: str, route: RouteInfo) -> Event | None:
@@ -294,14 +301,16 @@ class _Follower:
     async def _compare(self) -> list[Event]:
         """Read the routes again, and tell what is different."""
         try:
-            routes, self._generation = await self._client.snapshot()
+            routes, generation = await self._client.snapshot()
         except ClientError as error:
             # It has gone again, or hangs and will: the bus tells when there is another.
             if error.name not in (*_GONE, "Timeout"):
                 raise
-            self._stale = True
+            self._generation = None
             return []
-        self._stale, self._heard = False, 0
+        if self._generation is None and not self._waiting():
+            # Of signals that wait it is not known which changes they tell: count from the next on.
+            self._generation, self._heard = generation, 0
         present = {route.key for route in routes}
         removed = [route for key, route in self._routes.items() if key not in present]
         events = [self._follow_route("RoutesRemoved", route) for route in removed]

@@ -86,6 +86,9 @@ class Prefix:
         return int.from_bytes(address) >> shift == int.from_bytes(self.address) >> shift
 
 
+_MULTICAST = (Prefix(b"\xe0\0\0\0", 4), Prefix(b"\xff" + bytes(15), 8))
+
+
 def parse_route(
     source: str,
     group: str,
@@ -154,15 +157,17 @@ def parse_stream(source: str, group: str) -> tuple[bytes, bytes]:
 
 
 def parse_group_prefix(text: str) -> Prefix:
-    """Make a prefix of a group, alone or followed by a slash and the number of leading bits."""
+    """Make a prefix of groups: a group, or one with a slash and the number of leading bits."""
     address, slash, digits = text.partition("/")
     packed = _parse_address(address, "Group")
     bits = 8 * len(packed)
-    if not slash:
-        return Prefix(packed, bits)
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 3 and int(digits) <= bits):
+    length = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
+    if slash and (length is None or length > bits):
         raise InvalidArgs(f"Prefix length {quote(digits)} is not from 0 to {bits}")
-    return Prefix(packed, int(digits))
+    prefix = Prefix(packed, bits if length is None else length)
+    if not any(prefix.length >= all_.length and packed in all_ for all_ in _MULTICAST):
+        raise InvalidArgs(f"{quote(text)} is no prefix of multicast groups")
+    return prefix
 
 
 def parse_interface(name: str) -> str:

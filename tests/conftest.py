@@ -1,9 +1,16 @@
-"""In CI a skip is a failure: the machine there has everything, so a skipped test is one lost."""
+"""In CI a skip is a failure: the machine there has everything, so a skipped test is one lost.
+
+And no test is judged by its speed, on whatever machine.
+"""
 
 import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 IN_CI = bool(os.environ.get("CI"))
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,21 +18,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         complain(str(error))
         return Status.USAGE
-    from mfc_dbus.cli.session import run
+    from mfc_dbus.cli.session import Terminated, run
 
     try:
         status = run(verb, args)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is still in the buffer must not fail a second time, when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Status.FAILED if verb.CHANGES else Status.DONE
-    except OSError as error:
+        if isinstance(error, BrokenPipeError) and not verb.CHANGES:
+            return Status.DONE  # the reader has seen enough
         complain(": ".join(filter(None, [error.filename, error.strerror])))
         return Status.FAILED
     except KeyboardInterrupt:
-        return Status.INTERRUPTED
+        return _die_of(signal.SIGINT)
+    except Terminated:
+        return _die_of(signal.SIGTERM)
     return status
+
+
+def _die_of(number: signal.Signals) -> int:
+    """End by a signal: a shell that sees it ends its loop or script as well."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    return 128 + number
 
 
 def _open_standard_streams() -> None:

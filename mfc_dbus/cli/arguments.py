@@ -194,7 +194,7 @@ def _group_parser(program: str, command: Command) -> _Parser:
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("everywhere")
+    group = parser.add_argument_group("common options")
     group.add_argument("--json", action="store_true", help="write JSON, for programs")
     group.add_argument(
         "--no-ask-password", action="store_true", help="fail where a password would be asked for"

@@ -1,6 +1,7 @@
 """The programs that run beside ours: pkttyagent for passwords, ssh to another machine."""
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ from mfc_dbus.client import ClientError
 
 _AGENT_TIMEOUT = 10.0
 _END_TIMEOUT = 5.0
+_PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
@@ -56,8 +58,9 @@ def ssh(host: str) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _child(command: Sequence[str], **options: Any) -> Iterator[None]:
-    """Run a program until we leave."""
-    with subprocess.Popen(command, **options) as process:
+    """Run a program until we leave, or are killed."""
+    # There is no second thread, which is what makes a preexec_fn safe.
+    with subprocess.Popen(command, preexec_fn=_end_with_parent, **options) as process:  # noqa: PLW1509
         try:
             yield
         finally:
@@ -67,6 +70,10 @@ def _child(command: Sequence[str], **options: Any) -> Iterator[None]:
                 process.wait(_END_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _restore_terminal(attributes: list[Any]) -> None:

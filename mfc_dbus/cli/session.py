@@ -10,12 +10,16 @@ import sys
 
 from mfc_dbus.cli.arguments import Verb
 from mfc_dbus.cli.children import password_agent, ssh
-from mfc_dbus.cli.status import Status, complain, status_of
+from mfc_dbus.cli.status import complain, status_of
 from mfc_dbus.client import Client, ClientError
 
 
+class Terminated(BaseException):
+    """SIGTERM came; all is cleaned up."""
+
+
 def run(verb: Verb, args: argparse.Namespace) -> int:
-    """Run a verb to its end; the exit status."""
+    """Run a verb to its end; the exit status. Raises OSError, KeyboardInterrupt, Terminated."""
     try:
         with contextlib.ExitStack() as stack:
             sock = stack.enter_context(ssh(args.host)) if args.host else None
@@ -27,7 +31,7 @@ def run(verb: Verb, args: argparse.Namespace) -> int:
         complain(str(error))
         return status_of(error.name)
     except asyncio.CancelledError:
-        return Status.TERMINATED
+        raise Terminated from None
 
 
 def _somebody_is_there(args: argparse.Namespace) -> bool:

@@ -17,8 +17,6 @@ class Status(enum.IntEnum):
     NOT_RUNNING = 5
     NOT_FOUND = 6
     EXISTS = 7
-    INTERRUPTED = 130  # as a shell says it of SIGINT
-    TERMINATED = 143
 
 
 # By the error's name; one that is missing here is FAILED.

@@ -1,0 +1,536 @@
+"""The command line against the real daemon: as a script, as a program, and at a terminal."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from lab.bus import PrivateBus
+from lab.daemon import PROGRAMS, Daemon
+from lab.netns import Namespace
+from lab.polkit import CHALLENGE, NO, YES, MockPolkit
+from lab.privileges import become, in_child
+from lab.witness import Entry, entries
+
+from mfc_dbus.cli import main
+from mfc_dbus.kernel.mroute import MRoute
+
+IPV4 = socket.AF_INET
+STREAM = ["--source", "10.1.0.10", "--group", "239.1.2.3"]
+ADD = ["mfc", "add", *STREAM, "--iif", "eth1", "--oifs", "eth2", "eth3"]
+ADD_MFC = {
+    "action": "ADD_MFC",
+    "payload": {"source": "10.1.0.10", "group": "239.1.2.3", "iif": "eth1", "oifs": ["eth2"]},
+}
+SHOWN = {
+    "source": "10.1.0.10",
+    "group": "239.1.2.3",
+    "iif": "eth1",
+    "oifs": ["eth2", "eth3"],
+    "state": "active",
+    "ttls": {},
+    "comment": "",
+}
+PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
+
+_AGENT = """\
+#!/bin/bash
+echo "$$ of $PPID: $*" > {log}
+trap '' HUP
+trap 'echo ended >> {log}; exit' TERM
+stty -echo < /dev/tty
+sleep 0.2
+echo ready >> {log}
+eval "exec ${1#--notify-fd=}>&-"
+for _ in {1..600}; do sleep 0.05; done  # not for ever, also where a test fails
+"""
+
+
+class CLI:
+    """mfc-dbus-cli on a bus, and the D-Bus library that it uses."""
+
+    def __init__(self, address: str, library: str = "") -> None:
+        self.environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address}
+        if library:
+            self.environment["MFC_DBUS_BACKEND"] = library
+
+    def __call__(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAMS / "mfc-dbus-cli", *words],
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    def json(self, *words: str) -> Any:
+        done = self("--json", *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+    def add(self, *streams: tuple[str, str]) -> None:
+        """Add routes, by group and iif, to eth3."""
+        payloads = [{"group": group, "iif": iif, "oifs": ["eth3"]} for group, iif in streams]
+        requests = [{"action": "ADD_MFC", "payload": payload} for payload in payloads]
+        assert self("batch", "-", given="\n".join(map(json.dumps, requests))).returncode == 0
+
+    def start(self, *words: str) -> "Running":
+        return Running(
+            subprocess.Popen(
+                [PROGRAMS / "mfc-dbus-cli", *words],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+
+class Running:
+    """A command with which one talks line by line; it ends with the context."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        assert process.stdin
+        assert process.stdout
+        self.stdin, self.stdout = process.stdin, process.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.stdin.close()
+        self.stdout.close()
+
+    def line(self) -> str:
+        return self.stdout.readline().rstrip("\n")
+
+    def ask(self, request: object) -> Any:
+        self.stdin.write(request if isinstance(request, str) else json.dumps(request) + "\n")
+        self.stdin.flush()
+        return json.loads(self.line())
+
+
+@pytest.fixture
+def cli(daemon: Daemon, bus: PrivateBus, library: str) -> CLI:
+    return CLI(bus.address, library)
+
+
+# As a script
+
+
+def test_a_route_is_added_shown_and_deleted(cli: CLI, network: Namespace) -> None:
+    done = cli(*ADD)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    oifs = frozenset({("eth2", 1), ("eth3", 1)})
+    assert entries(network, IPV4) == {Entry("10.1.0.10", "239.1.2.3", "eth1", oifs)}
+    assert cli.json("show") == [SHOWN]
+    assert cli("mfc", "del", *STREAM).returncode == 0
+    assert entries(network, IPV4) == set()
+    assert cli.json("show") == []
+
+
+def test_every_option_of_add_reaches_the_service(cli: CLI) -> None:
+    assert cli(*ADD).returncode == 0
+    more = ["--replace", "--comment", "the lobby's", "--ttl", "eth3=16", "-o", "eth4"]
+    assert cli(*ADD, *more).returncode == 0
+    changed = {"oifs": ["eth2", "eth3", "eth4"], "ttls": {"eth3": 16}, "comment": "the lobby's"}
+    assert cli.json("show") == [SHOWN | changed]
+
+
+def test_a_route_from_any_source_needs_no_source(cli: CLI) -> None:
+    assert cli("mfc", "add", "-g", "ff1e::123", "-i", "eth1", "-o", "eth2").returncode == 0
+    (route,) = cli.json("show")
+    assert route["source"] == "*"
+    assert cli("mfc", "del", "-g", "ff1e::123").returncode == 0
+
+
+def test_routes_are_flushed_by_group_and_iif(cli: CLI) -> None:
+    cli.add(*((f"239.{n}.1.1", f"eth{n % 2 + 1}") for n in range(1, 5)))
+    assert cli.json("mfc", "flush", "--group", "239.1.0.0/16", "--iif", "eth1") == {"removed": 0}
+    assert cli.json("mfc", "flush", "--group", "239.1.0.0/16") == {"removed": 1}
+    assert cli("mfc", "flush", "--iif", "eth1").stdout == "2 routes removed\n"
+    assert cli("mfc", "flush").stdout == "1 route removed\n"
+
+
+def test_what_is_piped_is_aligned_columns_in_the_order_of_the_addresses(cli: CLI) -> None:
+    cli.add(("ff1e::1", "eth1"), ("239.1.1.10", "eth1"), ("239.1.1.9", "eth2"))
+    assert cli("show").stdout.splitlines() == [
+        "SOURCE  GROUP       IIF   OIFS  STATE   COMMENT",
+        "*       239.1.1.9   eth2  eth3  active",
+        "*       239.1.1.10  eth1  eth3  active",
+        "*       ff1e::1     eth1  eth3  active",
+    ]
+
+
+def test_interfaces_and_tables_are_shown_for_people_and_programs(cli: CLI) -> None:
+    assert cli(*ADD).returncode == 0
+    assert [one["name"] for one in cli.json("show", "interfaces")] == ["eth1", "eth2", "eth3"]
+    tables = cli.json("show", "tables")
+    assert [(one["family"], one["state"], one["routes"]) for one in tables] == [
+        ("ipv4", "active", 1),
+        ("ipv6", "active", 0),
+    ]
+    assert cli("s", "i").stdout.splitlines()[0].split()[:2] == ["INTERFACE", "FAMILY"]
+    assert cli("s", "t").stdout.splitlines()[1].split() == ["ipv4", "0", "active", "1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (["mfc", "del", *STREAM], 6, "There is no route (10.1.0.10, 239.1.2.3)"),
+        ([*ADD, "nope"], 6, "Interface 'nope' not found"),
+        ([*ADD, "eth1"], 2, "Interface 'eth1' is both the iif and an oif"),
+        ([*ADD, "--group", "10.0.0.1"], 2, "Group '10.0.0.1' is not a multicast address"),
+        ([*ADD, "--group", "\x1b[31m"], 2, r"Group '\x1b[31m' is not an IPv4 or IPv6 address"),
+        ([*ADD, *(f"x{n}" for n in range(30))], 1, "A route has at most 31 oifs"),
+        (["mfc", "flush", "--group", "239.0.0.0/33"], 2, "Prefix length '33'"),
+    ],
+)
+def test_a_refusal_is_the_services_sentence_and_a_status(
+    words: Sequence[str], status: int, sentence: str, cli: CLI
+) -> None:
+    done = cli(*words)
+    assert done.returncode == status
+    assert done.stderr.startswith("mfc-dbus-cli: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_adding_what_is_there_has_a_status_of_its_own(cli: CLI) -> None:
+    assert cli(*ADD).returncode == 0
+    done = cli(*ADD)
+    assert (done.returncode, "exists already" in done.stderr) == (7, True)
+
+
+def test_a_user_who_may_not_is_told_so(bus: PrivateBus, daemon: Daemon, nobody: int) -> None:
+    def add() -> str:
+        become(nobody)
+        os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = bus.address
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
+            return f"{main(ADD)} {stderr.getvalue()}"
+
+    assert in_child(add).startswith("4 mfc-dbus-cli: Not authorised")
+
+
+def test_a_service_that_does_not_run_has_a_status_of_its_own(own_bus: PrivateBus) -> None:
+    done = CLI(own_bus.address)("show")
+    assert done.returncode == 5
+    assert done.stderr.endswith("MulticastForwarding is not running\n")
+
+
+def test_a_table_that_another_program_owns_is_told_of(
+    own_bus: PrivateBus, own_network: Namespace
+) -> None:
+    with own_network:
+        other = MRoute(IPV4)
+    with closing(other):
+        other.init()
+        with Daemon(own_bus.address, own_network):
+            done = CLI(own_bus.address)("--json", "show", "tables")
+    assert done.returncode == 0
+    assert [table["state"] for table in json.loads(done.stdout)] == ["unavailable", "active"]
+    assert done.stderr.startswith("mfc-dbus-cli: The ipv4 table is unavailable: ")
+
+
+def test_another_machine_is_reached_over_ssh(cli: CLI, bus: PrivateBus) -> None:
+    assert cli(*ADD).returncode == 0
+    with on_path(
+        ssh=f"#!/bin/sh\nshift 3\nexec $1 --bus-path={bus.address}\n",
+    ) as (directory, _):
+        remote = CLI("unix:path=/nonexistent")
+        remote.environment["PATH"] = f"{directory}:{os.environ['PATH']}"
+        assert remote.json("-H", "root@router", "show") == [SHOWN]
+        assert remote("-H", "root@router", "mfc", "del", *STREAM).returncode == 0
+    assert cli.json("show") == []
+
+
+# As a program: monitor, and batch
+
+
+def test_monitor_tells_each_change_as_it_happens(cli: CLI) -> None:
+    with cli.start("monitor") as monitor:
+        assert monitor.line() == "service  running"
+        cli(*ADD, "--comment", "the lobby's")
+        words = "10.1.0.10 239.1.2.3 iif eth1 oifs"
+        line = f"added    {words} eth2,eth3 state active comment the lobby's"
+        assert monitor.line() == line
+        cli(*ADD, "--replace", "--ttl", "eth2=9")
+        assert monitor.line() == f"changed  {words} eth2(ttl>9),eth3 state active"
+        cli("mfc", "flush")
+        assert monitor.line() == f"removed  {words} eth2(ttl>9),eth3 state active"
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_monitor_ends_cleanly(end: signal.Signals, cli: CLI) -> None:
+    with cli.start("monitor") as monitor:
+        monitor.line()
+        monitor.process.send_signal(end)
+        assert monitor.process.wait(10) == 0
+        assert monitor.line() == ""
+
+
+def test_monitor_ends_with_its_pipe_and_before_the_next_change(cli: CLI) -> None:
+    with cli.start("monitor") as monitor:
+        monitor.line()
+        monitor.stdout.close()
+        assert monitor.process.wait(10) == 0
+
+
+def test_monitor_survives_a_restart_of_the_daemon(
+    own_bus: PrivateBus, own_network: Namespace
+) -> None:
+    cli = CLI(own_bus.address)
+    with cli.start("--json", "monitor") as monitor:
+        assert json.loads(monitor.line()) == {"event": "service", "running": False}
+        with Daemon(own_bus.address, own_network):
+            assert json.loads(monitor.line()) == {"event": "service", "running": True}
+            add = ["mfc", "add", *STREAM, "--iif", "eth1", "--oifs", "eth2"]
+            assert cli(*add).returncode == 0
+            route = SHOWN | {"oifs": ["eth2"]}
+            assert json.loads(monitor.line()) == {"event": "added", "route": route}
+        assert json.loads(monitor.line()) == {"event": "service", "running": False}
+        with Daemon(own_bus.address, own_network):
+            assert json.loads(monitor.line()) == {"event": "service", "running": True}
+            assert json.loads(monitor.line()) == {"event": "removed", "route": route}
+            assert cli(*add).returncode == 0
+            assert json.loads(monitor.line()) == {"event": "added", "route": route}
+
+
+def test_monitor_ends_with_the_bus(own_bus: PrivateBus) -> None:
+    with CLI(own_bus.address).start("monitor") as monitor:
+        assert monitor.line() == "service  stopped"
+        own_bus.stop()
+        assert monitor.process.wait(10) == 5
+
+
+def test_a_batch_can_be_talked_with(cli: CLI) -> None:
+    with cli.start("batch", "-") as batch:
+        assert batch.ask(ADD_MFC) == {"line": 1, "action": "ADD_MFC", "status": "ok"}
+        exists = batch.ask(ADD_MFC)
+        assert (exists["status"], exists["error"]) == ("error", "RouteExists")
+        assert batch.ask("no JSON\n")["error"] == "InvalidArgs"
+        routes = batch.ask({"action": "SHOW"})["routes"]
+        assert routes == [SHOWN | {"oifs": ["eth2"]}]
+        delete = {"action": "DEL_MFC", "payload": {"source": "10.1.0.10", "group": "239.1.2.3"}}
+        assert batch.ask(delete)["status"] == "ok"
+        batch.stdin.close()
+        assert batch.process.wait(10) == 1
+
+
+def test_a_batch_ends_when_it_is_told_to(cli: CLI) -> None:
+    with cli.start("batch", "-") as batch:
+        batch.ask({"action": "SHOW"})
+        batch.process.send_signal(signal.SIGTERM)
+        assert batch.process.wait(10) == -signal.SIGTERM
+
+
+def test_a_batch_whose_responses_nobody_reads_fails(cli: CLI) -> None:
+    with cli.start("batch", "-") as batch:
+        batch.ask({"action": "SHOW"})
+        batch.stdout.close()
+        batch.stdin.write(json.dumps(ADD_MFC) + "\n")
+        batch.stdin.flush()
+        assert batch.process.wait(10) == 1
+
+
+@pytest.mark.parametrize("words", [["show"], ["monitor"], ["--json", "mfc", "flush"]])
+def test_output_that_cannot_be_written_is_an_error(words: Sequence[str], cli: CLI) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >/dev/full', "sh", PROGRAMS / "mfc-dbus-cli", *words],
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "mfc-dbus-cli: No space left on device\n"
+
+
+def test_a_batch_of_a_file_that_all_succeeds_is_done(cli: CLI, tmp_path: Path) -> None:
+    file = tmp_path / "requests"
+    file.write_text(json.dumps(ADD_MFC))
+    done = cli("batch", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert cli("batch", "/nonexistent").stderr == (
+        "mfc-dbus-cli: /nonexistent: No such file or directory\n"
+    )
+
+
+# At a terminal
+
+
+class Terminal:
+    """A function at a terminal of its own, in a child; `output` is what it showed in the end."""
+
+    def __init__(self, function: Callable[[], int]) -> None:
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            status = 70
+            try:
+                status = function()
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: the exit status, and what it showed."""
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+            while data := os.read(self.fd, 65536):
+                shown += data
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status), shown.decode().replace("\r\n", "\n")
+
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
+
+
+def at_terminal(address: str, *words: str, uid: int = 0, path: str = "") -> Terminal:
+    def run() -> int:
+        # asyncio's, of the test that was forked
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if uid:
+            become(uid)
+        os.environ |= {"DBUS_SYSTEM_BUS_ADDRESS": address, "TERM": "xterm", "COLUMNS": "80"}
+        os.environ["PATH"] = f"{path}:{os.environ['PATH']}"
+        # pytest put others in their place.
+        sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+        sys.stderr = os.fdopen(2, "w")
+        return main(words)
+
+    return Terminal(run)
+
+
+@contextlib.contextmanager
+def on_path(**programs: str) -> Iterator[tuple[str, Path]]:
+    """A directory with programs that anyone may run, and a file that anyone may write."""
+    with tempfile.TemporaryDirectory(prefix="mfc-dbus-cli-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        log = directory / "log"
+        log.touch()
+        log.chmod(0o666)
+        for program, script in programs.items():
+            (directory / program).write_text(script.replace("{log}", str(log)))
+            (directory / program).chmod(0o755)
+        yield name, log
+
+
+@pytest.fixture
+def agent() -> Iterator[tuple[str, Path]]:
+    """A pkttyagent that keeps a log."""
+    with on_path(pkttyagent=_AGENT) as where:
+        yield where
+
+
+def test_a_terminal_shows_a_table_in_colour(cli: CLI, bus: PrivateBus) -> None:
+    assert at_terminal(bus.address, "show").end() == (0, "No routes\n")
+    cli(*ADD, "--comment", "[red]not markup[/]")
+    with at_terminal(bus.address, "show") as terminal:
+        status, shown = terminal.end()
+    assert status == 0
+    assert "\x1b[32mactive" in shown
+    assert "eth2, eth3" in shown
+    assert "[red]not markup[/]" in shown
+
+
+async def test_a_user_at_a_terminal_can_be_asked_for_his_password(
+    daemon: Daemon, bus: PrivateBus, nobody: int, agent: tuple[str, Path]
+) -> None:
+    path, log = agent
+    async with MockPolkit.at(bus.address) as polkit:
+        with at_terminal(bus.address, *ADD, uid=nobody, path=path) as terminal:
+            check = await polkit.asked.get()
+            arguments, ready = log.read_text().splitlines()
+            assert f" of {terminal.pid}: --notify-fd=" in arguments
+            assert arguments.endswith(" --fallback")
+            assert ready == "ready"
+            assert check.flags == PASSWORD_MAY_BE_ASKED_FOR
+            polkit.tell(check, YES)
+            assert await asyncio.to_thread(terminal.end) == (0, "")
+            assert terminal.echoes
+    assert log.read_text().splitlines()[2:] == ["ended"]
+
+
+async def test_an_interrupted_prompt_leaves_the_terminal_as_it_was(
+    daemon: Daemon, bus: PrivateBus, nobody: int, agent: tuple[str, Path]
+) -> None:
+    path, _ = agent
+    async with MockPolkit.at(bus.address) as polkit:
+        with at_terminal(bus.address, *ADD, uid=nobody, path=path) as terminal:
+            await polkit.asked.get()
+            assert not terminal.echoes
+            os.write(terminal.fd, b"\x03")
+            status, _ = await asyncio.to_thread(terminal.end)
+            assert status == -signal.SIGINT
+            assert terminal.echoes
+            await polkit.cancelled.get()
+
+
+async def test_a_command_that_is_killed_leaves_no_agent_behind(
+    daemon: Daemon, bus: PrivateBus, nobody: int, agent: tuple[str, Path]
+) -> None:
+    path, log = agent
+    async with MockPolkit.at(bus.address) as polkit:
+        with at_terminal(bus.address, *ADD, uid=nobody, path=path) as terminal:
+            await polkit.asked.get()
+            its_end = os.pidfd_open(int(log.read_text().split()[0]))
+            os.kill(terminal.pid, signal.SIGKILL)
+            await asyncio.to_thread(terminal.end)
+    assert select.select([its_end], [], [], 10)[0]
+    os.close(its_end)
+    assert log.read_text().splitlines()[2:] == ["ended"]
+
+
+@pytest.mark.parametrize("words", [["show"], ["--no-ask-password", *ADD]])
+async def test_nobody_is_asked_who_need_not_or_would_not(
+    words: Sequence[str],
+    daemon: Daemon,
+    bus: PrivateBus,
+    nobody: int,
+    agent: tuple[str, Path],
+) -> None:
+    path, log = agent
+    async with MockPolkit.at(bus.address, CHALLENGE) as polkit:
+        with at_terminal(bus.address, *words, uid=nobody, path=path) as terminal:
+            status, shown = await asyncio.to_thread(terminal.end)
+        assert log.read_text() == ""
+        if words == ["show"]:
+            assert status == 0
+        else:
+            assert (status, "password" in shown) == (4, True)
+            assert (await polkit.asked.get()).flags == 0
+
+
+async def test_no_agent_is_no_obstacle(daemon: Daemon, bus: PrivateBus, nobody: int) -> None:
+    with on_path(pkttyagent="#!/bin/sh\nexit 127\n") as (path, _):
+        async with MockPolkit.at(bus.address, NO):
+            with at_terminal(bus.address, *ADD, uid=nobody, path=path) as terminal:
+                status, shown = await asyncio.to_thread(terminal.end)
+    assert status == 4
+    assert "Not authorised" in shown
