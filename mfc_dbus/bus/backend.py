@@ -16,8 +16,9 @@ from typing import Any
 from mfc_dbus.bus.frames import Header, MessageType, write_header
 
 _LIBRARIES = ("dbus_fast", "dbus_next")
-# dbus-next keeps each distinct signature for ever, 44 kB each, and a stranger can invent them.
-_MAX_SIGNATURES = 256
+# Each signature that was ever seen is kept, by dbus-next for ever and by dbus-fast up to 4,096 of
+# them, and a stranger can invent some of 40 kB.
+_MAX_SIGNATURES = 128
 
 
 def _choose() -> str:
@@ -33,7 +34,9 @@ _private = f"{LIBRARY}._private"
 _Marshaller: Any = importlib.import_module(f"{_private}.marshaller").Marshaller
 _Unmarshaller: Any = importlib.import_module(f"{_private}.unmarshaller").Unmarshaller
 _parse_address: Any = importlib.import_module(f"{_private}.address").parse_address
-_signatures: Any = getattr(_library.SignatureTree, "_cache", {})
+_signature: Any = importlib.import_module(f"{LIBRARY}.signature")
+_signatures: Any = getattr(_signature.SignatureTree, "_cache", {})  # of dbus-next
+_signature_tree: Any = getattr(_signature, "get_signature_tree", None)  # of dbus-fast
 
 Variant: Any = _library.Variant
 
@@ -51,8 +54,7 @@ def decode(signature: str, body: bytes, order: str = "<") -> list[Any]:
     """Decode a body; order: its byte order, as struct writes it. Raises DecodeError."""
     if not body and not signature:
         return []
-    if len(_signatures) > _MAX_SIGNATURES:
-        _signatures.clear()
+    _forget_signatures()
     # The libraries decode whole messages only, so here is the least of one.
     header = Header(
         order, MessageType.METHOD_RETURN, 0, 1, len(body), reply_serial=1, signature=signature
@@ -73,3 +75,10 @@ def parse_address(address: str) -> list[tuple[str, dict[str, str]]]:
     except _library.InvalidAddressError as error:
         raise ValueError(str(error)) from error
     return transports
+
+
+def _forget_signatures() -> None:
+    if len(_signatures) > _MAX_SIGNATURES:
+        _signatures.clear()
+    if _signature_tree and _signature_tree.cache_info().currsize > _MAX_SIGNATURES:
+        _signature_tree.cache_clear()

@@ -21,6 +21,7 @@ from mfc_dbus.bus.frames import (
     write_header,
 )
 from mfc_dbus.bus.turns import Turns
+from mfc_dbus.bus.variants import strange
 
 BUS = "org.freedesktop.DBus"
 _BUS_PATH = "/org/freedesktop/DBus"
@@ -38,7 +39,13 @@ INVALID_SIGNATURE = f"{ERROR}.InvalidSignature"
 LIMITS_EXCEEDED = f"{ERROR}.LimitsExceeded"
 UNKNOWN_METHOD = f"{ERROR}.UnknownMethod"
 
-_CALLS_AT_ONCE = 8  # before the event loop looks at anything else
+# Before the event loop looks at anything else.
+_CALLS_AT_ONCE = 8
+_TURN = 0.005  # seconds; of calls that take long to decode, fewer
+# Bytes that come at once: more are behind them, maybe somebody's call, so most time goes to reading.
+_CROWD = 16 * 1024
+_READ_BETWEEN_TURNS = 256 * 1024
+_LARGE = 64 * 1024  # bytes of a body that is not kept waiting for others to go with it
 
 
 # The values of a message's body, or the body as it goes over the wire.
@@ -101,8 +108,12 @@ class Connection(asyncio.Protocol):
         self._replies: dict[int, asyncio.Future[Frame]] = {}
         self._handlers: list[Callable[[Signal], None]] = []
         self._outgoing: list[bytes | bytearray] = []
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._turns = Turns()
         self._next_turn: asyncio.Handle | None = None
+        self._came = 0  # bytes since a turn was thought of
+        self._crowd = 0  # bytes since one was taken, where many came
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._closing = False
@@ -115,13 +126,14 @@ class Connection(asyncio.Protocol):
         *,
         sock: socket.socket | None = None,
         anonymous: bool = False,
+        timeout: float = _BUS_TIMEOUT,
     ) -> Self:
         """Connect to the system bus, to that of an address, or over a socket that is connected.
 
-        anonymous: tell the bus no uid. Raises OSError, ConnectionLost, and ValueError for an
-        address of the wrong form.
+        anonymous: tell the bus no uid. timeout: in seconds, for all of it. Raises OSError,
+        ConnectionLost, and ValueError for an address of the wrong form.
         """
-        async with asyncio.timeout(_BUS_TIMEOUT):
+        async with asyncio.timeout(timeout):
             sock = sock or await _connect(
                 address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or _DEFAULT_ADDRESS
             )
@@ -302,6 +314,8 @@ class Connection(asyncio.Protocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing += (write_header(header), encoded)
+        if len(encoded) > _LARGE:
+            self._flush()
 
     def _flush(self) -> None:
         if self._transport and not self._transport.is_closing():
@@ -319,6 +333,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self._came += len(data)
         try:
             for frame in self._framer.feed(data):
                 self._receive(frame)
@@ -334,14 +349,13 @@ class Connection(asyncio.Protocol):
         # Nobody gets more work done here while what was done cannot be sent.
         assert self._transport is not None
         self._transport.pause_reading()
-        if self._next_turn:
-            self._next_turn.cancel()
-            self._next_turn = None
+        self._writable.clear()
 
     def resume_writing(self) -> None:
         assert self._transport is not None
         self._transport.resume_reading()
-        self._take_turns()
+        self._writable.set()
+        self._plan_turn()
 
     def _admit(self, header: Header) -> bool:
         """Decide by its header whether a message is kept. A call that is not is answered here."""
@@ -364,8 +378,7 @@ class Connection(asyncio.Protocol):
         header = frame.header
         if header.type == MessageType.METHOD_CALL:
             self._turns.put(frame)
-            if self._next_turn is None:
-                self._next_turn = self._loop.call_soon(self._take_turns)
+            self._plan_turn()
         elif header.type == MessageType.SIGNAL:
             self._receive_signal(frame)
         else:
@@ -383,25 +396,46 @@ class Connection(asyncio.Protocol):
         for handler in list(self._handlers):
             handler(signal)
 
+    def _plan_turn(self) -> None:
+        if self._turns and self._writable.is_set() and self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._take_turns)
+
     def _take_turns(self) -> None:
         self._next_turn = None
+        self._crowd = self._crowd + self._came if self._came > _CROWD else 0
+        self._came = 0
+        if 0 < self._crowd < _READ_BETWEEN_TURNS:
+            self._plan_turn()
+            return
+        self._crowd = 0
+        until = self._loop.time() + _TURN
         for _ in range(_CALLS_AT_ONCE):
-            if not self._turns:
-                return
-            self._start(self._turns.take())
-        if self._turns:
-            self._next_turn = self._loop.call_soon(self._take_turns)
+            if self._turns and self._writable.is_set() and self._loop.time() < until:
+                self._start(self._turns.take())
+        self._plan_turn()
 
     def _start(self, frame: Frame) -> None:
         assert self._service is not None
+        header = frame.header
         try:
+            type_ = strange(header.signature, frame.body, header.order)
+            if type_:
+                self.reply_error(header, INVALID_ARGS, f"No argument or option has type '{type_}'")
+                return
             body = _decode(frame)
-        except backend.DecodeError:
-            self.reply_error(frame.header, INVALID_ARGS, "The arguments cannot be decoded")
+        except (ValueError, backend.DecodeError):
+            self.reply_error(header, INVALID_ARGS, "The arguments cannot be decoded")
             return
-        task = self._loop.create_task(self._service.handle(Call(frame.header, body)))
+        task = self._loop.create_task(self._handle(Call(header, body)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _handle(self, call: Call) -> None:
+        assert self._service is not None
+        # A reply may be 24 MiB: one of them at a time, whoever else was taken with it.
+        while not self._writable.is_set():
+            await self._writable.wait()
+        await self._service.handle(call)
 
     def _finish(self, reason: str) -> None:
         if self._closed.done():

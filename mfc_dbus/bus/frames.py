@@ -28,6 +28,10 @@ class Flag(enum.IntFlag):
     ALLOW_INTERACTIVE_AUTHORIZATION = 4
 
 
+_NO_REPLY_EXPECTED = int(Flag.NO_REPLY_EXPECTED)  # enum's own arithmetic is slow
+_INTERACTIVE = int(Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
+
+
 class ProtocolError(Exception):
     """What came is not D-Bus: nothing after it can be understood either."""
 
@@ -54,15 +58,18 @@ class Header(NamedTuple):
 
     @property
     def expects_reply(self) -> bool:
-        return self.type == MessageType.METHOD_CALL and not self.flags & Flag.NO_REPLY_EXPECTED
+        return self.type == MessageType.METHOD_CALL and not self.flags & _NO_REPLY_EXPECTED
 
     @property
     def interactive(self) -> bool:
-        return bool(self.flags & Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
+        return bool(self.flags & _INTERACTIVE)
 
 
 _TYPES = frozenset(int(type_) for type_ in MessageType)
 _ORDERS = {ord("l"): "<", ord("B"): ">"}
+_FIXED = {order: struct.Struct(f"{order}xBBxIII") for order in _ORDERS.values()}
+_SIZES = {order: struct.Struct(f"{order}xxxBI4xI") for order in _ORDERS.values()}
+_UINT32 = {order: struct.Struct(f"{order}I") for order in _ORDERS.values()}
 # Header fields by their codes on the wire, with their types. The one that is not here counts file
 # descriptors, which no connection of ours takes.
 _FIELDS = {
@@ -75,6 +82,11 @@ _FIELDS = {
     7: ("sender", b"s"),
     8: ("signature", b"g"),
 }
+_EMPTY = [(code, 0 if type_ == b"u" else "") for code, (_, type_) in _FIELDS.items()]
+# The signatures of their values, as those begin.
+_TEXTS = (b"\1s\0", b"\1o\0")
+_SIGNATURE = b"\1g\0"
+_NUMBER = b"\1u\0"
 
 
 class Frame(NamedTuple):
@@ -88,7 +100,7 @@ class Framer:
     """Cuts a stream into messages, and lets bodies that nobody wants pass without keeping them.
 
     wanted: asked once for each message, by its header. What has more than 64 KiB of header
-    fields, or a type of the future, is left out.
+    fields, or fields that cannot be read, or a type of the future, is left out.
     """
 
     def __init__(self, wanted: Callable[[Header], bool]) -> None:
@@ -99,54 +111,70 @@ class Framer:
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Take in bytes, and yield the wanted messages that they complete. Raises ProtocolError."""
-        self._buffer += data
-        while True:
-            skipped = min(self._skip, len(self._buffer))
-            del self._buffer[:skipped]
-            self._skip -= skipped
-            if len(self._buffer) < _FIXED_SIZE:
-                return
-            fields_end, body_at, end = _extent(self._buffer)
+        buffer = self._buffer
+        buffer += data
+        at = min(self._skip, len(buffer))
+        self._skip -= at
+        while len(buffer) - at >= _FIXED_SIZE:
+            fields, body, end = _extent(buffer, at)
             if self._accepted is None:
-                if fields_end > MAX_FIELDS:
-                    self._skip = end
+                if fields <= MAX_FIELDS:
+                    if len(buffer) < at + body:
+                        break
+                    header = read_header(bytes(buffer[at : at + body]))
+                    if header and header.type in _TYPES and self._wanted(header):
+                        self._accepted = header
+                if self._accepted is None:
+                    self._skip = max(at + end - len(buffer), 0)
+                    at = min(at + end, len(buffer))
                     continue
-                if len(self._buffer) < body_at:
-                    return
-                header = read_header(self._buffer)
-                if header.type not in _TYPES or not self._wanted(header):
-                    self._skip = end
-                    continue
-                self._accepted = header
-            if len(self._buffer) < end:
-                return
-            frame = Frame(self._accepted, bytes(self._buffer[body_at:end]))
+            if len(buffer) < at + end:
+                break
+            frame = Frame(self._accepted, bytes(buffer[at + body : at + end]))
             self._accepted = None
-            self._skip = end
+            at += end
             yield frame
+        del buffer[:at]
 
 
-def read_header(data: bytes | bytearray) -> Header:
-    """Read the header at the start of a message. Raises ProtocolError."""
+def read_header(data: bytes | bytearray) -> Header | None:
+    """Read the header at the start of a message; None where its fields cannot be read.
+
+    A sender may add fields of the future, of any type, and dbus-broker passes them on.
+    """
     order = _ORDERS[data[0]]
-    _, type_, flags, _, body_length, serial, fields_length = struct.unpack_from(
-        f"{order}BBBBIII", data
-    )
-    fields: dict[str, Any] = {}
+    type_, flags, body_length, serial, length = _FIXED[order].unpack_from(data)
+    read_uint32 = _UINT32[order].unpack_from
+    fields: dict[int, Any] = {}
     at = _FIXED_SIZE
-    end = at + fields_length
+    end = at + length
     try:
         while at < end:
             at = _align(at, 8)
             code = data[at]
-            value, at = _read_variant(data, at + 1, order)
-            if code in _FIELDS:
-                fields[_FIELDS[code][0]] = value
-    except (IndexError, UnicodeDecodeError, struct.error) as error:
-        raise ProtocolError("the header fields cannot be read") from error
+            kind = data[at + 1 : at + 4]
+            at += 4
+            if kind in _TEXTS:
+                (length,) = read_uint32(data, at)
+                at += 4
+                fields[code] = data[at : at + length].decode()
+                at += length + 1
+            elif kind == _SIGNATURE:
+                length = data[at]
+                at += 1
+                fields[code] = data[at : at + length].decode()
+                at += length + 1
+            elif kind == _NUMBER:
+                (fields[code],) = read_uint32(data, at)
+                at += 4
+            else:
+                return None
+    except (IndexError, UnicodeDecodeError, struct.error):
+        return None
     if at != end:
-        raise ProtocolError("the header fields are longer than they say")
-    return Header(order, type_, flags, serial, body_length, **fields)
+        return None
+    named = [fields.get(code, empty) for code, empty in _EMPTY]
+    return Header(order, type_, flags, serial, body_length, *named)
 
 
 def write_header(header: Header) -> bytearray:
@@ -181,35 +209,18 @@ def write_header(header: Header) -> bytearray:
     return data
 
 
-def _extent(data: bytearray) -> tuple[int, int, int]:
-    """Where the header fields end, where the body begins, and where it ends."""
-    order = _ORDERS.get(data[0])
+def _extent(data: bytearray, at: int) -> tuple[int, int, int]:
+    """How far the message at this place goes: to the end of its fields, to its body, to its end."""
+    order = _ORDERS.get(data[at])
     if order is None:
-        raise ProtocolError(f"a message begins with byte {data[0]}, which is no byte order")
-    version, body_length, _, fields_length = struct.unpack_from(f"{order}xxxBIII", data)
-    fields_end = _FIXED_SIZE + fields_length
-    body_at = _align(fields_end, 8)
-    end = body_at + body_length
+        raise ProtocolError(f"a message begins with byte {data[at]}, which is no byte order")
+    version, body_length, fields_length = _SIZES[order].unpack_from(data, at)
+    fields = _FIXED_SIZE + fields_length
+    body = _align(fields, 8)
+    end = body + body_length
     if version != _VERSION or end > MAX_MESSAGE:
         raise ProtocolError(f"a message has version {version} and {end} bytes")
-    return fields_end, body_at, end
-
-
-def _read_variant(data: bytes | bytearray, at: int, order: str) -> tuple[Any, int]:
-    """Read the value of a header field, and say where it ends."""
-    signature = bytes(data[at : at + 3])
-    at += 3
-    if signature in (b"\1s\0", b"\1o\0"):
-        length = struct.unpack_from(f"{order}I", data, at)[0]
-        at += 4
-        return str(data[at : at + length], "utf-8"), at + length + 1
-    if signature == b"\1g\0":
-        length = data[at]
-        at += 1
-        return str(data[at : at + length], "ascii"), at + length + 1
-    if signature == b"\1u\0":
-        return struct.unpack_from(f"{order}I", data, at)[0], at + 4
-    raise ProtocolError("a header field has a type that none has")
+    return fields, body, end
 
 
 def _align(at: int, boundary: int) -> int:

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 from lab.daemon import BUS_NAME
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import PROPERTIES, Connection, Signal
-from mfc_dbus.bus.frames import Frame, Header
+from mfc_dbus.bus.connection import PROPERTIES, BusError, Connection, Signal
+from mfc_dbus.bus.frames import Header
 
 PATH = "/org/example/MulticastForwarding"
 INTERFACE = BUS_NAME
@@ -28,6 +28,9 @@ class Route(NamedTuple):
     group: str = "239.1.2.3"
     iif: str = "eth1"
     oifs: Sequence[str] = ("eth2",)
+
+
+ROUTE = Route()
 
 
 class Caller(Connection):
@@ -72,13 +75,11 @@ class Caller(Connection):
             interactive=interactive,
         )
 
-    async def add(
-        self, route: Route = Route(), *, interactive: bool = False, **options: Any
-    ) -> None:
+    async def add(self, route: Route = ROUTE, *, interactive: bool = False, **options: Any) -> None:
         body = [route.source, route.group, route.iif, list(route.oifs), _variants(options)]
         await self.ask("AddRoute", "sssasa{sv}", body, interactive=interactive)
 
-    async def delete(self, route: Route = Route(), **options: Any) -> None:
+    async def delete(self, route: Route = ROUTE, **options: Any) -> None:
         await self.ask("DeleteRoute", "ssa{sv}", [route.source, route.group, _variants(options)])
 
     async def flush(self, **options: Any) -> int:
@@ -118,9 +119,9 @@ class Caller(Connection):
         self.signals.append(signal)
         self._news.set()
 
-    def _receive(self, frame: Frame) -> None:
-        self.arrived.append(frame.header)
-        super()._receive(frame)
+    def _admit(self, header: Header) -> bool:
+        self.arrived.append(header)
+        return super()._admit(header)
 
 
 @contextlib.contextmanager
@@ -132,6 +133,17 @@ def acting_as(uid: int) -> Iterator[None]:
         yield
     finally:
         os.seteuid(before)
+
+
+async def refused(call: Awaitable[Any], name: str, sentence: str = "") -> None:
+    """Wait for a call that ends in this error, with a message that has this in it."""
+    try:
+        await call
+    except BusError as error:
+        if error.name != name or sentence not in error.message:
+            raise
+    else:
+        raise AssertionError(f"the call succeeded; expected was {name}: {sentence}")
 
 
 def plain(value: Any) -> Any:

@@ -18,9 +18,11 @@ _READY = f"Serving {BUS_NAME}\n"
 
 # Python may live where only root can read, so another user gets it with all modules loaded.
 _AS_USER = """\
+import importlib.metadata
 import sys
 import mfc_dbus.daemon
 from lab.privileges import CAP_NET_ADMIN, CAP_NET_RAW, become
+importlib.metadata.version("mfc-dbus")
 become(int(sys.argv[1]), keep=(CAP_NET_ADMIN, CAP_NET_RAW))
 sys.exit(mfc_dbus.daemon.main([]))
 """
@@ -48,7 +50,7 @@ class Daemon:
         command = [str(PROGRAMS / "mfc-dbusd")]
         if uid is not None:
             environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-            command = [sys.executable, "-c", _AS_USER, str(uid)]
+            command = [sys.executable, "-P", "-c", _AS_USER, str(uid)]
         with contextlib.ExitStack() as stack:
             self._log = stack.enter_context(tempfile.TemporaryFile("w+"))
             with namespace:
@@ -71,9 +73,13 @@ class Daemon:
     @property
     def resident(self) -> int:
         """Resident memory in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        return int(self.status()["VmRSS"].split()[0]) * 1024
+
+    def status(self) -> dict[str, str]:
+        """What the kernel says of the process, by the names in proc_pid_status(5)."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        pairs = [line.split(":", 1) for line in lines]
+        return {name: value.strip() for name, value in pairs}
 
     def wait_until_ready(self, timeout: float = 20) -> None:
         """Return when it serves. It says so on its log, which is a file: look often."""

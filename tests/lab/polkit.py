@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -150,7 +150,7 @@ class Overlay:
 
 
 @contextlib.contextmanager
-def running(address: str, *command: str) -> "Iterator[None]":
+def running(address: str, *command: str) -> Iterator[None]:
     """Run a program that is polkit on a bus; it is when this enters."""
     environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address}
     process = subprocess.Popen(

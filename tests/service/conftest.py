@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-import os
+import pwd
 from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -84,9 +84,9 @@ def bus(_mock_policy: Path) -> Iterator[PrivateBus]:
 
 
 @pytest.fixture
-def own_bus() -> Iterator[PrivateBus]:
-    """A bus for a daemon of the test's own."""
-    with PrivateBus() as bus:
+def own_bus(_mock_policy: Path) -> Iterator[PrivateBus]:
+    """The same for a daemon of the test's own."""
+    with PrivateBus(includes=[_mock_policy]) as bus:
         yield bus
 
 
@@ -105,6 +105,14 @@ def daemon(_daemon: Daemon, bus: PrivateBus) -> Iterator[Daemon]:
     assert "Traceback" not in _daemon.log[known:]
 
 
+@pytest.fixture
+def own_daemon(own_bus: PrivateBus, own_network: Namespace, library: str) -> Iterator[Daemon]:
+    """A daemon of the test's own, which may end."""
+    with Daemon(own_bus.address, own_network, library=library) as daemon:
+        yield daemon
+        assert "Traceback" not in daemon.log
+
+
 async def _flush(bus: PrivateBus) -> None:
     async with Caller.at(bus.address) as root:
         await root.flush()
@@ -118,3 +126,10 @@ def nobody() -> int:
             return NOBODY
     except OSError:
         pytest.skip(f"this user namespace has no uid {NOBODY}: it needs root, or subordinate uids")
+
+
+@pytest.fixture(scope="session")
+def strangers(nobody: int) -> list[int]:
+    """Uids that are not root's, nobody's first. The bus wants to know them by name."""
+    known = {user.pw_uid for user in pwd.getpwall()}
+    return [nobody, *sorted(known - {0, nobody})]

@@ -1,0 +1,109 @@
+"""How the daemon starts and ends, and what it leaves."""
+
+import socket
+from collections.abc import Callable
+
+import pytest
+from lab.bus import PrivateBus
+from lab.caller import Caller, Route
+from lab.daemon import BUS_NAME, Daemon
+from lab.netns import Namespace
+from lab.witness import entries, vifs
+
+STOPPED, FAILED, NAME_TAKEN, BUS_LOST = 0, 1, 3, 4  # mfc-dbusd --help
+ROUTES = [Route(), Route("*", "ff1e::123")]
+NOWHERE = "unix:path=/nowhere/to/be/found"
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+def in_kernel(network: Namespace) -> int:
+    """How many entries and VIFs there are."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    return sum(len(entries(network, each)) + len(vifs(network, each)) for each in families)
+
+
+# It ends
+
+
+def test_without_a_bus_it_does_not_start(own_network: Namespace, library: str) -> None:
+    with Daemon(NOWHERE, own_network, library=library, wait=False) as daemon:
+        assert daemon.process.wait(20) == FAILED
+        assert (
+            daemon.log == f"ERROR: Cannot serve {BUS_NAME}: [Errno 2] No such file or directory\n"
+        )
+
+
+def test_with_an_address_of_the_wrong_form_it_does_not_start(
+    own_network: Namespace, library: str
+) -> None:
+    for address in ("nowhere", "tcp:host=localhost,port=1", "unix:path="):
+        with Daemon(address, own_network, library=library, wait=False) as daemon:
+            assert daemon.process.wait(20) == FAILED
+            assert daemon.log.startswith(f"ERROR: Cannot serve {BUS_NAME}: ")
+            assert daemon.log.count("\n") == 1
+
+
+def test_where_the_bus_does_not_let_it_have_the_name_it_does_not_start(
+    own_bus: PrivateBus, own_network: Namespace, library: str, nobody: int
+) -> None:
+    with Daemon(own_bus.address, own_network, uid=nobody, library=library, wait=False) as daemon:
+        assert daemon.process.wait(20) == FAILED
+        assert f"ERROR: Cannot serve {BUS_NAME}: " in daemon.log
+        assert "not allowed to own" in daemon.log
+
+
+def test_where_another_has_the_name_it_says_so_and_ends(
+    own_bus: PrivateBus, own_daemon: Daemon, network: Namespace, library: str
+) -> None:
+    with Daemon(own_bus.address, network, library=library, wait=False) as second:
+        assert second.process.wait(20) == NAME_TAKEN
+        assert f"ERROR: Another process owns the name {BUS_NAME}\n" in second.log
+    assert own_daemon.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "last_words"),
+    [
+        (lambda bus, daemon: daemon.process.terminate(), STOPPED, "INFO: Stopped"),
+        (lambda bus, daemon: bus.stop(), BUS_LOST, "ERROR: Stopping, because the bus has gone: "),
+        (lambda bus, daemon: daemon.process.kill(), -9, ""),
+    ],
+    ids=["told to", "bus gone", "killed"],
+)
+async def test_its_routes_end_with_it(
+    end: Callable[[PrivateBus, Daemon], None],
+    status: int,
+    last_words: str,
+    own_bus: PrivateBus,
+    own_daemon: Daemon,
+    own_network: Namespace,
+) -> None:
+    async with Caller.at(own_bus.address) as caller:
+        await caller.add_all(ROUTES)
+    assert in_kernel(own_network) == 6
+    end(own_bus, own_daemon)
+    assert own_daemon.process.wait(20) == status
+    assert last_words in own_daemon.log.splitlines()[-1]
+    assert in_kernel(own_network) == 0
+
+
+# It has no power
+
+
+def test_it_has_no_capability_left(own_daemon: Daemon) -> None:
+    status = own_daemon.status()
+    assert {name: int(status[name], 16) for name in CAPABILITIES} == dict.fromkeys(CAPABILITIES, 0)
+    assert status["NoNewPrivs"] == "1"
+    assert status["Threads"] == "1"
+
+
+async def test_it_works_without(
+    own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace
+) -> None:
+    async with Caller.at(own_bus.address) as caller:
+        await caller.add_all(ROUTES)
+        assert in_kernel(own_network) == 6
+        assert len(await caller.get("Interfaces")) == 4
+        for route in ROUTES:
+            await caller.delete(route)
+    assert in_kernel(own_network) == 0

@@ -1,0 +1,122 @@
+"""The service in the test's own process, where it can be given what a test wants: a controller that
+breaks, an impatient polkit, more routes than a message holds.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from lab.bus import PrivateBus
+from lab.caller import INTERFACE, OWN, STANDARD, Caller, refused
+from lab.daemon import BUS_NAME
+from lab.fake import FakeKernel, FakeLinks
+from lab.polkit import MockPolkit
+
+from mfc_dbus import polkit as polkit_module
+from mfc_dbus import service as service_module
+from mfc_dbus.access import Access
+from mfc_dbus.bus.connection import PEER, PROPERTIES, BusError, Connection
+from mfc_dbus.controller import Change, Controller
+from mfc_dbus.model import parse_route
+from mfc_dbus.polkit import Polkit
+from mfc_dbus.service import MulticastForwarding
+from mfc_dbus.table import Table
+
+
+@contextlib.asynccontextmanager
+async def served(bus: PrivateBus, controller: Controller) -> AsyncIterator[MulticastForwarding]:
+    connection = await Connection.open(bus.address)
+    try:
+        access = Access(connection, Polkit(connection))
+        service = MulticastForwarding(connection, access, controller)
+        connection.serve(service)
+        await connection.own_name(BUS_NAME)
+        yield service
+    finally:
+        await connection.close()
+
+
+def controller() -> Controller:
+    links = FakeLinks("eth1", "eth2")
+    tables = [Table(family, FakeKernel(links)) for family in (socket.AF_INET, socket.AF_INET6)]
+    return Controller(tables, links, lambda change: None)
+
+
+class Broken:
+    """A controller that fails in a way that nobody foresaw."""
+
+    def check_add(self, *arguments: Any, **options: Any) -> None:
+        raise ZeroDivisionError("the secret of line 7")
+
+
+async def test_an_error_that_nobody_foresaw_is_logged_and_the_caller_learns_nothing(
+    own_bus: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with served(own_bus, cast(Controller, Broken())), Caller.at(own_bus.address) as caller:
+        with pytest.raises(BusError) as refusal:
+            await caller.add()
+        assert refusal.value.name == f"{STANDARD}.Failed"
+        assert refusal.value.message == "internal error"
+        await caller.ping()
+    (record,) = caplog.records
+    assert record.getMessage() == f"{INTERFACE}.AddRoute failed"
+    assert "ZeroDivisionError: the secret of line 7" in caplog.text
+
+
+async def test_the_machine_is_told_apart_where_it_has_an_id(
+    own_bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "machine-id"
+    monkeypatch.setattr(service_module, "_MACHINE_ID", path)
+    async with served(own_bus, controller()), Caller.at(own_bus.address) as caller:
+        call = caller.ask("GetMachineId", interface=PEER)
+        await refused(call, f"{STANDARD}.FileNotFound", f"This system has no {path}")
+        path.write_text("0123456789abcdef0123456789abcdef\n")
+        answer = await caller.ask("GetMachineId", interface=PEER)
+    assert answer == ["0123456789abcdef0123456789abcdef"]
+
+
+async def test_routes_that_one_message_cannot_hold_are_a_limit_and_no_end(
+    own_bus: PrivateBus,
+) -> None:
+    # No route is that long, but many are together.
+    route = parse_route("*", "239.1.1.0", "eth1", ["eth2"])
+    routes = [
+        dataclasses.replace(route, group=bytes((239, 1, 1, n)), comment="x" * 110_000)
+        for n in range(250)
+    ]
+    async with served(own_bus, controller()) as service, Caller.at(own_bus.address) as caller:
+        for route in routes:
+            service.changed(Change(added=[route]))
+        for member, arguments in (("Get", [INTERFACE, "Routes"]), ("GetAll", [INTERFACE])):
+            await refused(
+                caller.ask(member, "s" * len(arguments), arguments, interface=PROPERTIES),
+                f"{OWN}.LimitExceeded",
+                "All 250 routes are more than 24 MiB",
+            )
+        assert await caller.get("Generation") == 250
+        service.changed(Change(removed=routes[50:]))
+        assert len(await caller.get("Routes")) == 50
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+async def test_a_polkit_that_never_answers_is_a_no_and_is_told_to_stop(
+    interactive: bool, own_bus: PrivateBus, nobody: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polkit_module, "_INTERACTIVE_TIMEOUT" if interactive else "_TIMEOUT", 0.1)
+    async with (
+        served(own_bus, controller()),
+        MockPolkit.at(own_bus.address) as polkit,
+        Caller.at(own_bus.address, nobody) as caller,
+    ):
+        await refused(
+            caller.add(interactive=interactive), f"{STANDARD}.AccessDenied", "Not authorised"
+        )
+        assert await polkit.cancelled.get() == (await polkit.asked.get()).cancellation
+        assert await caller.get("Routes") == []
