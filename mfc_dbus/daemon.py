@@ -6,7 +6,6 @@ import logging
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, NameTaken
@@ -19,6 +18,7 @@ from mfc_dbus.names import BUS_NAME
 from mfc_dbus.polkit import Polkit
 from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.table import Table
+from mfc_dbus.version import VERSION
 
 log = logging.getLogger("mfc-dbusd")
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help="log more")
-    parser.add_argument("--version", action="version", version=version("mfc-dbus"))
+    parser.add_argument("--version", action="version", version=VERSION)
     arguments = parser.parse_args(argv)
     logging.basicConfig(
         format="%(levelname)s: %(message)s",

@@ -6,6 +6,7 @@ Source: polkit's D-Bus API, org.freedesktop.PolicyKit1.Authority.
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ _INTERFACE = "org.freedesktop.PolicyKit1.Authority"
 _ALLOW_USER_INTERACTION = 1
 _TIMEOUT = 20.0  # seconds
 _INTERACTIVE_TIMEOUT = 240.0  # somebody looks for a password
+_SILENCE = 60.0  # seconds from one complaint to the next
 
 
 class Decision(NamedTuple):
@@ -38,6 +40,7 @@ class Polkit:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ids = itertools.count(1)
+        self._silent_until = 0.0
 
     async def check(
         self, sender: str, action: str, details: Mapping[str, str], *, interactive: bool
@@ -63,16 +66,23 @@ class Polkit:
                 returns="(bba{ss})",
             )
         except (BusError, ConnectionLost) as error:
-            log.warning("polkit did not decide on %s: %s", action, error)
+            self._complain(f"polkit did not decide on {action}: {error}")
             return _NO
         except TimeoutError:
             self._cancel(cancellation)
-            log.warning("polkit did not decide on %s in time", action)
+            self._complain(f"polkit did not decide on {action} in time")
             return _NO
         except asyncio.CancelledError:
             self._cancel(cancellation)
             raise
         return Decision(authorized, challenge)
+
+    def _complain(self, sentence: str) -> None:
+        """Log it, unless something was logged lately: strangers can make this happen at will."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            log.warning("%s", sentence)
 
     def _cancel(self, cancellation: str) -> None:
         self._connection.notify(

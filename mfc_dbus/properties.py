@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from mfc_dbus.bus.backend import Variant, encode
@@ -11,6 +10,7 @@ from mfc_dbus.controller import Controller
 from mfc_dbus.model import FAMILY_NAMES, quote
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
 from mfc_dbus.table import Table
+from mfc_dbus.version import VERSION
 from mfc_dbus.vifs import Vif
 from mfc_dbus.wire import ROUTES, WireRoutes
 
@@ -34,11 +34,10 @@ class Properties:
         self._controller = controller
         self._invalid: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._version = version("mfc-dbus")
         self.plain: Mapping[str, Property] = {
             "Interfaces": Property("aa{sv}", self._interfaces),
             "Tables": Property("aa{sv}", self._tables),
-            "Version": Property("s", lambda: self._version),
+            "Version": Property("s", lambda: VERSION),
             "Generation": Property("t", lambda: self.generation),
         }
         self.signatures = {"Routes": ROUTES} | {

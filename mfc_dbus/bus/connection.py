@@ -42,7 +42,8 @@ UNKNOWN_METHOD = f"{ERROR}.UnknownMethod"
 # Before the event loop looks at anything else.
 _CALLS_AT_ONCE = 8
 _TURN = 0.005  # seconds; of calls that take long to decode, fewer
-# Bytes that come at once: more are behind them, maybe somebody's call, so most time goes to reading.
+# Where so many bytes come at once there are more behind them, with somebody's call among them: most
+# of the time goes to reading.
 _CROWD = 16 * 1024
 _READ_BETWEEN_TURNS = 256 * 1024
 _LARGE = 64 * 1024  # bytes of a body that is not kept waiting for others to go with it
@@ -313,7 +314,9 @@ class Connection(asyncio.Protocol):
         # A change is a signal and a reply: what one turn of the event loop sends goes out at once.
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing += (write_header(header), encoded)
+        self._outgoing.append(write_header(header))
+        if encoded:  # from Python 3.12 on, asyncio spins on an empty piece that comes last
+            self._outgoing.append(encoded)
         if len(encoded) > _LARGE:
             self._flush()
 

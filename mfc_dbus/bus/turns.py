@@ -6,6 +6,7 @@ from mfc_dbus.bus.frames import Frame, Header
 
 _MAX_CALLS = 64  # of one sender
 _MAX_BYTES = 16 * 1024 * 1024  # of all senders
+_SHARE = 16 * 1024  # bytes of one sender that have room however much the others send
 
 
 class Turns:
@@ -20,8 +21,12 @@ class Turns:
 
     def has_room(self, header: Header) -> bool:
         """Whether a call with this header may still wait."""
-        waiting = len(self._queues.get(header.sender, ()))
-        return waiting < _MAX_CALLS and self._bytes + header.body_length <= _MAX_BYTES
+        waiting = self._queues.get(header.sender, ())
+        if len(waiting) >= _MAX_CALLS:
+            return False
+        if self._bytes + header.body_length <= _MAX_BYTES:
+            return True
+        return sum(frame.header.body_length for frame in waiting) + header.body_length <= _SHARE
 
     def put(self, frame: Frame) -> None:
         self._queues.setdefault(frame.header.sender, deque()).append(frame)

@@ -18,11 +18,9 @@ _READY = f"Serving {BUS_NAME}\n"
 
 # Python may live where only root can read, so another user gets it with all modules loaded.
 _AS_USER = """\
-import importlib.metadata
 import sys
 import mfc_dbus.daemon
 from lab.privileges import CAP_NET_ADMIN, CAP_NET_RAW, become
-importlib.metadata.version("mfc-dbus")
 become(int(sys.argv[1]), keep=(CAP_NET_ADMIN, CAP_NET_RAW))
 sys.exit(mfc_dbus.daemon.main([]))
 """

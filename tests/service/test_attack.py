@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,11 @@ from lab.privileges import Child, become
 MESSAGES = 10_000
 WARM_UP = 4_000  # until caches are full, and memory that was freed is used again
 BOUND = 2.0  # seconds that a call of somebody else may take, on a busy machine
-GROWTH = 8 * 1024 * 1024  # bytes
+GROWTH = 4 * 1024 * 1024  # bytes
 
 PRESENT = Route(group="239.0.0.1")
 OTHER = Route(group="239.0.0.2")
+Answers = Counter[tuple[str, str]]
 CHANGING = ("AddRoute", "DeleteRoute", "FlushRoutes", "Set")
 
 
@@ -84,9 +85,6 @@ def test_10_000_messages_of_a_stranger_change_nothing_and_keep_nobody_waiting(
     assert "failed" not in daemon.log
 
 
-Answers = Counter[tuple[str, str]]
-
-
 def attack(address: str, uid: int, seed: int, messages: int) -> Child:
     def run() -> str:
         become(uid)
@@ -107,17 +105,22 @@ async def during(attack: Child, caller: Caller) -> tuple[list[float], int, Answe
     loop.add_reader(attack, over.set)
     seconds = []
     changes = 0
-    start = time.monotonic()
     try:
         while not over.is_set():
-            for call in (caller.add(OTHER), caller.get("Generation"), caller.delete(OTHER)):
+            for call in (
+                partial(caller.add, OTHER),
+                partial(caller.get, "Generation"),
+                partial(caller.delete, OTHER),
+            ):
                 start = time.monotonic()
-                await call
+                await call()
                 seconds.append(time.monotonic() - start)
             changes += 2
             await asyncio.sleep(0.01)
     finally:
         loop.remove_reader(attack)
+        if not over.is_set():
+            attack.kill()
     answers = {(member, name): number for member, name, number in json.loads(attack.wait())}
     return seconds, changes, Counter(answers)
 
@@ -135,4 +138,4 @@ def routes(network: Namespace) -> set[witness.Entry]:
 
 
 def open_files(daemon: Daemon) -> int:
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))

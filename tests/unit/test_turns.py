@@ -38,5 +38,9 @@ def test_bytes_are_counted_over_all_senders() -> None:
         turns.put(frame(f"s{count}", size=size))
         count += 1
     assert count == 16
+    assert turns.has_room(frame("more", size=16 * 1024).header)
+    turns.put(frame("more", size=16 * 1024))
+    assert not turns.has_room(frame("more", size=1).header)
+    turns.take()
     turns.take()
     assert turns.has_room(frame("more", size=size).header)

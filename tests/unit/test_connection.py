@@ -1,0 +1,132 @@
+"""A connection to a bus that is slow, and calls of somebody who sends too many."""
+
+import asyncio
+from typing import Any
+
+from mfc_dbus.bus.connection import BusError, Call, Connection
+from mfc_dbus.bus.frames import Flag, Header, MessageType, write_header
+
+LARGE = bytes(1024 * 1024)
+
+
+class SlowBus(asyncio.Transport):
+    """A transport to a bus that reads nothing until `read`."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.written = 0
+        self.reading = True
+        self._connection = connection
+        connection.connection_made(self)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def writelines(self, data: Any) -> None:
+        size = sum(map(len, data))
+        self.written += size
+        if size > 64 * 1024:
+            self._connection.pause_writing()
+
+    def read(self) -> None:
+        self._connection.resume_writing()
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Service:
+    """Answers each call with a megabyte."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.handled: list[Header] = []
+        self._connection = connection
+
+    def refuse(self, header: Header) -> BusError | None:
+        return None
+
+    async def handle(self, call: Call) -> None:
+        self.handled.append(call.header)
+        self._connection.reply(call.header, "ay", LARGE)
+
+
+def calls(number: int, sender: str, flags: int = 0) -> bytes:
+    return b"".join(
+        write_header(
+            Header("<", MessageType.METHOD_CALL, flags, n, 0, path="/a", member="M", sender=sender)
+        )
+        for n in range(1, number + 1)
+    )
+
+
+async def settle() -> None:
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+def test_large_replies_are_made_one_at_a_time_as_the_bus_takes_them() -> None:
+    async def scenario() -> None:
+        connection = Connection()
+        bus = SlowBus(connection)
+        service = Service(connection)
+        connection.serve(service)
+        connection.data_received(calls(20, ":1.7"))
+        for number in range(1, 21):
+            await settle()
+            assert len(service.handled) == number
+            assert not bus.reading
+            assert bus.written < number * (len(LARGE) + 1024)
+            bus.read()
+        await settle()
+        assert len(service.handled) == 20
+        assert bus.reading
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_is_reached_while_another_sends_without_end() -> None:
+    async def scenario() -> None:
+        connection = Connection()
+        SlowBus(connection)
+        service = Service(connection)
+        connection.serve(service)
+        flood = calls(2_000, ":1.7", Flag.NO_REPLY_EXPECTED)
+        for _ in range(10):
+            connection.data_received(flood)
+            await asyncio.sleep(0)
+        connection.data_received(calls(1, ":1.8", Flag.NO_REPLY_EXPECTED))
+        for _ in range(30):
+            connection.data_received(flood)
+            await asyncio.sleep(0)
+        assert ":1.8" in {header.sender for header in service.handled}
+        await settle()
+        # Most of what the other sent was read and left out.
+        assert len(service.handled) < 500
+
+    asyncio.run(scenario())
+
+
+class Pieces(SlowBus):
+    """A transport that keeps what it is given to write."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.pieces: list[bytes] = []
+
+    def writelines(self, data: Any) -> None:
+        self.pieces += data
+
+
+def test_a_message_without_a_body_is_written_without_an_empty_piece() -> None:
+    async def scenario() -> None:
+        connection = Connection()
+        bus = Pieces(connection)
+        connection.notify("org.example.Name", "/", "org.example.Name", "Ping", "", [])
+        await asyncio.sleep(0)
+        assert bus.pieces
+        assert all(bus.pieces)
+
+    asyncio.run(scenario())
