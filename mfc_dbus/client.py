@@ -161,7 +161,8 @@ class Client:
         """Queue the signals that tell of changes, and None for the end of the connection."""
 
         def of_bus(signal: Signal) -> None:
-            if signal.sender == _BUS:
+            # The bus also tells each connection which names it acquired, unasked.
+            if signal.sender == _BUS and signal.member == "NameOwnerChanged":
                 signals.put_nowait(signal)
 
         def of_service(signal: Signal) -> None:

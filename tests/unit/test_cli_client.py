@@ -422,6 +422,7 @@ def test_signals_of_anyone_else_are_ignored() -> None:
         route = ["*", "239.1.1.1", "eth1", ["eth2"], {"state": Variant("s", "active")}]
         bus.send(Signal(":1.66", OBJECT_PATH, INTERFACE, "RoutesAdded", [[route]]))
         bus.send(Signal(":1.66", "/", BUS, "NameOwnerChanged", [BUS_NAME, bus.owner, ""]))
+        bus.send(Signal(BUS, "/org/freedesktop/DBus", BUS, "NameAcquired", [":1.5"]))
         await watcher.settle()
         assert watcher.told() == []
 
