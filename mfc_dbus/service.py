@@ -3,6 +3,7 @@
 Every call goes the same way: parse, validate, authorise, validate again, kernel, signal, reply.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -237,12 +238,18 @@ class MulticastForwarding:
 def introspection(path: str) -> str:
     """Describe the object at a path, or the way to it."""
     if path == OBJECT_PATH:
-        return files("mfc_dbus").joinpath(f"{INTERFACE}.xml").read_text()
+        return contract()
     base = path.rstrip("/") + "/"
     if OBJECT_PATH.startswith(base):
         child = OBJECT_PATH.removeprefix(base).partition("/")[0]
         return f'<node><node name="{child}"/></node>'
     return "<node/>"
+
+
+@functools.cache
+def contract() -> str:
+    """The D-Bus interface with its documentation, in XML."""
+    return files("mfc_dbus").joinpath(f"{INTERFACE}.xml").read_text()
 
 
 def _machine_id() -> Body:

@@ -57,6 +57,7 @@ class MRoute:
     def __init__(self, family: socket.AddressFamily, table: int = 0) -> None:
         """Open the socket; needs CAP_NET_RAW, and CAP_NET_ADMIN for a table other than 0."""
         self._abi = _ABIS[family]
+        abi.ffi()  # parsed now, and not when the first route is waited for
         self._sock = socket.socket(
             family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._abi.protocol
         )

@@ -16,12 +16,15 @@ PROGRAMS = Path(sys.executable).parent
 BUS_NAME = "org.example.MulticastForwarding"
 _READY = f"Serving {BUS_NAME}\n"
 
-# Python may live where only root can read, so another user gets it with all modules loaded.
+# Python and the project may lie where only root can read. What the daemon loads before it gives up
+# its capabilities it may read as well; what it loads later is loaded here.
 _AS_USER = """\
 import sys
 import mfc_dbus.daemon
-from lab.privileges import CAP_NET_ADMIN, CAP_NET_RAW, become
-become(int(sys.argv[1]), keep=(CAP_NET_ADMIN, CAP_NET_RAW))
+from lab.privileges import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW, become
+from mfc_dbus.service import contract
+contract()
+become(int(sys.argv[1]), keep=(CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW))
 sys.exit(mfc_dbus.daemon.main([]))
 """
 

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+CAP_DAC_READ_SEARCH = 2
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 NOBODY = 65534
