@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
-from mfc_dbus.bus import backend
+from mfc_dbus.bus import backend, login
 from mfc_dbus.bus.frames import (
     Flag,
     Frame,
@@ -135,13 +135,13 @@ class Connection(asyncio.Protocol):
         ConnectionLost, and ValueError for an address of the wrong form.
         """
         async with asyncio.timeout(timeout):
-            sock = sock or await _connect(
+            sock = sock or await login.connect(
                 address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or _DEFAULT_ADDRESS
             )
             connection = cls()
             try:
                 sock.setblocking(False)
-                await _authenticate(sock, anonymous=anonymous)
+                await login.authenticate(sock, anonymous=anonymous)
                 await connection._loop.create_connection(lambda: connection, sock=sock)
             except BaseException:
                 sock.close()
@@ -453,37 +453,3 @@ class Connection(asyncio.Protocol):
 
 def _decode(frame: Frame) -> list[Any]:
     return backend.decode(frame.header.signature, frame.body, frame.header.order)
-
-
-async def _connect(address: str) -> socket.socket:
-    error: OSError | None = None
-    for transport, options in backend.parse_address(address):
-        path = options.get("path") or "\0" + options.get("abstract", "")
-        if transport != "unix" or path == "\0":
-            raise ValueError(f"Bus address '{address}' is not of the form unix:path=…")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        sock.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(sock, path)
-        except OSError as failed:
-            sock.close()
-            error = failed
-        else:
-            return sock
-    raise error or ValueError("The bus address is empty")
-
-
-async def _authenticate(sock: socket.socket, *, anonymous: bool) -> None:
-    loop = asyncio.get_running_loop()
-    uid = str(os.geteuid()).encode().hex()
-    mechanism = "ANONYMOUS" if anonymous else f"EXTERNAL {uid}"
-    await loop.sock_sendall(sock, f"\0AUTH {mechanism}\r\n".encode())
-    answer = b""
-    while not answer.endswith(b"\r\n"):
-        received = await loop.sock_recv(sock, 1024)
-        if not received:
-            raise ConnectionLost("the bus closed the connection before it let us in")
-        answer += received
-    if not answer.startswith(b"OK "):
-        raise PermissionError(f"the bus did not let us in: {answer.decode(errors='replace')!r}")
-    await loop.sock_sendall(sock, b"BEGIN\r\n")
