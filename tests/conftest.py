@@ -4,6 +4,7 @@ And no test is judged by its speed, on whatever machine.
 """
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -16,6 +17,8 @@ IN_CI = bool(os.environ.get("CI"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What is started in the background of a script ignores Ctrl-C, and what it starts does too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if IN_CI:  # a file that cannot be collected must not hide what the others have to say
         config.option.continue_on_collection_errors = True
 
