@@ -57,6 +57,7 @@ format: $(VENV)/dev ## let ruff format, and mend what it can
 
 .PHONY: clean
 clean: ## remove the environment and what the tools left
+	$(OURS)
 	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache .mesonpy-*
 	find mfc_dbus tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -67,9 +68,15 @@ clean: ## remove the environment and what the tools left
 venv-packages demo-packages check-packages: %-packages:
 	@.ci/packages $*
 
+# Nothing is removed that this Makefile did not make, whatever VENV says.
+OURS = @[ ! -e $(VENV) ] || [ -e $(VENV)/ours ] || [ -e $(VENV)/made ] || \
+	{ echo '$(VENV) is not of our making.' >&2; exit 1; }
+
 # The environment: made, then given the dependencies, then the project itself. The files are stamps.
 $(VENV)/made: | venv-packages
+	$(OURS)
 	rm -rf $(VENV)
+	mkdir -p $(VENV) && touch $(VENV)/ours
 	"$$(.ci/python)" -m venv $(VENV)
 	@touch $@
 
