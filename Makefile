@@ -2,8 +2,10 @@
 #   VENV=DIR     put the environment elsewhere
 #   PYTHON=FILE  build it with this Python (3.11 or newer)
 #   ARGS=...     for pytest or the demo
+#   PREFIX=DIR   where to install (/usr/local)
 VENV ?= .venv
 ARGS ?=
+PREFIX ?= /usr/local
 
 BIN := $(VENV)/bin
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -20,7 +22,7 @@ SOURCES := $(shell find mfc_dbus data meson.build pyproject.toml LICENSE ! -name
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: demo-packages $(VENV)/installed ## show it at work, in network namespaces of its own
@@ -54,6 +56,79 @@ bench: demo-packages $(VENV)/installed ## what a route costs, beside the bare ke
 format: $(VENV)/dev ## let ruff format, and mend what it can
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+# What is installed has an environment of its own, of the system's Python, which its user can read.
+# It is made anew each time, and only when all that goes in is here.
+OWN := $(PREFIX)/lib/mfc-dbus
+OWN_PYTHON := $(OWN)/venv/bin/python3
+SYSTEM_PYTHON := /usr/bin/python3
+LOCK := data/requirements.txt
+PIP := umask 022 && $(BIN)/pip --python
+
+.PHONY: install
+install: $(VENV)/run build/wheels/all ## install programs and the service's files under PREFIX (root)
+	umask 022 && $(SYSTEM_PYTHON) -m venv --clear --without-pip $(OWN)/venv
+	$(PIP) $(OWN_PYTHON) install -qq --no-index -f build/wheels -r $(LOCK)
+	printf "[binaries]\npython = '%s'\n" $(OWN_PYTHON) >build/system.ini
+	$(BIN)/meson setup build/system --reconfigure --native-file build/system.ini \
+		--prefix $(PREFIX) -Dpython.install_env=venv
+	$(BIN)/meson install -C build/system --quiet
+	umask 022 && grep -v '^#' build/system/meson-logs/install-log.txt >>$(OWN)/installed
+
+build/wheels/all: $(LOCK) | $(VENV)/made
+	@PYTHON=$(SYSTEM_PYTHON) .ci/python >/dev/null
+	rm -rf $(@D)
+	$(PIP) $(SYSTEM_PYTHON) download -qq --require-hashes -d $(@D) -r $(LOCK)
+	@touch $@
+
+.PHONY: uninstall
+uninstall: uninstall-service ## remove all that was installed
+	sort -ru $(OWN)/installed | while read -r path; do \
+		if [ -d "$$path" ]; then rmdir --ignore-fail-on-non-empty "$$path"; else rm -f "$$path"; fi \
+	done
+	rm -rf $(OWN)
+	$(LOOK_AGAIN)
+
+BOOTED := [ ! -d /run/systemd/system ] ||
+STATE := /var/lib/mfc-dbus
+define LOOK_AGAIN
+$(BOOTED) systemctl daemon-reload
+$(BOOTED) systemctl reload dbus
+endef
+
+.PHONY: install-service
+install-service: ## make the service's user, and let systemd start the service at boot
+	systemd-sysusers $(PREFIX)/lib/sysusers.d/mfc-dbus.conf
+	$(LOOK_AGAIN)
+	systemctl enable mfc-dbus
+
+.PHONY: start-service
+start-service: ## start the service
+	systemctl start mfc-dbus
+
+.PHONY: stop-service
+stop-service: ## stop it, and all forwarding with it
+	systemctl stop mfc-dbus
+
+.PHONY: status-service
+status-service: ## show how it is, and what it said last
+	systemctl status --no-pager mfc-dbus
+
+.PHONY: uninstall-service
+uninstall-service: ## stop it for good, and remove its user
+	@[ -e $(OWN)/installed ] || { echo 'Nothing is installed under $(PREFIX).' >&2; exit 1; }
+	$(BOOTED) systemctl stop mfc-dbus
+	systemctl disable mfc-dbus
+	[ ! -d $(STATE) ] || chown -R root:root $(STATE)
+	! getent passwd mfc-dbus >/dev/null || userdel mfc-dbus
+	[ ! -d /etc/mfc-dbus ] || rmdir --ignore-fail-on-non-empty /etc/mfc-dbus
+	@[ ! -d $(STATE) ] || echo 'The routes stay, in $(STATE): remove it to forget them.'
+
+.PHONY: lock
+lock: $(VENV)/made ## pin the newest of all that goes in
+	$(BIN)/pip install -qq uv
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --extra fast \
+		--no-annotate --custom-compile-command 'make lock' -o $(LOCK) pyproject.toml
 
 .PHONY: clean
 clean: ## remove the environment and what the tools left

@@ -53,7 +53,7 @@ _mfc_dbus_cli() {
         ' ') choices+=' --version show mfc monitor batch' ;;
         s*' ') choices+=' routes interfaces tables' ;;
         mf*' ') choices+=' add del flush' ;;
-        mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --comment' ;;
+        mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --transient --timeout --wait --comment' ;;
         mf*' d'*) choices+=' --source --group --iif' ;;
         mf*' f'*) choices+=' --iif --group' ;;
         b*' ')

@@ -13,11 +13,17 @@ from mfc_dbus.polkit import Polkit
 
 PUBLIC = ""
 MANAGE_ROUTES = f"{INTERFACE}.manage-routes"
+RELOAD = f"{INTERFACE}.reload"
+
+# Of the log's object alone, where it is not refused to everyone. No call has such a name.
+SET_LOG = "org.freedesktop.DBus.Properties.Set of org.freedesktop.LogControl1"
 
 ACCESS = {
     f"{INTERFACE}.AddRoute": MANAGE_ROUTES,
     f"{INTERFACE}.DeleteRoute": MANAGE_ROUTES,
     f"{INTERFACE}.FlushRoutes": MANAGE_ROUTES,
+    f"{INTERFACE}.Reload": RELOAD,
+    SET_LOG: RELOAD,
     "org.freedesktop.DBus.Properties.Get": PUBLIC,
     "org.freedesktop.DBus.Properties.GetAll": PUBLIC,
     "org.freedesktop.DBus.Properties.Set": PUBLIC,  # answered by an error, for anyone

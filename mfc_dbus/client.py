@@ -100,14 +100,27 @@ class Client:
         source: str = ANY_SOURCE,
         ttls: Mapping[str, int] | None = None,
         replace: bool = False,
+        persistent: bool | None = None,
+        timeout: int | None = None,
+        wait: bool = False,
         comment: str = "",
     ) -> None:
-        """ttls: TTL thresholds of the oifs where it is not 1; IPv4 only."""
+        """ttls: TTL thresholds of the oifs where it is not 1; IPv4 only.
+
+        persistent: keep it over a reboot; so it is where neither this nor a timeout is given.
+        timeout: seconds after which it goes. wait: its interfaces need not be there yet.
+        """
         options: dict[str, Any] = {}
         if ttls:
             options["ttls"] = Variant("a{sy}", dict(ttls))
         if replace:
             options["replace"] = Variant("b", True)
+        if persistent is not None:
+            options["persistent"] = Variant("b", persistent)
+        if timeout is not None:
+            options["timeout"] = Variant("u", timeout)
+        if wait:
+            options["wait"] = Variant("b", True)
         if comment:
             options["comment"] = Variant("s", comment)
         body = [source, group, iif, list(oifs), options]

@@ -1,80 +1,116 @@
-"""One change at a time: plan it, do it in the kernel, keep it, tell it.
+"""One change at a time: plan it, do it in the kernel, store it, tell it.
 
-Knows neither D-Bus nor sockets: it is given a kernel and the network interfaces.
+Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces and stores.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+import heapq
+import logging
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
 
+from mfc_dbus.adopt import adopt
+from mfc_dbus.commits import Commits
+from mfc_dbus.config import Config
 from mfc_dbus.errors import (
+    AccessDenied,
     InterfaceNotMulticast,
     InvalidArgs,
     KernelError,
+    LimitExceeded,
     NoSuchInterface,
     NoSuchRoute,
+    RequestError,
     RouteExists,
+    StoreError,
 )
-from mfc_dbus.kernel.links import Link
-from mfc_dbus.model import Family, Prefix, Route, RouteKey, join, quote, stream
-from mfc_dbus.plan import Step, plan
-from mfc_dbus.table import Kernel, Table
-from mfc_dbus.vifs import Vifs
+from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
+from mfc_dbus.model import Edit, Family, Prefix, Route, RouteKey, join, quote, stream
+from mfc_dbus.table import Table
+from mfc_dbus.transition import Transition, check, install
+
+log = logging.getLogger(__name__)
 
 
-class LinkLookup(Protocol):
-    """The network interfaces; ENODEV where there is none of the name."""
+class NetworkLinks(Protocol):
+    """The network interfaces: what happened to them since the last call, in its order."""
 
-    def lookup(self, name: str) -> Link: ...
+    def update(self) -> Sequence[Event]: ...
+
+
+class Keeper(Protocol):
+    """Where routes are kept."""
+
+    async def write(self, edits: Mapping[RouteKey, Edit]) -> None:
+        """Return when all of it is kept. Raises StoreError, and has kept nothing."""
+
+
+class Held(NamedTuple):
+    """What the kernel has of a table: ifindex by VIF number, and entries."""
+
+    vifs: Mapping[int, int]
+    entries: Sequence[HeldEntry]
+
+
+class Status(NamedTuple):
+    """A route, and how much of it is in the kernel: active, partial, waiting, unavailable."""
+
+    route: Route
+    state: str
 
 
 class Change(NamedTuple):
-    """What one change did to the routes."""
+    """What one change did; what was removed as it was told of last."""
 
-    added: Sequence[Route] = ()
-    changed: Sequence[Route] = ()
-    removed: Sequence[Route] = ()
-
-
-class _Transition(NamedTuple):
-    """A table's way from some routes to others: planned, not done."""
-
-    table: Table
-    kernel: Kernel
-    old: Sequence[Route]
-    new: Sequence[Route]
-    vifs: Vifs
-    steps: Sequence[Step]
+    added: Sequence[Status] = ()
+    changed: Sequence[Status] = ()
+    removed: Sequence[Status] = ()
 
 
 class Controller:
     """The routes of all tables.
 
-    Each change exists twice: `check_…` raises what can be told beforehand, and changes nothing;
-    the change itself raises the same, or KernelError, and is done whole or not at all.
+    `check_…` raises what can be told of a change beforehand. The change itself raises the same,
+    KernelError or StoreError, and is done whole or not at all: when it returns, it is in the kernel
+    and stored. Changes are done one after the other; those that wait while another is being stored
+    are then stored together.
     """
 
     def __init__(
-        self, tables: Sequence[Table], links: LinkLookup, on_change: Callable[[Change], None]
+        self,
+        tables: Sequence[Table],
+        links: NetworkLinks,
+        keeper: Keeper,
+        config: Config | None = None,
     ) -> None:
+        self._config = config or Config()
         self.tables: Mapping[Family, Table] = {table.family: table for table in tables}
+        self.told: dict[RouteKey, Status] = {}
         self._links = links
-        self._on_change = on_change
+        self._keeper = keeper
+        self._listener: Callable[[Change], None] | None = None
+        self._present: dict[str, Link] = {}
+        self._expiries: list[tuple[int, RouteKey]] = []  # a heap
+        self._starved: set[RouteKey] = set()  # what the kernel had no room for
+        self._commits = Commits(self._commit)
+        self._done: list[Transition] = []  # and not stored yet
+        self._news: list[list[tuple[RouteKey, Status | None]]] = []  # and not told yet
 
-    def routes(self) -> Iterator[Route]:
-        for table in self.tables.values():
-            yield from table.routes
+    def listen(self, listener: Callable[[Change], None]) -> None:
+        """Have someone told of every change, after it was stored and before its caller is."""
+        self._listener = listener
+
+    # Looking
 
     def find(self, key: RouteKey) -> Route | None:
         return self.tables[key.family].routes.get(key)
 
-    def check_add(self, route: Route, *, replace: bool) -> Route | None:
+    def check_add(self, route: Route, *, replace: bool, wait: bool = False) -> Route | None:
         """Find the route that this one would replace."""
-        return next(iter(self._plan_add(route, replace).old), None)
-
-    def add(self, route: Route, *, replace: bool) -> None:
-        """Add a route. RouteExists where there is one of its key; with `replace`, change that."""
-        self._commit([self._plan_add(route, replace)])
+        self.follow()
+        transition = self._adding(route, replace=replace, wait=wait)
+        check(transition, self._present)
+        return next(iter(transition.old), None)
 
     def check_delete(self, source: bytes, group: bytes, iif: str | None) -> Route:
         """Find the one route of this stream; where any source has several, `iif` says which."""
@@ -89,104 +125,348 @@ class Controller:
             raise InvalidArgs(f"Route {chosen[0]} exists from {iifs}: say which by 'iif'")
         return chosen[0]
 
-    def delete(self, source: bytes, group: bytes, iif: str | None) -> None:
-        route = self.check_delete(source, group, iif)
-        self._commit([self._plan(self.tables[route.family], [route], [])])
+    # Changing
 
-    def flush(self, group: Prefix | None = None, iif: str | None = None) -> int:
+    async def add(
+        self,
+        route: Route,
+        *,
+        replace: bool = False,
+        wait: bool = False,
+        touching: Container[str] | None = None,
+    ) -> None:
+        """Add a route, or with `replace` change the one of its key.
+
+        wait: its interfaces need not be there yet. touching: the iifs whose routes the caller may
+        change; None is all.
+        """
+
+        def change() -> None:
+            self._follow()
+            transition = self._adding(route, replace=replace, wait=wait)
+            _check_untouched(transition.old, touching)
+            self._change([transition])
+
+        await self._commits.run(change)
+
+    async def delete(
+        self,
+        source: bytes,
+        group: bytes,
+        iif: str | None,
+        *,
+        touching: Container[str] | None = None,
+    ) -> None:
+        def change() -> None:
+            route = self.check_delete(source, group, iif)
+            _check_untouched([route], touching)
+            self._change([Transition(self.tables[route.family], [route], [])])
+
+        await self._commits.run(change)
+
+    async def flush(self, group: Prefix | None = None, iif: str | None = None) -> int:
         """Delete all routes, or those of a group prefix or an iif; their number."""
-        transitions = []
-        for table in self.tables.values():
-            doomed = [
-                route
-                for route in table.routes
-                if (iif is None or route.iif == iif) and (group is None or route.group in group)
-            ]
-            if doomed:
-                transitions.append(self._plan(table, doomed, []))
-        self._commit(transitions)
-        return sum(len(transition.old) for transition in transitions)
 
-    def _plan_add(self, route: Route, replace: bool) -> _Transition:
+        def change() -> int:
+            return self._delete_where(
+                lambda route: (
+                    (iif is None or route.iif == iif) and (group is None or route.group in group)
+                )
+            )
+
+        return cast(int, await self._commits.run(change))
+
+    async def expire(self, now: int) -> None:
+        """Remove the routes whose time has run out by now, in nanoseconds since boot."""
+        await self._commits.run(lambda: self._expire(now))
+
+    async def configure(self, config: Config) -> None:
+        """Go by other settings, with no touch to what stays. Raises KernelError."""
+        await self._commits.run(lambda: self._configure(config))
+
+    async def take_tables(self) -> None:
+        """Try to get the tables that are not ours, and put the routes in."""
+        await self._commits.run(self._take_tables)
+
+    def restore(self, routes: Iterable[Route], held: Mapping[Family, Held] | None = None) -> None:
+        """Begin with routes that were stored, and tell nobody. What cannot be done now waits.
+
+        held: what the kernel has of tables that an earlier process left to us.
+        """
+        for route in routes:
+            self.tables[route.family].routes.put(route)
+            self._remember_expiry(route)
+        for event in self._links.update():
+            self._see(event)
+        for family, table in self.tables.items():
+            table.wanted = family in self._config.tables
+            if held and family in held:
+                self._adopt(table, held[family])
+        self._take_tables()
+        self._note(route.key for table in self.tables.values() for route in table.routes)
+        for news in self._take_news():
+            self._difference(news)
+
+    def follow(self) -> None:
+        """Do what the network interfaces' coming and going asks for. Never waits."""
+        self._follow()
+        if self._commits.idle:
+            self._tell()
+
+    @property
+    def next_expiry(self) -> int | None:
+        """When `expire` has something to do, in nanoseconds since boot."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def _follow(self) -> None:
+        self._take_tables()
+        for event in self._links.update():
+            self._see(event)
+            if isinstance(event, Missed):
+                self._find_lost_vifs()
+                continue
+            for table in self.tables.values():
+                self._settle(table, table.routes.naming(event.link.name))
+            self._feed()
+
+    def _see(self, event: Event) -> None:
+        if isinstance(event, Came):
+            self._present[event.link.name] = event.link
+        elif isinstance(event, Gone):
+            self._present.pop(event.link.name, None)
+
+    def _find_lost_vifs(self) -> None:
+        """Make the VIFs anew whose device went, and came back under its old name and ifindex."""
+        for table in self.tables.values():
+            lost = [name for name in table.lost_vifs() if name in self._present]
+            for name in lost:
+                routes = table.routes.naming(name)
+                link = self._present.pop(name)
+                self._settle(table, routes)
+                self._present[name] = link
+                self._settle(table, routes)
+
+    def _adopt(self, table: Table, held: Held) -> None:
+        """Repair what differs from the desired routes, and touch nothing else."""
+        table.owned = True
+        if not table.wanted:
+            table.leave()
+            return
+        try:
+            adoption = adopt(held.vifs, held.entries, table.routes, self._present)
+            for step in adoption.steps:
+                step.do(table.kernel)
+        except OSError as error:
+            log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
+            table.kernel.flush()
+        else:
+            table.vifs = adoption.vifs
+            table.installed = adoption.installed
+            table.doubtful = adoption.doubtful
+        possible = ((route, route.over(self._present)) for route in table.routes)
+        self._settle(table, [r for r, now in possible if now != table.installed.get(r.key)])
+
+    # Storing
+
+    async def _commit(self) -> None:
+        done, self._done = self._done, []
+        if done:
+            try:
+                await self._keeper.write(_edits(done))
+            except StoreError:
+                self._take_back(done)
+                self._tell()
+                raise
+        self._tell()
+
+    def _take_back(self, transitions: Sequence[Transition]) -> None:
+        """Undo changes that could not be stored, with the interfaces that there are now."""
+        for transition in reversed(transitions):
+            back = transition.back
+            if back.table.owned:
+                try:
+                    install([back], self._present)
+                except RequestError as error:
+                    log.error("A change that could not be stored stays in the kernel: %s", error)
+            back.desire()
+            for route in back.new:
+                self._remember_expiry(route)
+        # What became of them in between is nobody's business.
+        keys = {key for news in self._news for key, _ in news}
+        self._news.clear()
+        self._note(keys)
+
+    # What a change is
+
+    def _adding(self, route: Route, *, replace: bool, wait: bool) -> Transition:
         table = self.tables[route.family]
         present = table.routes.get(route.key)
         if present is not None and not replace:
             where = f" from {quote(route.iif)}" if route.any_source else ""
             raise RouteExists(f"Route {route}{where} exists already")
-        self._check_conflict(table, route)
-        return self._plan(table, [present] if present else [], [route])
+        count = sum(len(each.routes) for each in self.tables.values())
+        if present is None and count >= self._config.max_routes:
+            raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
+        for name in route.interfaces:
+            link = self._present.get(name)
+            if link is None and not wait:
+                raise NoSuchInterface(f"Interface {quote(name)} not found")
+            if link is not None and not link.multicast:
+                raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
+        _check_conflict(table, route)
+        return Transition(table, [present] if present else [], [route])
 
-    def _plan(self, table: Table, old: Sequence[Route], new: Sequence[Route]) -> _Transition:
-        ifindexes = {name: self._ifindex(table, name) for route in new for name in route.interfaces}
-        vifs = table.vifs.copy()
-        steps = plan(vifs, ifindexes, old, new)
-        return _Transition(table, table.kernel, old, new, vifs, steps)
+    def _delete_where(self, doomed: Callable[[Route], bool]) -> int:
+        transitions = [
+            Transition(table, [route for route in table.routes if doomed(route)], [])
+            for table in self.tables.values()
+        ]
+        self._change([transition for transition in transitions if transition.old])
+        return sum(len(transition.old) for transition in transitions)
 
-    def _ifindex(self, table: Table, name: str) -> int:
-        try:
-            link = self._links.lookup(name)
-        except OSError:
-            raise NoSuchInterface(f"Interface {quote(name)} not found") from None
-        if not link.multicast:
-            raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
-        if name in table.vifs and table.vifs[name].ifindex != link.ifindex:
-            raise KernelError(
-                f"Interface {quote(name)} is not the one that other routes were made for: "
-                "delete those first"
-            )
-        return link.ifindex
+    def _expire(self, now: int) -> None:
+        while self._expiries and self._expiries[0][0] <= now:
+            expires, key = self._expiries[0]
+            route = self.find(key)
+            if route is not None and route.expires == expires:
+                self._change([Transition(self.tables[route.family], [route], [])])
+            heapq.heappop(self._expiries)
 
-    def _check_conflict(self, table: Table, route: Route) -> None:
-        # The kernel looks an any-source entry up by group and by any VIF in it: of two where the
-        # iif of one is an oif of the other, it takes the newer for what arrives on that interface.
-        if not route.any_source:
+    def _configure(self, config: Config) -> None:
+        self._config = config
+        for family, table in self.tables.items():
+            table.wanted = family in config.tables
+            if table.owned and not table.wanted:
+                try:
+                    table.leave()
+                except OSError as error:
+                    raise KernelError(f"The kernel refused: {error.strerror}") from error
+                self._note(route.key for route in table.routes)
+        self._take_tables()
+
+    def _take_tables(self) -> None:
+        for table in self.tables.values():
+            if table.take():
+                self._settle(table, list(table.routes))
+
+    def _change(self, transitions: Sequence[Transition]) -> None:
+        """Make other routes the desired ones: in the kernel, here, and soon in the store."""
+        install(transitions, self._present)
+        for transition in transitions:
+            transition.desire()
+            for route in transition.new:
+                self._remember_expiry(route)
+        self._done += transitions
+        self._note(route.key for _, old, new in transitions for route in (*old, *new))
+        self._feed()
+
+    def _settle(self, table: Table, routes: Sequence[Route]) -> None:
+        """Put of these desired routes into the kernel what the interfaces now allow."""
+        if not table.owned:
             return
-        for other in table.routes.of_stream(route.source, route.group):
-            if other.iif == route.iif:
+        try:
+            install([Transition(table, routes, routes)], self._present)
+        except RequestError:
+            for route in routes:
+                self._settle_alone(table, route)
+        self._note(route.key for route in routes)
+
+    def _settle_alone(self, table: Table, route: Route) -> None:
+        try:
+            install([Transition(table, [route], [route])], self._present)
+        except RequestError as error:
+            if route.key not in self._starved:
+                log.error("Route %s stays as it is: %s", route, error)
+            self._starved.add(route.key)
+        else:
+            self._starved.discard(route.key)
+
+    def _feed(self) -> None:
+        """Try again what had no room in the kernel, now that there may be some."""
+        for key in list(self._starved):
+            route = self.find(key)
+            if route is None:
+                self._starved.discard(key)
+            else:
+                self._settle_alone(self.tables[route.family], route)
+                self._note([key])
+
+    def _remember_expiry(self, route: Route) -> None:
+        if route.expires:
+            heapq.heappush(self._expiries, (route.expires, route.key))
+
+    # Telling
+
+    def _note(self, keys: Iterable[RouteKey]) -> None:
+        """Keep in mind how routes are now: it is told when the change is stored."""
+        self._news.append([(key, self._status(key)) for key in keys])
+
+    def _status(self, key: RouteKey) -> Status | None:
+        table = self.tables[key.family]
+        route = table.routes.get(key)
+        return Status(route, table.state(route)) if route else None
+
+    def _take_news(self) -> list[list[tuple[RouteKey, Status | None]]]:
+        news, self._news = self._news, []
+        return news
+
+    def _tell(self) -> None:
+        for news in self._take_news():
+            change = self._difference(news)
+            if any(change) and self._listener:
+                self._listener(change)
+
+    def _difference(self, news: Iterable[tuple[RouteKey, Status | None]]) -> Change:
+        """Compare with what was told, which it becomes."""
+        added: list[Status] = []
+        changed: list[Status] = []
+        removed: list[Status] = []
+        for key, now in news:
+            before = self.told.pop(key, None) if now is None else self.told.get(key)
+            if now == before:
                 continue
-            for one, two in ((route, other), (other, route)):
-                if one.iif in two.interfaces:
-                    raise KernelError(
-                        f"Route {route} from {quote(route.iif)} and the one from "
-                        f"{quote(other.iif)} cannot both be in the kernel: {quote(one.iif)} is "
-                        "the iif of one and an oif of the other"
-                    )
-
-    def _commit(self, transitions: Sequence[_Transition]) -> None:
-        done: list[tuple[Kernel, Step]] = []
-        try:
-            for transition in transitions:
-                for step in transition.steps:
-                    step.do(transition.kernel)
-                    done.append((transition.kernel, step))
-        except OSError as error:
-            raise _take_back(done, error) from error
-
-        added, changed, removed = [], [], []
-        for table, _, old, new, vifs, _ in transitions:
-            table.vifs = vifs
-            before = {route.key: route for route in old}
-            for route in new:
-                present = before.pop(route.key, None)
-                if present is None:
-                    added.append(route)
-                elif present != route:
-                    changed.append(route)
-                table.routes.put(route)
-            for route in before.values():
-                table.routes.remove(route)
-                removed.append(route)
-        if added or changed or removed:
-            self._on_change(Change(added, changed, removed))
+            if now is None:
+                assert before is not None
+                removed.append(before)
+                continue
+            (changed if before else added).append(now)
+            self.told[key] = now
+        return Change(added, changed, removed)
 
 
-def _take_back(done: list[tuple[Kernel, Step]], error: OSError) -> KernelError:
-    sentence = f"The kernel refused: {os.strerror(error.errno or 0)}"
-    for kernel, step in reversed(done):
-        try:
-            step.undo(kernel)
-        except OSError as second:
-            # The one after it may still succeed, and each one that does is one less that is wrong.
-            cause = os.strerror(second.errno or 0)
-            sentence += f"; and it refused to take back {step}: {cause}"
-    return KernelError(sentence)
+def _edits(transitions: Iterable[Transition]) -> dict[RouteKey, Edit]:
+    """What all of them together come to."""
+    edits: dict[RouteKey, Edit] = {}
+    for _, old, new in transitions:
+        before = {route.key: route for route in old}
+        after = {route.key: route for route in new}
+        for key in before | after:
+            first = edits[key].old if key in edits else before.get(key)
+            edits[key] = Edit(first, after.get(key))
+    return edits
+
+
+def _check_conflict(table: Table, route: Route) -> None:
+    # The kernel looks an any-source entry up by group and by any VIF in it: of two where the iif of
+    # one is an oif of the other, it takes the newer for what arrives on that interface.
+    if not route.any_source:
+        return
+    for other in table.routes.of_stream(route.source, route.group):
+        if other.iif == route.iif:
+            continue
+        for one, two in ((route, other), (other, route)):
+            if one.iif in two.interfaces:
+                raise KernelError(
+                    f"Route {route} from {quote(route.iif)} and the one from {quote(other.iif)} "
+                    f"cannot both be in the kernel: {quote(one.iif)} is the iif of one and an oif "
+                    "of the other"
+                )
+
+
+def _check_untouched(routes: Iterable[Route], touching: Container[str] | None) -> None:
+    """What polkit said holds for the iifs that it was told of; a route may have moved since."""
+    for route in routes:
+        if touching is not None and route.iif not in touching:
+            raise AccessDenied(
+                f"Route {route} was moved to {quote(route.iif)} meanwhile: try again"
+            )

@@ -3,19 +3,28 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
+from mfc_dbus import config, logcontrol
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, NameTaken
-from mfc_dbus.controller import Change, Controller
+from mfc_dbus.config import Config
+from mfc_dbus.controller import Controller, Held
+from mfc_dbus.errors import ConfigError, RequestError
+from mfc_dbus.keeper import Keeper
+from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.capabilities import drop_all
 from mfc_dbus.kernel.links import Links
 from mfc_dbus.kernel.mroute import MRoute
 from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Family
 from mfc_dbus.names import BUS_NAME
 from mfc_dbus.polkit import Polkit
+from mfc_dbus.sdnotify import ServiceManager, kept_fds
 from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.table import Table
 from mfc_dbus.version import VERSION
@@ -27,11 +36,13 @@ FAILED = 1
 NAME_TAKEN = 3
 BUS_LOST = 4
 
-_RETRY = 1.0  # seconds between two tries to get a table that somebody else owns
+_TICK = 1.0  # seconds
+_CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
 
 _EPILOG = f"""\
 It serves {BUS_NAME} on the bus of DBUS_SYSTEM_BUS_ADDRESS, or on the
-system bus. The routes end with it.
+system bus. Routes are kept under STATE_DIRECTORY, those that are not to outlive a
+reboot under RUNTIME_DIRECTORY.
 
 exit status:
   0  told to stop, by SIGTERM or SIGINT
@@ -52,16 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=VERSION)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(
-        format="%(levelname)s: %(message)s",
-        level=logging.DEBUG if arguments.debug else logging.INFO,
-    )
+    logcontrol.begin(logging.DEBUG if arguments.debug else logging.INFO)
+    manager = ServiceManager(os.environ)
     with ExitStack() as stack:
         links = stack.enter_context(Links())
-        tables = [_open_table(stack, family) for family in FAMILIES]
+        kept = _take_kept(manager)
+        tables = [_open_table(stack, family, kept.get(family)) for family in FAMILIES]
+        keeper = stack.enter_context(
+            Keeper(_directory("STATE_DIRECTORY"), _directory("RUNTIME_DIRECTORY"))
+        )
         drop_all()
         try:
-            return asyncio.run(_serve(tables, links))
+            controller = Controller(tables, links, keeper, _configuration())
+            controller.restore(keeper.read(), {family: _held(family) for family in kept})
+            return asyncio.run(_serve(controller, links, manager))
         except (OSError, ValueError, BusError, TimeoutError) as error:
             log.error("Cannot serve %s: %s", BUS_NAME, error)
             return FAILED
@@ -73,69 +88,112 @@ def main(argv: Sequence[str] | None = None) -> int:
             return BUS_LOST
 
 
-def _open_table(stack: ExitStack, family: Family) -> Table:
+def _take_kept(manager: ServiceManager) -> dict[Family, int]:
+    """Take the sockets that an earlier process left to us; others have no business here."""
+    names = {_kept_name(family): family for family in FAMILIES}
+    kept: dict[Family, int] = {}
+    for name, fd in kept_fds(os.environ):
+        if name in names and names[name] not in kept:
+            kept[names[name]] = fd
+        else:
+            log.warning("Closing the socket '%s', which was kept for nobody", name)
+            os.close(fd)
+            manager.forget(name)
+    return kept
+
+
+def _kept_name(family: Family) -> str:
+    return f"mroute-{FAMILY_NAMES[family]}"
+
+
+def _open_table(stack: ExitStack, family: Family, kept: int | None) -> Table:
     try:
-        return Table(family, stack.enter_context(MRoute(family)))
+        return Table(family, stack.enter_context(MRoute(family, kept=kept)))
     except OSError as error:
         return Table(family, error)
 
 
-async def _serve(tables: Sequence[Table], links: Links) -> int:
+def _held(family: Family) -> Held:
+    return Held(dump.vifs(family), list(dump.entries(family)))
+
+
+def _configuration() -> Config:
+    try:
+        return config.load(_CONFIGURATION)
+    except ConfigError as error:
+        log.error("%s; going by the defaults", error)
+        return Config()
+
+
+def _directory(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    if not value:
+        log.warning("%s is not set: what belongs there ends with this process", variable)
+        return None
+    return Path(value)
+
+
+async def _serve(controller: Controller, links: Links, manager: ServiceManager) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_reader(links.fileno(), controller.follow)
 
     connection = await Connection.open()
-
-    def tell(change: Change) -> None:
-        service.changed(change)
-
-    controller = Controller(tables, links, tell)
     access = Access(connection, Polkit(connection))
-    service = MulticastForwarding(connection, access, controller)
-    known: dict[Family, str] = {}
-    _take(tables, known)
+
+    async def reload() -> None:
+        await controller.configure(config.load(_CONFIGURATION))
+
+    service = MulticastForwarding(connection, access, controller, reload)
     connection.serve(service)
     await connection.own_name(BUS_NAME)
     log.info("Serving %s", BUS_NAME)
 
-    retrying = asyncio.create_task(_retry(tables, known, service))
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
-    await asyncio.wait([stopping, lost], return_when=asyncio.FIRST_COMPLETED)
-    retrying.cancel()
+    ticking = asyncio.create_task(_tick(controller, service, manager))
+    manager.tell("READY=1")
+    await asyncio.wait([stopping, lost, ticking], return_when=asyncio.FIRST_COMPLETED)
+    manager.tell("STOPPING=1")
     stopping.cancel()
+    loop.remove_reader(links.fileno())
+    if ticking.done():
+        ticking.result()
     if lost.done():
         raise ConnectionLost(lost.result())
+    ticking.cancel()
     await connection.close()
     log.info("Stopped")
     return STOPPED
 
 
-async def _retry(
-    tables: Sequence[Table], known: dict[Family, str], service: MulticastForwarding
+async def _tick(
+    controller: Controller, service: MulticastForwarding, manager: ServiceManager
 ) -> None:
-    while any(known.values()):
-        await asyncio.sleep(_RETRY)
-        if _take(tables, known):
-            service.tables_changed()
+    """Do what no event asks for, once a second and more often than the watchdog looks."""
+    reasons: dict[Family, str | None] = dict.fromkeys(controller.tables)
+    while True:
+        await controller.take_tables()
+        for family, table in controller.tables.items():
+            if table.reason != reasons[family]:
+                _report(table, manager)
+                service.tables_changed()
+                reasons[family] = table.reason
+        try:
+            await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        except RequestError as error:  # it is tried again
+            log.error("A route whose time has run out stays: %s", error)
+        manager.tell("WATCHDOG=1")
+        await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 
-def _take(tables: Sequence[Table], known: dict[Family, str]) -> bool:
-    """Try to get the tables that are not ours; whether anything is new.
-
-    known: why each was not ours when this last looked; a call may have taken it meanwhile.
-    """
-    new = False
-    for table in tables:
-        table.take()
-        if table.reason == known.get(table.family):
-            continue
-        new = True
-        known[table.family] = table.reason
-        if table.reason:
-            log.warning("%s", table.reason)
-        else:
-            log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
-    return new
+def _report(table: Table, manager: ServiceManager) -> None:
+    name = _kept_name(table.family)
+    if table.reason:
+        log.warning("%s", table.reason)
+        manager.forget(name)
+        return
+    log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
+    manager.keep(name, table.kernel.fileno())

@@ -77,3 +77,15 @@ class KernelError(RequestError):
     """The kernel refused."""
 
     bus_name = f"{INTERFACE}.Error.KernelError"
+
+
+class StoreError(RequestError):
+    """The routes that have to last could not be written; nothing was changed."""
+
+    bus_name = f"{INTERFACE}.Error.StoreError"
+
+
+class ConfigError(RequestError):
+    """The configuration cannot be used; the text names file, line and key."""
+
+    bus_name = f"{INTERFACE}.Error.ConfigError"

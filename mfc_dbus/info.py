@@ -39,9 +39,11 @@ class RouteInfo(_Value):
     group: str
     iif: str
     oifs: tuple[str, ...]
-    state: str
+    state: str  # active, partial, waiting, unavailable
     ttls: Mapping[str, int] = field(default_factory=dict, hash=False)  # where not the default
     comment: str = ""
+    persistent: bool = True  # kept over a reboot
+    expires: int = 0  # microseconds on the boot-time clock; 0: never
 
     @property
     def key(self) -> RouteKey:
@@ -100,8 +102,17 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
     with bad_reply():
         source, group, iif, oifs, variants = fields
         options = {name: variant.value for name, variant in variants.items()}
-        ttls, comment = options.get("ttls", {}), options.get("comment", "")
-        return RouteInfo(source, group, iif, tuple(oifs), options["state"], ttls, comment)
+        return RouteInfo(
+            source,
+            group,
+            iif,
+            tuple(oifs),
+            options["state"],
+            options.get("ttls", {}),
+            options.get("comment", ""),
+            options.get("persistent", True),
+            options.get("expires", 0),
+        )
 
 
 def info(type_: type[Info], variants: Mapping[str, Any]) -> Info:

@@ -4,8 +4,8 @@ Addresses are packed, in network byte order; a source of zeros stands for any so
 """
 
 import socket
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mfc_dbus.errors import InvalidArgs, TooManyInterfaces
@@ -43,13 +43,19 @@ class RouteKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One stream, the interface on which it arrives, and those by which it leaves."""
+    """One stream, the interface on which it arrives, and those by which it leaves.
+
+    persistent: whether it outlives a reboot. expires: when it is to be removed, on the boot-time
+    clock in nanoseconds; 0 is never.
+    """
 
     source: bytes
     group: bytes
     iif: str
     oifs: tuple[Oif, ...]
     comment: str = ""
+    persistent: bool = True
+    expires: int = 0
 
     @property
     def family(self) -> Family:
@@ -60,6 +66,11 @@ class Route:
         return not any(self.source)
 
     @property
+    def durable(self) -> bool:
+        """Whether it outlives a reboot: a boot-time clock does not."""
+        return self.persistent and not self.expires
+
+    @property
     def key(self) -> RouteKey:
         return RouteKey(self.source, self.group, self.iif if self.any_source else "")
 
@@ -68,8 +79,22 @@ class Route:
         """The iif, then the oifs."""
         return (self.iif, *(oif.name for oif in self.oifs))
 
+    def over(self, present: Container[str]) -> "Route | None":
+        """What of it can be in the kernel with these interfaces: nothing without the iif."""
+        if self.iif not in present:
+            return None
+        oifs = tuple(oif for oif in self.oifs if oif.name in present)
+        return self if len(oifs) == len(self.oifs) else replace(self, oifs=oifs)
+
     def __str__(self) -> str:
         return stream(self.source, self.group)
+
+
+class Edit(NamedTuple):
+    """What becomes of a route; None is where there is none."""
+
+    old: Route | None
+    new: Route | None
 
 
 @dataclass(frozen=True, slots=True)

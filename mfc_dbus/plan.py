@@ -1,5 +1,6 @@
 """From the routes that are to those that should be, as kernel steps that can be undone (pure)."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -72,7 +73,23 @@ class DelEntry(NamedTuple):
         kernel.add_mfc(self.entry)
 
 
-Step = AddVif | DelVif | AddEntry | ChangeEntry | DelEntry
+class DelOrphan(NamedTuple):
+    """Delete an entry if there is one: nobody knows, since its parent's device has gone."""
+
+    entry: MFCEntry
+
+    def do(self, kernel: KernelTable) -> None:
+        try:
+            kernel.del_mfc(self.entry)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def undo(self, kernel: KernelTable) -> None:
+        """What it was is not known, and nobody wanted it."""
+
+
+Step = AddVif | DelVif | AddEntry | ChangeEntry | DelEntry | DelOrphan
 
 
 def plan(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from mfc_dbus.bus.backend import Variant, encode
 from mfc_dbus.bus.connection import ERROR, PROPERTIES, Body, BusError, Connection
@@ -27,8 +27,12 @@ class Property(NamedTuple):
 class Properties:
     """All of them are read-only. `Routes` is kept encoded, since it may be long."""
 
+    interface = INTERFACE
+
     def __init__(self, connection: Connection, controller: Controller) -> None:
         self.routes = WireRoutes()
+        for status in controller.told.values():
+            self.routes.put(status)
         self.generation = 0
         self._connection = connection
         self._controller = controller
@@ -54,10 +58,10 @@ class Properties:
             encode("a{sv}", [{name: self._read(name) for name in self.plain}])
         )
 
-    def read_only(self, name: str) -> BusError:
-        """Say why a property cannot be set."""
+    def prepare_set(self, name: str, _value: Variant) -> NoReturn:
+        """Refuse: all of them are read-only."""
         self._check(name)
-        return BusError(f"{ERROR}.PropertyReadOnly", f"Property {quote(name)} is read-only")
+        raise BusError(f"{ERROR}.PropertyReadOnly", f"Property {quote(name)} is read-only")
 
     def changed(self, *names: str) -> None:
         """Tell of a change soon; however many there are, the signal comes ten times a second."""

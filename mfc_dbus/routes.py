@@ -1,4 +1,4 @@
-"""The desired routes (pure): found by stream and iif at the same cost however many there are."""
+"""The desired routes (pure): found by stream, iif and interface however many there are."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ class Routes:
 
     def __init__(self) -> None:
         self._streams: dict[tuple[bytes, bytes], dict[str, Route]] = {}
+        self._naming: dict[str, dict[RouteKey, None]] = {}  # an ordered set for each interface
         self._count = 0
 
     def __iter__(self) -> Iterator[Route]:
@@ -25,14 +26,28 @@ class Routes:
     def of_stream(self, source: bytes, group: bytes) -> list[Route]:
         return list(self._streams.get((source, group), {}).values())
 
+    def naming(self, interface: str) -> list[Route]:
+        """Those with this interface, as iif or oif."""
+        found = (self.get(key) for key in self._naming.get(interface, ()))
+        return [route for route in found if route is not None]
+
     def put(self, route: Route) -> None:
-        by_iif = self._streams.setdefault((route.source, route.group), {})
-        self._count += route.key.iif not in by_iif
-        by_iif[route.key.iif] = route
+        before = self.get(route.key)
+        if before is not None:
+            self.remove(before)
+        self._streams.setdefault((route.source, route.group), {})[route.key.iif] = route
+        for name in route.interfaces:
+            self._naming.setdefault(name, {})[route.key] = None
+        self._count += 1
 
     def remove(self, route: Route) -> None:
         by_iif = self._streams[route.source, route.group]
         del by_iif[route.key.iif]
-        self._count -= 1
         if not by_iif:
             del self._streams[route.source, route.group]
+        for name in route.interfaces:
+            keys = self._naming[name]
+            del keys[route.key]
+            if not keys:
+                del self._naming[name]
+        self._count -= 1

@@ -1,16 +1,20 @@
 """The D-Bus object: a message becomes a call on the controller, a change becomes a signal.
 
-Every call goes the same way: parse, validate, authorise, validate again, kernel, signal, reply.
+Every call goes the same way: parse, validate, authorise, validate again, kernel,
+store, signal, reply.
 """
 
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from mfc_dbus.access import Access
+from mfc_dbus import logcontrol
+from mfc_dbus.access import SET_LOG, Access
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import (
     ERROR,
@@ -27,7 +31,8 @@ from mfc_dbus.bus.connection import (
 )
 from mfc_dbus.bus.frames import Header
 from mfc_dbus.controller import Change, Controller
-from mfc_dbus.errors import AccessDenied, InvalidArgs, RequestError
+from mfc_dbus.errors import InvalidArgs, RequestError
+from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.model import (
     Route,
     format_address,
@@ -49,8 +54,17 @@ log = logging.getLogger(__name__)
 _MAX_BODY = 4 * 1024
 
 _MACHINE_ID = Path("/etc/machine-id")
+_DESCRIBED = {OBJECT_PATH: INTERFACE, logcontrol.OBJECT_PATH: logcontrol.INTERFACE}
 _INTROSPECT = f"{INTROSPECTABLE}.Introspect"
-_ADD_OPTIONS = {"ttls": "a{sy}", "replace": "b", "comment": "s"}
+_SET = f"{PROPERTIES}.Set"
+_ADD_OPTIONS = {
+    "ttls": "a{sy}",
+    "replace": "b",
+    "persistent": "b",
+    "wait": "b",
+    "timeout": "u",
+    "comment": "s",
+}
 _DELETE_OPTIONS = {"iif": "s"}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s"}
 
@@ -62,7 +76,7 @@ class Request(NamedTuple):
     details: what polkit is told, once for each thing that the caller must be allowed to touch.
     """
 
-    act: Callable[[], Body]
+    act: Callable[[], Awaitable[Body]]
     details: Sequence[Mapping[str, str]] = ()
 
 
@@ -74,24 +88,49 @@ class Method(NamedTuple):
     prepare: Callable[[Call], Request]
 
 
+class _Object(Protocol):
+    """Something with properties."""
+
+    @property
+    def interface(self) -> str: ...
+    def get(self, name: str) -> Body: ...
+    def get_all(self) -> Body: ...
+    def prepare_set(self, name: str, value: Variant, /) -> Callable[[], Body]: ...
+
+
 class MulticastForwarding:
     """The service; `refuse` and `handle` are how the connection reaches it."""
 
-    def __init__(self, connection: Connection, access: Access, controller: Controller) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        access: Access,
+        controller: Controller,
+        reload: Callable[[], Awaitable[None]],
+    ) -> None:
+        """reload: reads the configuration again."""
+        self._reload = reload
         self._connection = connection
         self._access = access
         self._controller = controller
         self._properties = Properties(connection, controller)
+        self._objects: Mapping[str, _Object] = {
+            OBJECT_PATH: self._properties,
+            logcontrol.OBJECT_PATH: LogControl(),
+        }
+        controller.listen(self.changed)
         self.methods = {
             f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route),
             f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route),
             f"{INTERFACE}.FlushRoutes": Method("a{sv}", "u", self._flush_routes),
+            f"{INTERFACE}.Reload": Method("a{sv}", "", self._prepare_reload),
             f"{PROPERTIES}.Get": Method("ss", "v", self._get),
             f"{PROPERTIES}.GetAll": Method("s", "a{sv}", self._get_all),
-            f"{PROPERTIES}.Set": Method("ssv", "", self._set),
+            _SET: Method("ssv", "", self._set),
+            SET_LOG: Method("ssv", "", self._set),
             _INTROSPECT: Method("", "s", self._introspect),
-            f"{PEER}.Ping": Method("", "", lambda _: Request(list)),
-            f"{PEER}.GetMachineId": Method("", "s", lambda _: Request(_machine_id)),
+            f"{PEER}.Ping": Method("", "", lambda _: _answer(list)),
+            f"{PEER}.GetMachineId": Method("", "s", lambda _: _answer(_machine_id)),
         }
 
     # From a message to a method, and back
@@ -105,10 +144,11 @@ class MulticastForwarding:
             )
         name = self._method_name(header)
         at_any_path = name == _INTROSPECT or name.startswith(f"{PEER}.")
-        if header.path != OBJECT_PATH and not at_any_path:
+        if header.path not in self._objects and not at_any_path:
             return BusError(f"{ERROR}.UnknownObject", f"There is no object {quote(header.path)}")
         method = self.methods.get(name)
-        if method is None:
+        ours = header.path == OBJECT_PATH or not name.startswith(f"{INTERFACE}.")
+        if method is None or not ours:
             return BusError(UNKNOWN_METHOD, f"There is no method {quote(name)}")
         if header.signature != method.takes:
             return BusError(
@@ -125,7 +165,7 @@ class MulticastForwarding:
         try:
             request = method.prepare(call)  # parse, validate
             await self._access.authorise(header, name, request.details)
-            body = request.act()  # validate again, kernel, signal
+            body = await request.act()  # validate again, kernel, store, signal
             self._connection.reply(header, method.gives, body)
         except RequestError as error:
             self._connection.reply_error(header, error.bus_name, str(error))
@@ -153,27 +193,35 @@ class MulticastForwarding:
             self._connection.emit(OBJECT_PATH, INTERFACE, member, ROUTES, body)
 
     def _method_name(self, header: Header) -> str:
-        if header.interface:
-            return f"{header.interface}.{header.member}"
-        # The specification lets callers leave the interface out.
-        return next(
-            (name for name in self.methods if name.endswith(f".{header.member}")), header.member
-        )
+        name = f"{header.interface}.{header.member}"
+        if not header.interface:
+            # The specification lets callers leave it out.
+            found = (each for each in self.methods if each.endswith(f".{header.member}"))
+            name = next(found, header.member)
+        if header.path == logcontrol.OBJECT_PATH and name == _SET:
+            return SET_LOG
+        return name
 
     # The methods that change something
 
     def _add_route(self, call: Call) -> Request:
         source, group, iif, oifs, options = call.body
         given = _options(options, _ADD_OPTIONS)
-        route = parse_route(source, group, iif, oifs, given.get("ttls"), given.get("comment", ""))
-        replace = given.get("replace", False)
-        present = self._controller.check_add(route, replace=replace)
+        route = dataclasses.replace(
+            parse_route(source, group, iif, oifs, given.get("ttls"), given.get("comment", "")),
+            persistent=given.get("persistent", "timeout" not in given),
+        )
+        timeout = _timeout(given)
+        replace, wait = given.get("replace", False), given.get("wait", False)
+        present = self._controller.check_add(route, replace=replace, wait=wait)
         # A stream that moves to another iif is taken from its old one, which takes a right too.
         touched = [route] if present is None or present.iif == route.iif else [route, present]
+        iifs = {each.iif for each in touched}
 
-        def act() -> Body:
-            _check_same(self._controller.find(route.key), touched)
-            self._controller.add(route, replace=replace)
+        async def act() -> Body:
+            expires = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + timeout if timeout else 0
+            timed = dataclasses.replace(route, expires=expires)
+            await self._controller.add(timed, replace=replace, wait=wait, touching=iifs)
             log.info("%s added %s from %s to %s", call.header.sender, route, iif, " ".join(oifs))
             return ()
 
@@ -186,9 +234,8 @@ class MulticastForwarding:
         stream = parse_stream(source, group)
         route = self._controller.check_delete(*stream, iif)
 
-        def act() -> Body:
-            _check_same(self._controller.check_delete(*stream, iif), [route])
-            self._controller.delete(*stream, iif)
+        async def act() -> Body:
+            await self._controller.delete(*stream, iif, touching={route.iif})
             log.info("%s deleted %s from %s", call.header.sender, route, route.iif)
             return ()
 
@@ -200,56 +247,76 @@ class MulticastForwarding:
         iif = parse_interface(given["iif"]) if "iif" in given else None
         group = parse_group_prefix(given["group"]) if "group" in given else None
 
-        def act() -> Body:
-            deleted = self._controller.flush(group, iif)
+        async def act() -> Body:
+            deleted = await self._controller.flush(group, iif)
             log.info("%s flushed %d routes", call.header.sender, deleted)
             return [deleted]
 
         return Request(act, [{"bulk": "true"}])
 
+    def _prepare_reload(self, call: Call) -> Request:
+        (options,) = call.body
+        _options(options, {})
+
+        async def act() -> Body:
+            await self._reload()
+            log.info("%s had the configuration read again", call.header.sender)
+            return ()
+
+        return Request(act, [{}])
+
     # The methods of every object
 
     def _get(self, call: Call) -> Request:
         interface, name = call.body
-        self._check_interface(interface)
-        return Request(lambda: self._properties.get(name))
+        target = self._object(call, interface)
+        return _answer(lambda: target.get(name))
 
     def _get_all(self, call: Call) -> Request:
         (interface,) = call.body
-        self._check_interface(interface)
-        return Request(self._properties.get_all)
+        return _answer(self._object(call, interface).get_all)
 
     def _set(self, call: Call) -> Request:
-        interface, name, _ = call.body
-        self._check_interface(interface)
-        raise self._properties.read_only(name)
+        interface, name, value = call.body
+        write = self._object(call, interface).prepare_set(name, value)
+        return _answer(write, [{"property": name}])
 
-    def _check_interface(self, interface: str) -> None:
-        if interface not in ("", INTERFACE):
+    def _object(self, call: Call, interface: str) -> _Object:
+        found = self._objects[call.header.path]
+        if interface not in ("", found.interface):
             raise BusError(
                 f"{ERROR}.UnknownInterface", f"There are no properties of {quote(interface)}"
             )
+        return found
 
     def _introspect(self, call: Call) -> Request:
         xml = introspection(call.header.path)
-        return Request(lambda: [xml])
+        return _answer(lambda: [xml])
 
 
 def introspection(path: str) -> str:
     """Describe the object at a path, or the way to it."""
-    if path == OBJECT_PATH:
-        return contract()
+    if path in _DESCRIBED:
+        return contract(_DESCRIBED[path])
     base = path.rstrip("/") + "/"
-    if OBJECT_PATH.startswith(base):
-        child = OBJECT_PATH.removeprefix(base).partition("/")[0]
-        return f'<node><node name="{child}"/></node>'
-    return "<node/>"
+    below = (each.removeprefix(base) for each in _DESCRIBED if each.startswith(base))
+    children = sorted({name.partition("/")[0] for name in below})
+    return "<node>" + "".join(f'<node name="{name}"/>' for name in children) + "</node>"
+
+
+def _answer(read: Callable[[], Body], details: Sequence[Mapping[str, str]] = ()) -> Request:
+    """Ask for something that needs no waiting."""
+
+    async def act() -> Body:
+        return read()
+
+    return Request(act, details)
 
 
 @functools.cache
-def contract() -> str:
-    """The D-Bus interface with its documentation, in XML."""
-    return files("mfc_dbus").joinpath(f"{INTERFACE}.xml").read_text()
+def contract(interface: str) -> str:
+    """Describe one of our interfaces with its documentation, in XML."""
+    return files("mfc_dbus").joinpath(f"{interface}.xml").read_text()
 
 
 def _machine_id() -> Body:
@@ -262,12 +329,24 @@ def _machine_id() -> Body:
 def _options(options: Mapping[str, Variant], known: Mapping[str, str]) -> dict[str, Any]:
     for name, variant in options.items():
         if name not in known:
-            raise InvalidArgs(f"There is no option {quote(name)}; there are {join(known)}")
+            others = f"; there are {join(known)}" if known else ""
+            raise InvalidArgs(f"There is no option {quote(name)}{others}")
         if variant.signature != known[name]:
             raise InvalidArgs(
                 f"Option {quote(name)} has type '{variant.signature}', and not '{known[name]}'"
             )
     return {name: variant.value for name, variant in options.items()}
+
+
+def _timeout(options: Mapping[str, Any]) -> int:
+    """How long the route is to live, in nanoseconds; 0 is for ever."""
+    if "timeout" not in options:
+        return 0
+    if options.get("persistent"):
+        raise InvalidArgs("A route with a timeout is never persistent")
+    if options["timeout"] == 0:
+        raise InvalidArgs("A timeout of 0 seconds leaves no time")
+    return int(options["timeout"]) * 1_000_000_000
 
 
 def _details(route: Route) -> dict[str, str]:
@@ -277,9 +356,3 @@ def _details(route: Route) -> dict[str, str]:
         "iif": route.iif,
         "oifs": " ".join(oif.name for oif in route.oifs),
     }
-
-
-def _check_same(now: Route | None, authorised: Iterable[Route]) -> None:
-    """What polkit said holds for the iifs that it was told of; a route may have moved since."""
-    if now is not None and now.iif not in {route.iif for route in authorised}:
-        raise AccessDenied(f"Route {now} was moved to {quote(now.iif)} meanwhile: try again")

@@ -37,6 +37,14 @@ class Vifs:
     def copy(self) -> "Vifs":
         return Vifs(dict(self._vifs))
 
+    def hold(self, vif: Vif) -> None:
+        """Take up a VIF that the kernel has."""
+        self._vifs[vif.name] = vif
+
+    def drop(self, name: str) -> None:
+        """Forget a VIF that nobody uses."""
+        del self._vifs[name]
+
     def acquire(self, name: str, ifindex: int) -> bool:
         """Count one more use. True: the interface had no VIF, and has the lowest free number now.
 

@@ -9,8 +9,9 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from mfc_dbus.bus.backend import Variant, encode
+from mfc_dbus.controller import Status
 from mfc_dbus.errors import LimitExceeded
-from mfc_dbus.model import Route, RouteKey, format_address, format_source
+from mfc_dbus.model import RouteKey, format_address, format_source
 
 ROUTE = "(sssasa{sv})"
 ROUTES = f"a{ROUTE}"
@@ -27,16 +28,17 @@ class WireRoutes:
         self._routes: dict[RouteKey, bytes] = {}
         self._bytes = 0
 
-    def put(self, route: Route) -> bytes:
+    def put(self, status: Status) -> bytes:
         """Encode and keep a route, in place of the one with its key."""
-        encoded = encode_route(route)
-        self._bytes += len(encoded) - len(self._routes.get(route.key, b""))
-        self._routes[route.key] = encoded
+        encoded = encode_route(status)
+        key = status.route.key
+        self._bytes += len(encoded) - len(self._routes.get(key, b""))
+        self._routes[key] = encoded
         return encoded
 
-    def remove(self, route: Route) -> bytes:
+    def remove(self, status: Status) -> bytes:
         """Forget a route; how it was."""
-        encoded = self._routes.pop(route.key)
+        encoded = self._routes.pop(status.route.key)
         self._bytes -= len(encoded)
         return encoded
 
@@ -63,14 +65,19 @@ class WireRoutes:
         return self._routes.values()
 
 
-def encode_route(route: Route) -> bytes:
+def encode_route(status: Status) -> bytes:
     """Encode a route as it stands at a multiple of 8."""
-    extra = {"state": Variant("s", "active")}
+    route = status.route
+    extra = {"state": Variant("s", status.state)}
     ttls = {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1}
     if ttls:
         extra["ttls"] = Variant("a{sy}", ttls)
     if route.comment:
         extra["comment"] = Variant("s", route.comment)
+    if not route.persistent:
+        extra["persistent"] = Variant("b", False)
+    if route.expires:
+        extra["expires"] = Variant("t", route.expires // 1000)
     values = [
         format_source(route.source),
         format_address(route.group),

@@ -19,6 +19,7 @@ from typing import Any
 
 from lab.bus import PrivateBus
 from lab.daemon import Daemon
+from lab.fake import FakeKeeper
 from lab.netns import Namespace
 from rich.console import Console
 from rich.table import Table as Grid
@@ -73,12 +74,13 @@ def kernel_layer(count: int) -> float:
         return spent()
 
 
-def controller(count: int) -> float:
+async def controller(count: int) -> float:
     with MRoute(socket.AF_INET) as mroute, Links() as links:
-        domain = Controller([Table(socket.AF_INET, mroute)], links, lambda change: None)
+        domain = Controller([Table(socket.AF_INET, mroute)], links, FakeKeeper())
+        domain.restore([])
         with cpu() as spent:
             for group in groups(count):
-                domain.add(parse_route(SOURCE, group, "in", ["out"]), replace=False)
+                await domain.add(parse_route(SOURCE, group, "in", ["out"]))
         return spent()
 
 
@@ -175,7 +177,7 @@ def main() -> None:
 
             show("setsockopt alone", bare)
             show("kernel/mroute.py", kernel_layer(count) / count)
-            show("controller", controller(count) / count)
+            show("controller", asyncio.run(controller(count)) / count)
         for library in ("dbus_fast", "dbus_next"):
             grid.add_section()
             with (

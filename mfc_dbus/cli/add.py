@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_stream_arguments, names, text, threshold
+from mfc_dbus.cli.arguments import add_stream_arguments, names, seconds, text, threshold
 from mfc_dbus.cli.status import Status
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ EXAMPLES = """\
       by wan0 leave only packets whose TTL is greater than 16
   mfc-dbus-cli mfc add -s 10.0.1.10 -g 239.1.1.1 -i eth1 -o eth2 --replace
       change the route that is there; what flows to eth2 loses no packet
+  mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o ppp0 --wait
+      forward as soon as both interfaces are there
+  mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --timeout 3600
   mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --comment "the lobby's screens"
 """
 
@@ -55,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="where there is such a route, change it"
     )
+    parser.add_argument(
+        "--transient", action="store_true", help="keep it over a restart, and not over a reboot"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="SEC", help="remove it after so many seconds; transient"
+    )
+    parser.add_argument("--wait", action="store_true", help="its interfaces need not be there yet")
     parser.add_argument("--comment", type=text, default="", metavar="TEXT", help="for people")
 
 
@@ -66,6 +76,9 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         source=args.source,
         ttls=dict(args.ttl),
         replace=args.replace,
+        persistent=False if args.transient else None,
+        timeout=args.timeout,
+        wait=args.wait,
         comment=args.comment,
     )
     return Status.DONE

@@ -149,6 +149,13 @@ def threshold(value: str) -> tuple[str, int]:
     return name, int(ttl)
 
 
+def seconds(value: str) -> int:
+    """Read a time that D-Bus can carry."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) < 2**32):
+        raise argparse.ArgumentTypeError(f"'{text(value)}' is not a number of seconds")
+    return int(value)
+
+
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-s", "--source", type=text, default="*", help="sender's address; left out or *: any source"

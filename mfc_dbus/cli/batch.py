@@ -21,7 +21,8 @@ A JSON object answers each of them, at once, so a program can hold a conversatio
 
 A request has an "action" and its "payload":
   ADD_MFC  group, iif (strings), oifs (array of strings); and where needed source (string; left
-           out: any), ttls (object: oif to TTL threshold), replace (true or false), comment
+           out: any), ttls (object: oif to TTL threshold), replace, persistent, wait (true or
+           false), timeout (seconds), comment
   DEL_MFC  group; and where needed source, iif
   SHOW     nothing; the response has "routes", an array as in "show --json"
 

@@ -35,6 +35,7 @@ class _Fields(NamedTuple):
 
 
 _STRING = _Kind("a string that D-Bus can carry", lambda it: isinstance(it, str) and on_bus(it))
+_SECONDS = _Kind("a number of seconds", lambda it: type(it) is int and 0 <= it < 2**32)
 _BOOLEAN = _Kind("true or false", lambda it: isinstance(it, bool))
 _STRINGS = _Kind(
     "an array of strings that D-Bus can carry",
@@ -52,7 +53,15 @@ _THRESHOLDS = _Kind(
 _ACTIONS = {
     "ADD_MFC": _Fields(
         {"group": _STRING, "iif": _STRING, "oifs": _STRINGS},
-        {"source": _STRING, "ttls": _THRESHOLDS, "replace": _BOOLEAN, "comment": _STRING},
+        {
+            "source": _STRING,
+            "ttls": _THRESHOLDS,
+            "replace": _BOOLEAN,
+            "persistent": _BOOLEAN,
+            "timeout": _SECONDS,
+            "wait": _BOOLEAN,
+            "comment": _STRING,
+        },
     ),
     "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING}),
     "SHOW": _Fields({}, {}),

@@ -4,6 +4,7 @@ import argparse
 import json
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ Show the routes, the interfaces that they use, or the multicast routing tables o
 
 On a terminal it is a table, in a pipe columns with a header. With --json an array of objects:
   routes      source ("*": any), group, iif, oifs (array), state, ttls (object: oif to TTL
-              threshold, where it is not 1), comment
+              threshold, where it is not 1), comment, persistent (over a reboot), expires
+              (microseconds since boot, or 0)
   interfaces  name, family (ipv4, ipv6), vif, ifindex, references (routes that use it), state,
               packets_in, packets_out, bytes_in, bytes_out
   tables      family, table (its number), state, routes, interfaces (how many), reason (why it
@@ -80,6 +82,14 @@ def _packed(address: str) -> bytes:
         return b""
 
 
+def kept(route: "RouteInfo") -> list[str]:
+    """How long it is kept, where that is not for ever."""
+    if route.expires:
+        left = route.expires // 1_000_000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 10**9
+        return [f"{max(left, 0)}s"]
+    return [] if route.persistent else ["transient"]
+
+
 _COLUMNS: Mapping[str, Sequence[Column]] = {
     "routes": [
         Column("SOURCE", "source"),
@@ -87,6 +97,7 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("IIF", "iif"),
         Column("OIFS", oifs),
         Column("STATE", "state"),
+        Column("KEPT", kept),
         Column("COMMENT", "comment", prose=True),
     ],
     "interfaces": [

@@ -1,16 +1,27 @@
-"""The network interfaces of this network namespace. OSError is all that comes out."""
+"""The network interfaces of this network namespace, and how they come and go.
+
+OSError is all that comes out. pyroute2 reads the messages; the socket is ours, since a lost event
+(ENOBUFS) ends pyroute2's own, and must lead to a full look here. Source: rtnetlink(7).
+"""
 
 import errno
-import fcntl
 import socket
 import struct
-from typing import NamedTuple, Self
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
 
-_SIOCGIFNAME = 0x8910
-_SIOCGIFFLAGS = 0x8913
-_SIOCGIFINDEX = 0x8933
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+
+_SO_RCVBUFFORCE = 33
+_RTMGRP_LINK = 1
+_NLMSG_DONE = 3
+_NLM_F_REQUEST_DUMP = 0x301
+_REQUEST = struct.Struct("=LHHLL16s")  # nlmsghdr, an empty ifinfomsg
 _IFF_MULTICAST = 0x1000
-_IFREQ = struct.Struct("@16si20x")
+_RECEIVE_BUFFER = 4 * 1024 * 1024
+_MESSAGE = 1024 * 1024
 
 
 class Link(NamedTuple):
@@ -21,11 +32,44 @@ class Link(NamedTuple):
     multicast: bool
 
 
+class Gone(NamedTuple):
+    """An interface is no more, or no more under this name."""
+
+    link: Link
+
+
+class Came(NamedTuple):
+    """An interface is there, or has changed."""
+
+    link: Link
+
+
+class Missed(NamedTuple):
+    """Events were lost. An interface may have gone and come back as it was, under its ifindex."""
+
+
+Event = Gone | Came | Missed
+
+
 class Links:
-    """Looks interfaces up; source: netdevice(7)."""
+    """All interfaces. The first `update` tells of those that there are."""
 
     def __init__(self) -> None:
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._marshal = MarshalRtnl()
+        self._links: dict[int, Link] = {}
+        self._complete = False  # whether no event was missed
+        self._sock = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            socket.NETLINK_ROUTE,
+        )
+        try:
+            with suppress(PermissionError):
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            self._sock.bind((0, _RTMGRP_LINK))
+        except OSError:
+            self._sock.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -36,19 +80,75 @@ class Links:
     def close(self) -> None:
         self._sock.close()
 
-    def lookup(self, name: str) -> Link:
-        """Find an interface by its name, not by an alternative one. ENODEV: there is none."""
-        encoded = name.encode(errors="replace")
-        if len(encoded) > 15:
-            raise OSError(errno.ENODEV, "no such interface")
-        ifindex = self._ioctl(_SIOCGIFINDEX, encoded)[1]
-        # SIOCGIFINDEX takes alternative names too; two names for a device would make two VIFs.
-        if self._ioctl(_SIOCGIFNAME, b"", ifindex)[0] != encoded:
-            raise OSError(errno.ENODEV, "no such interface")
-        flags = self._ioctl(_SIOCGIFFLAGS, encoded)[1] & 0xFFFF
-        return Link(name, ifindex, bool(flags & _IFF_MULTICAST))
+    def fileno(self) -> int:
+        """Readable when there is something for `update`."""
+        return self._sock.fileno()
 
-    def _ioctl(self, request: int, name: bytes, value: int = 0) -> tuple[bytes, int]:
-        reply = fcntl.ioctl(self._sock, request, _IFREQ.pack(name, value))
-        name, value = _IFREQ.unpack(reply)
-        return name.rstrip(b"\0"), value
+    def update(self) -> list[Event]:
+        """Take in what has happened since the last time: what went, then what came.
+
+        What was in between is not told: it would be late, and a name may have moved on.
+        """
+        now: dict[int, Link | None] = {}
+        deleted: set[int] = set()
+        for message in self._messages():
+            if message["header"]["type"] == RTM_DELLINK:
+                now[message["index"]] = None
+                deleted.add(message["index"])
+            else:
+                now[message["index"]] = _link(message)
+        missed = []
+        if not self._complete:
+            missed = [Missed()] if self._links else []
+            now = dict.fromkeys(self._links) | {link.ifindex: link for link in _dump()}
+            self._complete = True
+
+        events: list[Event] = []
+        for ifindex, link in now.items():
+            before = self._links.get(ifindex)
+            if before and (link is None or link.name != before.name or ifindex in deleted):
+                events.append(Gone(self._links.pop(ifindex)))
+        for ifindex, link in now.items():
+            if link is not None and link != self._links.get(ifindex):
+                self._links[ifindex] = link
+                events.append(Came(link))
+        return events + missed
+
+    def _messages(self) -> Iterator[Any]:
+        """Read those of interfaces, until there are no more or some were lost."""
+        while True:
+            try:
+                data = self._sock.recv(_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._complete = False
+                continue
+            # What was still in the queue when one was lost is older than a full look.
+            if self._complete:
+                for message in self._marshal.parse(data):
+                    # A bridge tells of its ports by the same messages, in its own family.
+                    kind = message["header"]["type"]
+                    if message["family"] == socket.AF_UNSPEC and kind in (RTM_NEWLINK, RTM_DELLINK):
+                        yield message
+
+
+def _dump() -> Iterator[Link]:
+    marshal = MarshalRtnl()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.bind((0, 0))
+        sock.send(_REQUEST.pack(_REQUEST.size, RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0, bytes(16)))
+        while True:
+            for message in marshal.parse(sock.recv(_MESSAGE)):
+                if message["header"]["type"] == _NLMSG_DONE:
+                    return
+                if message["header"]["type"] == RTM_NEWLINK:
+                    yield _link(message)
+
+
+def _link(message: Any) -> Link:
+    return Link(
+        message.get_attr("IFLA_IFNAME"), message["index"], bool(message["flags"] & _IFF_MULTICAST)
+    )

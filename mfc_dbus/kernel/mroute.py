@@ -54,10 +54,18 @@ class VIFCount(NamedTuple):
 class MRoute:
     """The socket that owns a routing table. The kernel forgets all of it when the socket closes."""
 
-    def __init__(self, family: socket.AddressFamily, table: int = 0) -> None:
-        """Open the socket; needs CAP_NET_RAW, and CAP_NET_ADMIN for a table other than 0."""
+    def __init__(
+        self, family: socket.AddressFamily, table: int = 0, *, kept: int | None = None
+    ) -> None:
+        """Open the socket; needs CAP_NET_RAW, and CAP_NET_ADMIN for a table other than 0.
+
+        kept: the file descriptor of a socket that owns the table already.
+        """
         self._abi = _ABIS[family]
         abi.ffi()  # parsed now, and not when the first route is waited for
+        if kept is not None:
+            self._sock = socket.socket(fileno=kept)
+            return
         self._sock = socket.socket(
             family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._abi.protocol
         )

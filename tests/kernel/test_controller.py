@@ -8,19 +8,24 @@ up1 ──┘        └── down1 … down31
 import errno
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from typing import Self
 
 import pytest
+from lab.routing import Routing
 from lab.topology import ADDRESSES, Topology
 from lab.witness import Entry, entries, vifs
 
-from mfc_dbus.controller import Change, Controller
-from mfc_dbus.errors import KernelError, NoSuchInterface, TableBusy, TooManyInterfaces
-from mfc_dbus.kernel.links import Links
+from mfc_dbus.errors import (
+    KernelError,
+    NoSuchInterface,
+    StoreError,
+    TableBusy,
+    TooManyInterfaces,
+)
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import FAMILIES, Route, parse_route
-from mfc_dbus.table import Table
+from mfc_dbus.model import FAMILIES, Route, format_address, format_source
 
 
 class Fault:
@@ -62,68 +67,71 @@ class FaultyMRoute(MRoute):
         super().del_mfc(entry)
 
 
-class Routing:
-    """A controller in the router of a lab, with its tables of both families."""
+class LabRouting:
+    """A controller in the router of a lab, spoken to of the lab's own stream."""
 
     def __init__(self, lab: Topology) -> None:
         self.lab = lab
-        self.changes: list[Change] = []
         self.fault = Fault()
-        with lab.router, ExitStack() as stack:
-            self.mroutes = {
-                family: stack.enter_context(FaultyMRoute(family, self.fault)) for family in FAMILIES
-            }
-            links = stack.enter_context(Links())
-            self.close = stack.pop_all().close
-        self.tables = [Table(family, mroute) for family, mroute in self.mroutes.items()]
-        self.controller = Controller(self.tables, links, self.changes.append)
+        self.routing = Routing(
+            lab.router, opener=lambda family, _: FaultyMRoute(family, self.fault)
+        )
+        self.changes = self.routing.changes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.routing.close()
 
     @property
     def mroute(self) -> MRoute:
-        return self.mroutes[self.lab.family]
+        return self.routing.mroutes[self.lab.family]
 
-    def route(self, iif: str, *oifs: str, source: str = "", group: str = "") -> Route:
-        addresses = self.lab.addresses
-        return parse_route(source or addresses.source, group or addresses.group, iif, oifs)
-
-    def add(self, iif: str, *oifs: str, source: str = "", group: str = "") -> Route:
-        route = self.route(iif, *oifs, source=source, group=group)
-        self.controller.add(route, replace=False)
-        return route
+    def add(
+        self,
+        iif: str,
+        *oifs: str,
+        source: str = "",
+        group: str = "",
+        ttls: Mapping[str, int] | None = None,
+    ) -> Route:
+        source, group = source or self.lab.addresses.source, group or self.lab.addresses.group
+        return self.routing.add(source, group, iif, oifs, ttls=ttls)
 
     def replace(self, iif: str, *oifs: str) -> None:
-        self.controller.add(self.route(iif, *oifs), replace=True)
+        addresses = self.lab.addresses
+        self.routing.add(addresses.source, addresses.group, iif, oifs, replace=True)
 
     def delete(self, route: Route) -> None:
-        self.controller.delete(route.source, route.group, None)
+        self.routing.delete(format_source(route.source), format_address(route.group))
 
     def state(self) -> object:
-        """What the controller holds, and what the kernel does by its own word."""
+        """What the controller and the keeper hold, and what the kernel does by its own word."""
+        tables = self.routing.controller.tables.values()
         return (
-            set(self.controller.routes()),
-            [{vif.name: vif for vif in table.vifs} for table in self.tables],
+            {route for table in tables for route in table.routes},
+            dict(self.routing.keeper.routes),
+            [{vif.name: vif for vif in table.vifs} for table in tables],
             [entries(self.lab.router, family) for family in FAMILIES],
             [vifs(self.lab.router, family) for family in FAMILIES],
         )
 
 
 @pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    routing = Routing(lab)
-    yield routing
-    routing.close()
+def routing(lab: Topology) -> Iterator[LabRouting]:
+    with LabRouting(lab) as routing:
+        yield routing
 
 
 @pytest.fixture
-def large(family: socket.AddressFamily) -> Iterator[Routing]:
+def large(family: socket.AddressFamily) -> Iterator[LabRouting]:
     """One upstream and 32 downstreams: one interface more than a table has VIFs."""
-    with Topology(family, downstreams=32) as lab:
-        routing = Routing(lab)
+    with Topology(family, downstreams=32) as lab, LabRouting(lab) as routing:
         yield routing
-        routing.close()
 
 
-def test_the_33rd_interface_is_refused_and_nothing_half_done(large: Routing) -> None:
+def test_the_33rd_interface_is_refused_and_nothing_half_done(large: LabRouting) -> None:
     *first, last, one_more = large.lab.downstreams
     large.add("up0", *first)
     before = large.state()
@@ -139,7 +147,7 @@ def test_the_33rd_interface_is_refused_and_nothing_half_done(large: Routing) -> 
 
 
 def test_an_interface_that_is_not_there_is_refused_and_nothing_half_done(
-    routing: Routing,
+    routing: LabRouting,
 ) -> None:
     before = routing.state()
     with pytest.raises(NoSuchInterface):
@@ -148,36 +156,38 @@ def test_an_interface_that_is_not_there_is_refused_and_nothing_half_done(
     assert routing.changes == []
 
 
-def test_a_table_of_another_program_is_busy_until_that_gives_it_up(
-    lab: Topology, routing: Routing
-) -> None:
-    with lab.router:
-        other = MRoute(lab.family)
-    with other:
-        other.init()
-        with pytest.raises(TableBusy):
-            routing.add("up0", "down0")
-    routing.add("up0", "down0")
-    sent = lab.sender().send(10)
-    assert lab.arrived() == {"down0": sent}
+def test_a_table_of_another_program_is_busy_until_that_gives_it_up(lab: Topology) -> None:
+    with ExitStack() as stack:
+        with lab.router:
+            other = MRoute(lab.family)
+        with other:
+            other.init()
+            routing = stack.enter_context(LabRouting(lab))
+            with pytest.raises(TableBusy):
+                routing.add("up0", "down0")
+        routing.add("up0", "down0")
+        sent = lab.sender().send(10)
+        assert lab.arrived() == {"down0": sent}
 
 
 @pytest.mark.parametrize("oifs", [1, 2, 31])
-def test_every_packet_reaches_every_oif_once(large: Routing, oifs: int) -> None:
+def test_every_packet_reaches_every_oif_once(large: LabRouting, oifs: int) -> None:
     chosen = large.lab.downstreams[:oifs]
     large.add("up0", *chosen)
     sent = large.lab.sender().send(25)
     assert large.lab.arrived() == dict.fromkeys(chosen, sent)
 
 
-def test_an_any_source_route_forwards_a_cold_burst_whole(lab: Topology, routing: Routing) -> None:
+def test_an_any_source_route_forwards_a_cold_burst_whole(
+    lab: Topology, routing: LabRouting
+) -> None:
     routing.add("up0", "down0", "down1", source="*")
     sent = lab.sender().send(50)
     assert lab.arrived() == {"down0": sent, "down1": sent}
 
 
 def test_a_packet_on_the_wrong_interface_is_counted_and_not_forwarded(
-    lab: Topology, routing: Routing
+    lab: Topology, routing: LabRouting
 ) -> None:
     route = routing.add("up0", "down0")
     routing.add("up1", "down0", group=lab.addresses.other_group)
@@ -192,17 +202,15 @@ def test_a_packet_on_the_wrong_interface_is_counted_and_not_forwarded(
     indirect=["family"],
 )
 def test_a_ttl_threshold_holds_packets_back_on_its_oif_alone(
-    lab: Topology, routing: Routing, ttl: int, passes: bool
+    lab: Topology, routing: LabRouting, ttl: int, passes: bool
 ) -> None:
-    addresses = lab.addresses
-    route = parse_route(addresses.source, addresses.group, "up0", ["down0", "down1"], {"down1": 16})
-    routing.controller.add(route, replace=False)
+    routing.add("up0", "down0", "down1", ttls={"down1": 16})
     sent = lab.sender(ttl=ttl).send(10)
     assert lab.arrived() == {"down0": sent} | ({"down1": sent} if passes else {})
 
 
 def test_a_vif_is_there_while_a_route_uses_it_and_no_longer(
-    lab: Topology, routing: Routing
+    lab: Topology, routing: LabRouting
 ) -> None:
     addresses = lab.addresses
     assert lab.vifs() == {}
@@ -221,7 +229,7 @@ def test_a_vif_is_there_while_a_route_uses_it_and_no_longer(
 
 
 def test_ip_mroute_shows_the_routes_with_the_iif_in_those_of_any_source(
-    lab: Topology, routing: Routing
+    lab: Topology, routing: LabRouting
 ) -> None:
     addresses = lab.addresses
     routing.add("up0", "down0", "down1")
@@ -233,7 +241,7 @@ def test_ip_mroute_shows_the_routes_with_the_iif_in_those_of_any_source(
 
 
 def test_a_replace_under_a_flow_loses_nothing_on_the_oif_that_stays(
-    lab: Topology, routing: Routing
+    lab: Topology, routing: LabRouting
 ) -> None:
     route = routing.add("up0", "down0", "down1")
     with lab.sender().flow(rate=1000) as flow:
@@ -246,7 +254,7 @@ def test_a_replace_under_a_flow_loses_nothing_on_the_oif_that_stays(
 
 
 def test_a_number_that_is_used_again_carries_no_packet_of_the_old_route(
-    lab: Topology, routing: Routing
+    lab: Topology, routing: LabRouting
 ) -> None:
     routing.add("up0", "down0", "down1")
     routing.replace("up0", "down0")
@@ -256,25 +264,22 @@ def test_a_number_that_is_used_again_carries_no_packet_of_the_old_route(
     assert lab.arrived() == {"down0": sent}
 
 
-def test_a_device_that_was_deleted_and_made_again_gets_nothing_by_an_old_route(
-    lab: Topology, routing: Routing
+def test_a_device_that_was_made_again_before_anyone_looked_gets_its_streams_and_no_other(
+    lab: Topology, routing: LabRouting
 ) -> None:
-    route = routing.add("up0", "down0", "down1")
+    routing.add("up0", "down0", "down1")
     lab.delete_link("down1")
     lab.add_links("down1")
-    with pytest.raises(KernelError):
-        routing.add("up0", "down1", group=lab.addresses.other_group)
-    routing.add("up0", "up1", group=lab.addresses.other_group)
-    sender = lab.sender()
-    sent = sender.send(10)
-    assert lab.arrived() == {"down0": sent}
-    routing.delete(route)
-    routing.add("up0", "down0", "down1")
-    sent = sender.send(10)
+    # The change takes in first what has happened to the interfaces.
+    routing.add("up0", "down1", group=lab.addresses.other_group)
+    assert set(routing.routing.states().values()) == {"active"}
+    sent = lab.sender().send(10)
     assert lab.arrived() == {"down0": sent, "down1": sent}
+    sent = lab.sender(group=lab.addresses.other_group).send(10)
+    assert lab.arrived() == {"down1": sent}
 
 
-def test_a_deleted_route_forwards_nothing_more(lab: Topology, routing: Routing) -> None:
+def test_a_deleted_route_forwards_nothing_more(lab: Topology, routing: LabRouting) -> None:
     route = routing.add("up0", "down0")
     sender = lab.sender()
     sent = sender.send(10)
@@ -284,16 +289,16 @@ def test_a_deleted_route_forwards_nothing_more(lab: Topology, routing: Routing) 
     assert lab.arrived() == {}
 
 
-def test_a_flush_leaves_the_kernel_empty(lab: Topology, routing: Routing) -> None:
+def test_a_flush_leaves_the_kernel_empty(lab: Topology, routing: LabRouting) -> None:
     empty = routing.state()
     some_routes(routing)
-    assert routing.controller.flush() == 4
+    assert routing.routing.flush() == 4
     assert routing.state() == empty
     lab.sender().send(10)
     assert lab.arrived() == {}
 
 
-def some_routes(routing: Routing) -> None:
+def some_routes(routing: LabRouting) -> None:
     """Two in each family; an interface of the one is not used by the other."""
     for any_source_group, addresses in [
         ("239.9.9.9", ADDRESSES[socket.AF_INET]),
@@ -303,19 +308,41 @@ def some_routes(routing: Routing) -> None:
         routing.add("up0", "down0", source="*", group=any_source_group)
 
 
-CHANGES: dict[str, Callable[[Routing], object]] = {
+CHANGES: dict[str, Callable[[LabRouting], object]] = {
     "add": lambda routing: routing.add("down1", "up1", source=routing.lab.addresses.other_source),
     "add any source": lambda routing: routing.add("up1", "down1", source="*"),
     "replace oifs": lambda routing: routing.replace("up0", "down0", "down1"),
     "replace iif": lambda routing: routing.replace("down1", "down0"),
-    "delete": lambda routing: routing.delete(routing.route("up0", "down0")),
-    "flush": lambda routing: routing.controller.flush(),
+    "delete": lambda routing: routing.routing.delete(
+        routing.lab.addresses.source, routing.lab.addresses.group
+    ),
+    "flush": lambda routing: routing.routing.flush(),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_cannot_be_stored_is_taken_back_and_costs_no_packet(
+    lab: Topology, routing: LabRouting, change: str
+) -> None:
+    some_routes(routing)
+    before, told = routing.state(), len(routing.changes)
+    routing.routing.keeper.broken = True
+    with lab.sender().flow() as flow:
+        flow.wait_for(20)
+        with pytest.raises(StoreError):
+            CHANGES[change](routing)
+        flow.wait_for(20)
+    assert routing.state() == before
+    assert len(routing.changes) == told
+    arrived = lab.arrived()
+    assert arrived.keys() <= {"up1", "down0", "down1"}
+    if "add" in change:
+        assert arrived == {"up1": flow.sent, "down0": flow.sent}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_change_that_fails_at_any_call_leaves_everything_as_it_was(
-    lab: Topology, routing: Routing, change: str
+    lab: Topology, routing: LabRouting, change: str
 ) -> None:
     some_routes(routing)
     before, told = routing.state(), len(routing.changes)

@@ -4,19 +4,24 @@
 eth0 ──┐      ┌── eth1
        ├──────┤
 eth2 ──┘      └── eth3
+
+The far ends of all four are elsewhere, and go with them.
 """
 
 import errno
 import socket
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import closing
+from dataclasses import dataclass
 
 import pytest
 from lab.fake import FakeKernel, FakeLinks
 from lab.netns import Namespace
 from lab.witness import entries
 
-from mfc_dbus.kernel.links import Links
+from mfc_dbus.controller import Held
+from mfc_dbus.kernel import dump
+from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.table import Kernel
 
@@ -28,12 +33,20 @@ ANY_SOURCE = bytes(4)
 Shown = tuple[object, ...]
 
 
-class Ground(NamedTuple):
-    """A kernel whose table is ours, and how to see what it holds."""
+@dataclass(frozen=True)
+class Ground:
+    """A kernel whose table is ours, its devices, and how to see what it holds.
+
+    held: what a new process finds that takes it up.
+    """
 
     kernel: Kernel
     ifindex: Callable[[str], int]
     shown: Callable[[], set[Shown]]
+    held: Callable[[], Held]
+    add_device: Callable[[str], object]
+    delete_device: Callable[[str], object]
+    rename_device: Callable[[str, str], object]
 
     def add_vifs(self, *names: str) -> None:
         for number, name in enumerate(names):
@@ -43,16 +56,34 @@ class Ground(NamedTuple):
 def fake() -> Iterator[Ground]:
     links = FakeLinks(*DEVICES)
     kernel = FakeKernel(links)
-    yield Ground(kernel, lambda name: links.lookup(name).ifindex, lambda: kernel.named(links.links))
+    yield Ground(
+        kernel,
+        lambda name: links.links[name].ifindex,
+        lambda: kernel.named(links.links),
+        kernel.held,
+        links.add,
+        links.remove,
+        links.rename,
+    )
 
 
 def real() -> Iterator[Ground]:
-    namespace = Namespace()
-    namespace.ip(
-        "link add name eth0 type veth peer name eth1", "link add name eth2 type veth peer name eth3"
-    )
+    with closing(Namespace()) as namespace, closing(Namespace()) as outside:
+        yield from in_namespaces(namespace, outside)
+
+
+def in_namespaces(namespace: Namespace, outside: Namespace) -> Iterator[Ground]:
+    def add_device(name: str) -> None:
+        namespace.ip(f"link add name {name} type veth peer name {name} netns {outside.path}")
+
+    for name in DEVICES:
+        add_device(name)
     with namespace:
-        mroute, links = MRoute(socket.AF_INET), Links()
+        mroute = MRoute(socket.AF_INET)
+
+    def ifindex(name: str) -> int:
+        with namespace:
+            return socket.if_nametoindex(name)
 
     def shown() -> set[Shown]:
         return {
@@ -68,9 +99,20 @@ def real() -> Iterator[Ground]:
             for entry in entries(namespace, socket.AF_INET)
         }
 
-    with mroute, links:
-        yield Ground(mroute, lambda name: links.lookup(name).ifindex, shown)
-    namespace.close()
+    def held() -> Held:
+        with namespace:
+            return Held(dump.vifs(socket.AF_INET), list(dump.entries(socket.AF_INET)))
+
+    with mroute:
+        yield Ground(
+            mroute,
+            ifindex,
+            shown,
+            held,
+            add_device,
+            lambda name: namespace.ip(f"link delete dev {name}"),
+            lambda name, new: namespace.ip(f"link set dev {name} name {new}"),
+        )
 
 
 @pytest.fixture(params=[fake, real])
@@ -167,3 +209,81 @@ def test_an_entry_gives_its_stream_to_the_next_vif_of_a_number(ground: Ground) -
     ground.kernel.del_vif(1)
     ground.kernel.add_vif(1, ground.ifindex("eth3"))
     assert ground.shown() == {(SOURCE, GROUP, "eth0", frozenset({("eth3", 1)}))}
+
+
+# Devices that come and go
+
+
+def test_a_device_that_is_deleted_takes_its_vif_and_leaves_the_entries(ground: Ground) -> None:
+    ground.add_vifs("eth0", "eth1", "eth2")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((1, 1), (2, 1))))
+    ground.delete_device("eth1")
+    assert ground.shown() == {(SOURCE, GROUP, "eth0", frozenset({("eth2", 1)}))}
+    fails_with(errno.EADDRNOTAVAIL, lambda: ground.kernel.vif_count(1))
+    ground.kernel.del_vif(1)
+    ground.add_device("eth1")
+    assert ground.shown() == {(SOURCE, GROUP, "eth0", frozenset({("eth2", 1)}))}
+    ground.kernel.add_vif(1, ground.ifindex("eth3"))
+    assert ground.shown() == {(SOURCE, GROUP, "eth0", frozenset({("eth2", 1), ("eth3", 1)}))}
+
+
+def test_a_device_that_is_renamed_keeps_its_vif(ground: Ground) -> None:
+    ground.add_vifs("eth0", "eth1")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((1, 1),)))
+    ground.rename_device("eth1", "lan0")
+    assert ground.shown() == {(SOURCE, GROUP, "eth0", frozenset({("lan0", 1)}))}
+    fails_with(errno.EADDRINUSE, lambda: ground.kernel.add_vif(1, ground.ifindex("eth2")))
+
+
+def test_an_entry_can_be_rewritten_and_deleted_when_its_devices_have_gone(ground: Ground) -> None:
+    ground.add_vifs("eth0", "eth1", "eth2")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((1, 1), (2, 1))))
+    ground.kernel.add_mfc(MFCEntry(ANY_SOURCE, GROUP, 0, ((1, 1),)))
+    ground.delete_device("eth1")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((2, 1),)))
+    ground.delete_device("eth0")
+    for source in (SOURCE, ANY_SOURCE):
+        ground.kernel.del_mfc(MFCEntry(source, GROUP, 0, ()))
+    assert ground.shown() == set()
+
+
+# What a new process finds
+
+
+def test_what_is_held_is_told_by_ifindex(ground: Ground) -> None:
+    eth0, eth1, eth2 = (ground.ifindex(name) for name in ("eth0", "eth1", "eth2"))
+    ground.add_vifs("eth0", "eth1", "eth2")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((1, 1), (2, 16))))
+    assert ground.held() == Held(
+        {0: eth0, 1: eth1, 2: eth2}, [HeldEntry(SOURCE, GROUP, eth0, {eth1: 1, eth2: 16})]
+    )
+    ground.kernel.flush()
+    # The kernel must have an any-source entry's iif among its oifs, and shows it.
+    ground.add_vifs("eth0", "eth1")
+    ground.kernel.add_mfc(MFCEntry(ANY_SOURCE, GROUP, 0, ((1, 7),)))
+    assert ground.held() == Held(
+        {0: eth0, 1: eth1}, [HeldEntry(ANY_SOURCE, GROUP, eth0, {eth0: 1, eth1: 7})]
+    )
+
+
+def test_what_has_gone_is_not_held_and_still_named(ground: Ground) -> None:
+    eth0, eth2 = ground.ifindex("eth0"), ground.ifindex("eth2")
+    ground.add_vifs("eth0", "eth1", "eth2")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((1, 1), (2, 1))))
+    ground.delete_device("eth1")
+    assert ground.held() == Held({0: eth0, 2: eth2}, [HeldEntry(SOURCE, GROUP, eth0, {eth2: 1})])
+    ground.delete_device("eth0")
+    assert ground.held() == Held({2: eth2}, [HeldEntry(SOURCE, GROUP, 0, {eth2: 1})])
+
+
+@pytest.mark.parametrize("end", ["flush", "done"])
+def test_a_flush_or_an_end_leaves_nothing(ground: Ground, end: str) -> None:
+    ground.add_vifs("eth0", "eth1")
+    ground.kernel.add_mfc(MFCEntry(SOURCE, GROUP, 0, ((1, 1),)))
+    ground.kernel.add_mfc(MFCEntry(ANY_SOURCE, GROUP, 0, ((1, 1),)))
+    getattr(ground.kernel, end)()
+    assert ground.held() == Held({}, [])
+    if end == "done":
+        ground.kernel.init()
+    ground.add_vifs("eth1", "eth0")
+    assert ground.shown() == set()

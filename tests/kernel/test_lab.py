@@ -63,7 +63,7 @@ def test_the_fence_misses_no_packet_from_any_cpu(lab: Topology, table: Table) ->
 
 def test_a_packet_that_comes_twice_is_counted_twice(lab: Topology, table: Table) -> None:
     table.mroute.add_mfc(table.entry("up0", "down0"))
-    lab._run.numbers = itertools.cycle([1, 2, 2, 3])
+    lab.run.numbers = itertools.cycle([1, 2, 2, 3])
     lab.sender().send(4)
     assert lab.arrived() == {"down0": [1, 2, 2, 3]}
 

@@ -1,86 +1,253 @@
-"""Interfaces by their names, in a namespace that has none but those that a test adds."""
+"""Interfaces that come and go, in a namespace that has none but those that a test adds."""
 
-import errno
-from collections.abc import Iterator
+import itertools
+import socket
+from collections.abc import Iterator, Sequence
 
 import pytest
 from lab.netns import Namespace
 
-from mfc_dbus.kernel.links import Link, Links
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Links, Missed
 
 FIFTEEN = "x" * 15
+LONG = Link(FIFTEEN, 70, multicast=True)
+ETH1 = Link("eth1", 71, multicast=True)
+LO = Link("lo", 1, multicast=False)
+
+
+class Watched:
+    """The links of a namespace, and what their events come to."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self.present: dict[str, Link] = {}
+        with namespace:
+            self.links = Links()
+
+    def update(self) -> list[Event]:
+        """Take in the events, each of which must be possible where it stands."""
+        with self._namespace:
+            events = self.links.update()
+        for event in events:
+            if isinstance(event, Came):
+                assert event.link.name not in self.present or self._same_device(event)
+                self.present[event.link.name] = event.link
+            elif isinstance(event, Gone):
+                assert self.present.pop(event.link.name) == event.link
+        return events
+
+    def lose_events(self) -> None:
+        """Have a buffer that holds next to nothing."""
+        sock = socket.socket(fileno=self.links.fileno())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sock.detach()
+
+    def _same_device(self, event: Came) -> bool:
+        return self.present[event.link.name].ifindex == event.link.ifindex
+
+
+def about(name: str, events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if not isinstance(event, Missed) and event.link.name == name]
 
 
 @pytest.fixture
-def links(namespace: Namespace) -> Iterator[Links]:
+def watched(namespace: Namespace) -> Iterator[Watched]:
     namespace.ip(f"link add name {FIFTEEN} index 70 type veth peer name eth1 index 71")
-    with namespace:
-        links = Links()
-    with links:
-        yield links
+    watched = Watched(namespace)
+    with watched.links:
+        watched.update()
+        yield watched
 
 
-def assert_missing(links: Links, name: str) -> None:
-    with pytest.raises(OSError, check=lambda error: error.errno == errno.ENODEV):
-        links.lookup(name)
+# What there is
 
 
-@pytest.mark.parametrize(
-    "name", ["eth99", "", "eth", "eth11", "x" * 16, "x" * 10_000, "é" * 15, "\ud800"]
-)
-def test_a_name_that_no_interface_has_is_missing(links: Links, name: str) -> None:
-    assert_missing(links, name)
+def test_the_first_look_tells_of_all_that_there_are_by_name_and_ifindex(
+    namespace: Namespace,
+) -> None:
+    namespace.ip(f"link add name {FIFTEEN} index 70 type veth peer name eth1 index 71")
+    watched = Watched(namespace)
+    with watched.links:
+        assert set(watched.update()) == {Came(LO), Came(LONG), Came(ETH1)}
+        assert watched.update() == []
 
 
-def test_a_prefix_or_a_long_form_of_a_name_is_missing(links: Links) -> None:
-    assert_missing(links, FIFTEEN[:14])
-    assert_missing(links, FIFTEEN + "x")
-    assert_missing(links, "eth1\0")
-    assert_missing(links, "eth1:0")
+def test_what_happens_before_the_first_look_is_told_once(namespace: Namespace) -> None:
+    watched = Watched(namespace)
+    namespace.ip("link add name eth1 index 71 type veth peer name eth2 index 72")
+    namespace.ip("link set dev eth2 name eth3")
+    with watched.links:
+        assert set(watched.update()) == {Came(LO), Came(ETH1), Came(Link("eth3", 72, True))}
+        assert watched.update() == []
 
 
 @pytest.mark.parametrize("altname", ["other", "an-alternative-name-of-more-than-15-characters"])
-def test_an_alternative_name_is_missing(links: Links, namespace: Namespace, altname: str) -> None:
+def test_an_alternative_name_is_none(watched: Watched, namespace: Namespace, altname: str) -> None:
     namespace.ip(f"link property add dev eth1 altname {altname}")
-    assert_missing(links, altname)
+    assert watched.update() == []
+    again = Watched(namespace)
+    with again.links:
+        again.update()
+    assert again.present.keys() == {"lo", "eth1", FIFTEEN}
 
 
-def test_an_interface_that_was_deleted_is_missing(links: Links, namespace: Namespace) -> None:
-    links.lookup("eth1")
-    namespace.ip("link delete dev eth1")
-    assert_missing(links, "eth1")
-
-
-def test_an_interface_of_another_namespace_is_missing(links: Links) -> None:
+def test_an_interface_of_another_namespace_is_missing(watched: Watched) -> None:
     namespace = Namespace()
     try:
         namespace.ip("link add name elsewhere type veth peer name away")
-        assert_missing(links, "elsewhere")
+        assert watched.update() == []
     finally:
         namespace.close()
 
 
-def test_a_name_gives_the_ifindex(links: Links) -> None:
-    assert links.lookup("eth1") == Link("eth1", 71, multicast=True)
-    assert links.lookup(FIFTEEN) == Link(FIFTEEN, 70, multicast=True)
-
-
-def test_a_new_name_is_found_and_the_old_one_missing(links: Links, namespace: Namespace) -> None:
-    namespace.ip("link set dev eth1 name lan0")
-    assert_missing(links, "eth1")
-    assert links.lookup("lan0").ifindex == 71
-
-
 def test_multicast_says_whether_the_interface_carries_it(
-    links: Links, namespace: Namespace
+    watched: Watched, namespace: Namespace
 ) -> None:
-    assert not links.lookup("lo").multicast
+    assert not watched.present["lo"].multicast
     namespace.ip("link set dev eth1 multicast off")
-    assert not links.lookup("eth1").multicast
+    assert watched.update() == [Came(ETH1._replace(multicast=False))]
     namespace.ip("link set dev eth1 multicast on")
-    assert links.lookup("eth1").multicast
+    assert watched.update() == [Came(ETH1)]
 
 
-def test_up_or_down_makes_no_difference(links: Links, namespace: Namespace) -> None:
-    namespace.ip("link set dev eth1 up")
-    assert links.lookup("eth1") == Link("eth1", 71, multicast=True)
+# What happens
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["up", "down", "up"],
+        ["mtu 1400", "promisc on"],
+        ["master br0"],
+        ["master br0 up", "nomaster"],
+    ],
+    ids=["up and down", "settings", "into a bridge", "out of a bridge"],
+)
+def test_what_makes_no_difference_is_no_event(
+    watched: Watched, namespace: Namespace, settings: Sequence[str]
+) -> None:
+    namespace.ip("link add name br0 type bridge")
+    watched.update()
+    namespace.ip(*(f"link set dev eth1 {setting}" for setting in settings))
+    assert about("eth1", watched.update()) == []
+    assert watched.present["eth1"] == ETH1
+
+
+def test_an_interface_that_is_deleted_has_gone_and_its_peer_with_it(
+    watched: Watched, namespace: Namespace
+) -> None:
+    namespace.ip("link delete dev eth1")
+    assert set(watched.update()) == {Gone(ETH1), Gone(LONG)}
+    assert watched.update() == []
+
+
+def test_an_interface_that_was_made_again_meanwhile_has_gone_and_come(
+    watched: Watched, namespace: Namespace
+) -> None:
+    namespace.ip(
+        "link delete dev eth1",
+        f"link add name {FIFTEEN} index 90 type veth peer name eth1 index 91",
+    )
+    events = about("eth1", watched.update())
+    assert events == [Gone(ETH1), Came(ETH1._replace(ifindex=91))]
+
+
+def test_the_same_ifindex_may_come_again(watched: Watched, namespace: Namespace) -> None:
+    namespace.ip(
+        "link delete dev eth1",
+        f"link add name {FIFTEEN} index 70 type veth peer name eth1 index 71",
+    )
+    events = about("eth1", watched.update())
+    assert events == [Gone(ETH1), Came(ETH1)]
+
+
+def test_a_rename_is_a_going_and_a_coming(watched: Watched, namespace: Namespace) -> None:
+    namespace.ip("link set dev eth1 name lan0")
+    assert watched.update() == [Gone(ETH1), Came(ETH1._replace(name="lan0"))]
+
+
+def test_a_name_that_goes_from_one_to_the_other_is_never_two_at_once(
+    watched: Watched, namespace: Namespace
+) -> None:
+    namespace.ip("link set dev eth1 name lan0", f"link set dev {FIFTEEN} name eth1")
+    assert watched.update() == [
+        Gone(ETH1),
+        Gone(LONG),
+        Came(ETH1._replace(name="lan0")),
+        Came(LONG._replace(name="eth1")),
+    ]
+
+
+def test_an_interface_that_leaves_the_namespace_has_gone_until_it_is_back(
+    watched: Watched, namespace: Namespace
+) -> None:
+    other = Namespace()
+    try:
+        namespace.ip(f"link set dev eth1 netns {other.path}")
+        assert watched.update() == [Gone(ETH1)]
+        other.ip(f"link set dev eth1 netns {namespace.path}")
+        assert watched.update() == [Came(ETH1)]
+    finally:
+        other.close()
+
+
+# What was missed
+
+
+def test_where_events_were_lost_it_looks_at_everything(
+    watched: Watched, namespace: Namespace
+) -> None:
+    watched.lose_events()
+    chain = ["eth1", *(f"lan{n}" for n in range(40))]
+    namespace.ip(
+        *(f"link set dev {old} name {new}" for old, new in itertools.pairwise(chain)),
+        "link add name eth2 index 72 type veth peer name eth3 index 73",
+    )
+    # Not the 40 renames: the first and the last name are all that is left of them.
+    assert set(watched.update()) == {
+        Gone(ETH1),
+        Came(ETH1._replace(name="lan39")),
+        Came(Link("eth2", 72, True)),
+        Came(Link("eth3", 73, True)),
+        Missed(),
+    }
+    namespace.ip("link delete dev eth2")
+    watched.update()
+    assert watched.present.keys() == {"lo", "lan39", FIFTEEN}
+
+
+def test_names_that_were_exchanged_unseen_are_both_told_gone_before_they_come(
+    watched: Watched, namespace: Namespace
+) -> None:
+    watched.lose_events()
+    swap = (
+        "link set dev eth1 name other",
+        f"link set dev {FIFTEEN} name eth1",
+        f"link set dev other name {FIFTEEN}",
+    )
+    namespace.ip(*swap * 21)
+    events = watched.update()
+    assert {type(event) for event in events[:2]} == {Gone}
+    assert [type(event) for event in events[2:]] == [Came, Came, Missed]
+    assert watched.present == {
+        "lo": LO,
+        "eth1": LONG._replace(name="eth1"),
+        FIFTEEN: ETH1._replace(name=FIFTEEN),
+    }
+
+
+def test_what_was_made_again_unseen_has_gone_and_come(
+    watched: Watched, namespace: Namespace
+) -> None:
+    watched.lose_events()
+    again = [
+        (
+            "link delete dev eth1",
+            f"link add name {FIFTEEN} index {n} type veth peer name eth1 index {n + 1}",
+        )
+        for n in range(100, 160, 2)
+    ]
+    namespace.ip(*(command for commands in again for command in commands))
+    events = watched.update()
+    assert about("eth1", events) == [Gone(ETH1), Came(ETH1._replace(ifindex=159))]
+    assert events[-1] == Missed()

@@ -17,7 +17,16 @@ OWN = f"{BUS_NAME}.Error"
 STANDARD = "org.freedesktop.DBus.Error"
 CHANGES_IN_FLIGHT = 50  # the service lets one caller wait with 64
 
-_OPTIONS = {"ttls": "a{sy}", "replace": "b", "comment": "s", "iif": "s", "group": "s"}
+_OPTIONS = {
+    "ttls": "a{sy}",
+    "replace": "b",
+    "persistent": "b",
+    "wait": "b",
+    "timeout": "u",
+    "comment": "s",
+    "iif": "s",
+    "group": "s",
+}
 _TIMEOUT = 20.0
 
 
@@ -85,6 +94,9 @@ class Caller(Connection):
     async def flush(self, **options: Any) -> int:
         (deleted,) = await self.ask("FlushRoutes", "a{sv}", [_variants(options)])
         return int(deleted)
+
+    async def reload(self, *, interactive: bool = False) -> None:
+        await self.ask("Reload", "a{sv}", [{}], interactive=interactive)
 
     async def add_all(self, routes: Sequence[Route]) -> None:
         """Add many, some of them at once."""

@@ -3,13 +3,17 @@
 They hold to what the kernel does; tests/kernel/test_fake.py holds both to the same tests.
 """
 
+import asyncio
 import errno
 import os
 from collections.abc import Mapping
 
-from mfc_dbus.kernel.links import Link
+from mfc_dbus.controller import Held
+from mfc_dbus.errors import StoreError
+from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.kernel.mroute import MFCEntry, VIFCount
-from mfc_dbus.model import MAX_VIFS
+from mfc_dbus.model import MAX_VIFS, Edit, Route, RouteKey
 
 
 class FakeLinks:
@@ -17,18 +21,63 @@ class FakeLinks:
 
     def __init__(self, *names: str, silent: tuple[str, ...] = ()) -> None:
         self.links: dict[str, Link] = {}
+        self.kernels: list[FakeKernel] = []
+        self._events: list[Event] = []
         self._next = 1
         for name in (*names, *silent):
             self.add(name, multicast=name not in silent)
 
     def add(self, name: str, *, multicast: bool = True) -> None:
+        if name in self.links:
+            self.remove(name)
         self.links[name] = Link(name, self._next, multicast)
         self._next += 1
+        self._events.append(Came(self.links[name]))
 
-    def lookup(self, name: str) -> Link:
-        if name not in self.links:
-            raise _error(errno.ENODEV)
-        return self.links[name]
+    def remove(self, name: str) -> None:
+        """Delete a device. Its VIFs go with it, entries that name their numbers do not."""
+        link = self.links.pop(name)
+        self._events.append(Gone(link))
+        for kernel in self.kernels:
+            kernel.vifs = {
+                vif: ifindex for vif, ifindex in kernel.vifs.items() if ifindex != link.ifindex
+            }
+
+    def rename(self, name: str, new: str) -> None:
+        """Its VIFs stay."""
+        link = self.links.pop(name)
+        self.links[new] = link._replace(name=new)
+        self._events += [Gone(link), Came(self.links[new])]
+
+    def begin_anew(self) -> None:
+        """Tell a new controller of what is there."""
+        self._events = [Came(link) for link in self.links.values()]
+
+    def update(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+
+class FakeKeeper:
+    """What is kept, in memory. `broken`: nothing can be written. `refused`: these cannot."""
+
+    def __init__(self) -> None:
+        self.routes: dict[RouteKey, Route] = {}
+        self.broken = False
+        self.refused: set[RouteKey] = set()
+        self.writes = 0
+
+    async def write(self, edits: Mapping[RouteKey, Edit]) -> None:
+        await asyncio.sleep(0)
+        if self.broken or self.refused & edits.keys():
+            raise StoreError("no space left")
+        self.writes += 1
+        for key, (old, new) in edits.items():
+            assert self.routes.get(key) == old
+            if new is None:
+                self.routes.pop(key, None)
+            else:
+                self.routes[key] = new
 
 
 class FakeKernel:
@@ -38,18 +87,37 @@ class FakeKernel:
         self.owner: object = None
         self.vifs: dict[int, int] = {}
         self.fail_in: int | None = None
+        self.calls = 0
         self._entries: dict[tuple[bytes, bytes, int | None], MFCEntry] = {}
         self._links = links
+        links.kernels.append(self)
 
     @property
     def entries(self) -> set[MFCEntry]:
         return set(self._entries.values())
+
+    def clear(self) -> None:
+        """What closing its socket does."""
+        self.vifs.clear()
+        self._entries.clear()
+        self.owner = None
 
     def init(self) -> None:
         self._call()
         if self.owner not in (None, self):
             raise _error(errno.EADDRINUSE)
         self.owner = self
+
+    def done(self) -> None:
+        self.clear()
+
+    def flush(self) -> None:
+        self._call()
+        self.vifs.clear()
+        self._entries.clear()
+
+    def fileno(self) -> int:
+        return -1
 
     def add_vif(self, vif: int, ifindex: int) -> None:
         self._call()
@@ -85,20 +153,42 @@ class FakeKernel:
         return VIFCount(0, 0, 0, 0)
 
     def named(self, links: Mapping[str, Link]) -> set[tuple[object, ...]]:
-        """The entries with interface names for VIF numbers: source, group, iif, oifs."""
+        """The entries with interface names for VIF numbers: source, group, iif, oifs.
+
+        Numbers without a VIF are left out: whether one is wrong shows when there is one.
+        """
         names = {link.ifindex: link.name for link in links.values()}
         by_vif = {vif: names[ifindex] for vif, ifindex in self.vifs.items()}
         return {
             (
                 entry.source,
                 entry.group,
-                by_vif[entry.parent],
-                frozenset((by_vif[vif], ttl) for vif, ttl in entry.ttls),
+                by_vif.get(entry.parent),
+                frozenset((by_vif[vif], ttl) for vif, ttl in entry.ttls if vif in by_vif),
             )
             for entry in self.entries
         }
 
+    def held(self) -> Held:
+        """What a dump of the kernel shows."""
+        return Held(
+            dict(self.vifs),
+            [
+                HeldEntry(
+                    entry.source,
+                    entry.group,
+                    self.vifs.get(entry.parent, 0),
+                    {self.vifs[vif]: ttl for vif, ttl in self._shown(entry) if vif in self.vifs},
+                )
+                for entry in self.entries
+            ],
+        )
+
+    def _shown(self, entry: MFCEntry) -> tuple[tuple[int, int], ...]:
+        return (*entry.ttls, (entry.parent, 1)) if entry.any_source else entry.ttls
+
     def _call(self) -> None:
+        self.calls += 1
         if self.fail_in == 0:
             self.fail_in = None
             raise _error(errno.ENOMEM)

@@ -75,26 +75,15 @@ def kept(stack: contextlib.ExitStack, thing: C) -> C:
     return stack.enter_context(contextlib.closing(thing))
 
 
-class Stage:
-    """The namespaces and links, and the daemon on a bus of its own. It ends with the stack."""
+class Network:
+    """The namespaces and links; they end with the stack. The router may be one that is there."""
 
-    def __init__(self, stack: contextlib.ExitStack, *, anonymous: bool) -> None:
-        """anonymous: the bus lets in who does not say who he is."""
-        self.router = kept(stack, Namespace())
+    def __init__(self, stack: contextlib.ExitStack, router: Namespace | None = None) -> None:
+        self.router = router or kept(stack, Namespace())
         self.hosts = {link: kept(stack, Namespace()) for link in _NETWORKS}
         for link, number in _NETWORKS.items():
             self._connect(link, number)
-        self.bus = stack.enter_context(PrivateBus(anonymous=anonymous))
-        self.daemon = stack.enter_context(Daemon(self.bus.address, self.router))
-        self.environment = os.environ | {
-            "DBUS_SYSTEM_BUS_ADDRESS": self.bus.address,
-            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
-        }
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the router."""
-        with self.router:
-            return subprocess.run(command, env=self.environment, capture_output=True, text=True)
+            stack.callback(self.router.ip, f"link delete dev {link}")
 
     def entries(self) -> set[witness.Entry]:
         """The MFC entries of both families, by the kernel's word."""
@@ -117,15 +106,34 @@ class Stage:
         host.wait_until_up(["eth0"])
 
 
+class Stage(Network):
+    """The network, and the daemon on a bus of its own. It ends with the stack."""
+
+    def __init__(self, stack: contextlib.ExitStack, *, anonymous: bool) -> None:
+        """anonymous: the bus lets in who does not say who he is."""
+        super().__init__(stack)
+        self.bus = stack.enter_context(PrivateBus(anonymous=anonymous))
+        self.daemon = stack.enter_context(Daemon(self.bus.address, self.router))
+        self.environment = os.environ | {
+            "DBUS_SYSTEM_BUS_ADDRESS": self.bus.address,
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the router."""
+        with self.router:
+            return subprocess.run(command, env=self.environment, capture_output=True, text=True)
+
+
 Runs = Mapping[socket.AddressFamily, Run]
 Sent = Mapping[Stream, list[int]]
 Arrived = Mapping[tuple[Stream, str], list[int]]
 
 
 def open_senders(
-    stack: contextlib.ExitStack, stage: Stage, runs: Runs
+    stack: contextlib.ExitStack, network: Network, runs: Runs
 ) -> dict[Stream, list[Sender]]:
-    host = stage.hosts[SENDER]
+    host = network.hosts[SENDER]
     return {
         stream: [
             kept(stack, Sender(runs[stream.family], host, "eth0", source, stream.group))

@@ -47,13 +47,13 @@ class Topology:
         self.upstreams = [f"up{n}" for n in range(upstreams)]
         self.downstreams = [f"down{n}" for n in range(downstreams)]
         self._links: list[str] = []
-        self._run = Run(family)
+        self.run = Run(family)
         with contextlib.ExitStack() as stack:
             self.router = stack.enter_context(contextlib.closing(Namespace()))
             self.outside = stack.enter_context(contextlib.closing(Namespace()))
             self._fence = stack.enter_context(contextlib.closing(Fence(self.outside, self.router)))
             self._collector = stack.enter_context(
-                contextlib.closing(Collector(self._run, self.outside))
+                contextlib.closing(Collector(self.run, self.outside))
             )
             self.add_links(*self.upstreams, *self.downstreams)
             self._stack = stack.pop_all()
@@ -85,6 +85,21 @@ class Topology:
         self._links.remove(name)
         self.router.ip(f"link delete dev {name}")
 
+    def rename_link(self, name: str, new: str) -> None:
+        """Rename both ends. They are down for that, since older kernels want it so."""
+        self._links[self._links.index(name)] = new
+        for namespace in (self.router, self.outside):
+            namespace.ip(
+                f"link set dev {name} down",
+                f"link set dev {name} name {new}",
+                f"link set dev {new} up",
+            )
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The names of those that there are."""
+        return tuple(self._links)
+
     def ifindex(self, name: str) -> int:
         """The number that the router knows a device by."""
         with self.router:
@@ -95,7 +110,7 @@ class Topology:
     ) -> Sender:
         """Open a sender at the far end of a link; it is closed with the topology."""
         sender = Sender(
-            self._run,
+            self.run,
             self.outside,
             upstream,
             source or self.addresses.source,

@@ -32,7 +32,7 @@ from mfc_dbus.kernel.mroute import MRoute
 IPV4 = socket.AF_INET
 STREAM = ["--source", "10.1.0.10", "--group", "239.1.2.3"]
 ADD = ["mfc", "add", *STREAM, "--iif", "eth1", "--oifs", "eth2", "eth3"]
-ADD_MFC = {
+ADD_MFC: dict[str, Any] = {
     "action": "ADD_MFC",
     "payload": {"source": "10.1.0.10", "group": "239.1.2.3", "iif": "eth1", "oifs": ["eth2"]},
 }
@@ -44,6 +44,8 @@ SHOWN = {
     "state": "active",
     "ttls": {},
     "comment": "",
+    "persistent": True,
+    "expires": 0,
 }
 PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
 
@@ -149,10 +151,48 @@ def test_a_route_is_added_shown_and_deleted(cli: CLI, network: Namespace) -> Non
 
 def test_every_option_of_add_reaches_the_service(cli: CLI) -> None:
     assert cli(*ADD).returncode == 0
-    more = ["--replace", "--comment", "the lobby's", "--ttl", "eth3=16", "-o", "eth4"]
-    assert cli(*ADD, *more).returncode == 0
-    changed = {"oifs": ["eth2", "eth3", "eth4"], "ttls": {"eth3": 16}, "comment": "the lobby's"}
+    more = ["--replace", "--comment", "the lobby's", "--ttl", "eth3=16", "-o", "eth4", "soon"]
+    done = cli(*ADD, *more)
+    assert (done.returncode, "'soon' not found" in done.stderr) == (6, True)
+    assert cli(*ADD, *more, "--wait", "--transient").returncode == 0
+    changed = {
+        "oifs": ["eth2", "eth3", "eth4", "soon"],
+        "ttls": {"eth3": 16},
+        "comment": "the lobby's",
+        "persistent": False,
+        "state": "partial",
+    }
     assert cli.json("show") == [SHOWN | changed]
+
+
+def test_how_long_a_route_is_kept_is_shown_where_that_is_not_for_ever(cli: CLI) -> None:
+    for group, *options in (["239.1.1.1"], ["239.1.1.2", "--transient"], ["239.1.1.3"]):
+        timeout = ["--timeout", "3600"] if group.endswith("3") else []
+        add = ["mfc", "add", "-g", group, "-i", "eth1", "-o", "eth2", *options, *timeout]
+        assert cli(*add).returncode == 0
+    header, *rows = (line.split() for line in cli("show").stdout.splitlines())
+    assert header[5] == "KEPT"
+    assert [row[5:] for row in rows[:2]] == [[], ["transient"]]
+    (left,) = rows[2][5:]
+    assert 3500 < int(left.removesuffix("s")) <= 3600
+    timed = cli.json("show")[2]
+    assert not timed["persistent"]
+    assert timed["expires"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--timeout", "0"], "A timeout of 0 seconds leaves no time"),
+        (["--timeout", "1h"], "'1h' is not a number of seconds"),
+    ],
+)
+def test_a_time_that_is_none_is_wrong_usage(
+    options: Sequence[str], sentence: str, cli: CLI
+) -> None:
+    done = cli(*ADD, *options)
+    assert (done.returncode, sentence in done.stderr) == (2, True)
+    assert cli.json("show") == []
 
 
 def test_a_route_from_any_source_needs_no_source(cli: CLI) -> None:
@@ -173,7 +213,7 @@ def test_routes_are_flushed_by_group_and_iif(cli: CLI) -> None:
 def test_what_is_piped_is_aligned_columns_in_the_order_of_the_addresses(cli: CLI) -> None:
     cli.add(("ff1e::1", "eth1"), ("239.1.1.10", "eth1"), ("239.1.1.9", "eth2"))
     assert cli("show").stdout.splitlines() == [
-        "SOURCE  GROUP       IIF   OIFS  STATE   COMMENT",
+        "SOURCE  GROUP       IIF   OIFS  STATE   KEPT  COMMENT",
         "*       239.1.1.9   eth2  eth3  active",
         "*       239.1.1.10  eth1  eth3  active",
         "*       ff1e::1     eth1  eth3  active",
@@ -333,6 +373,18 @@ def test_a_batch_can_be_talked_with(cli: CLI) -> None:
         assert batch.ask(delete)["status"] == "ok"
         batch.stdin.close()
         assert batch.process.wait(10) == 1
+
+
+def test_a_batch_can_say_how_long_a_route_is_kept_and_what_it_waits_for(cli: CLI) -> None:
+    payload = ADD_MFC["payload"] | {"timeout": 60}
+    with cli.start("batch", "-") as batch:
+        refused = batch.ask({"action": "ADD_MFC", "payload": payload | {"persistent": True}})
+        assert refused["message"] == "A route with a timeout is never persistent"
+        waiting = payload | {"iif": "soon", "wait": True}
+        assert batch.ask({"action": "ADD_MFC", "payload": waiting})["status"] == "ok"
+        (route,) = batch.ask({"action": "SHOW"})["routes"]
+        assert (route["state"], route["persistent"]) == ("waiting", False)
+        assert route["expires"] > 0
 
 
 def test_a_batch_ends_when_it_is_told_to(cli: CLI) -> None:

@@ -10,20 +10,33 @@ import pytest
 from lab.bus import DATA, PrivateBus
 from lab.caller import INTERFACE, PATH, ROUTE, STANDARD, Caller, refused
 from lab.daemon import BUS_NAME, Daemon
+from lab.fake import FakeKeeper, FakeLinks
 from lab.foreign import add_route, busctl, output, run
 
-from mfc_dbus.access import ACCESS
+from mfc_dbus import logcontrol
+from mfc_dbus.access import ACCESS, SET_LOG
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import INTROSPECTABLE, PEER, PROPERTIES
 from mfc_dbus.bus.frames import MessageType
+from mfc_dbus.controller import Controller
+from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.service import MulticastForwarding
 
 XML = (DATA / f"{INTERFACE}.xml").read_text()
 CONTRACT = ElementTree.fromstring(XML)
-DOCUMENTED = {
-    each.attrib["name"]: each.attrib["type"]
-    for each in CONTRACT.iterfind(f"interface[@name='{INTERFACE}']/property")
-}
+LOG_XML = (DATA / f"{logcontrol.INTERFACE}.xml").read_text()
+
+
+def properties(node: ElementTree.Element, interface: str) -> dict[str, str]:
+    """All properties of an interface, with their types."""
+    return {
+        each.attrib["name"]: each.attrib["type"]
+        for each in node.iterfind(f"interface[@name='{interface}']/property")
+    }
+
+
+DOCUMENTED = properties(CONTRACT, INTERFACE)
+LOG_DOCUMENTED = properties(ElementTree.fromstring(LOG_XML), logcontrol.INTERFACE)
 
 
 def methods(node: ElementTree.Element) -> dict[str, tuple[str, str]]:
@@ -41,7 +54,8 @@ def methods(node: ElementTree.Element) -> dict[str, tuple[str, str]]:
 def service() -> MulticastForwarding:
     """A service that is looked at and never called."""
     nothing = cast(Any, None)
-    return MulticastForwarding(nothing, nothing, nothing)
+    controller = Controller([], FakeLinks(), FakeKeeper())
+    return MulticastForwarding(nothing, nothing, controller, nothing)
 
 
 # The file, against the code
@@ -49,11 +63,15 @@ def service() -> MulticastForwarding:
 
 def test_the_methods_dispatched_are_those_documented() -> None:
     dispatched = {name: (method.takes, method.gives) for name, method in service().methods.items()}
+    assert dispatched.pop(SET_LOG) == dispatched[f"{PROPERTIES}.Set"]
     assert dispatched == methods(CONTRACT)
 
 
 def test_the_properties_are_those_documented() -> None:
     assert service()._properties.signatures == DOCUMENTED
+    of_log: dict[str, Any] = {name: LogControl().get(name)[0] for name in LOG_DOCUMENTED}
+    assert {name: variant.signature for name, variant in of_log.items()} == LOG_DOCUMENTED
+    assert LogControl().get_all() == [of_log]
 
 
 def test_every_property_says_how_it_tells_of_changes() -> None:
@@ -83,10 +101,11 @@ async def introspect(caller: Caller, path: str = PATH) -> str:
 
 async def test_introspect_answers_with_the_documented_xml(bus: PrivateBus, daemon: Daemon) -> None:
     async with Caller.at(bus.address) as caller:
-        answer = await introspect(caller)
-    assert ElementTree.canonicalize(answer, strip_text=True) == ElementTree.canonicalize(
-        XML, strip_text=True
-    )
+        for path, xml in ((PATH, XML), (logcontrol.OBJECT_PATH, LOG_XML)):
+            answer = await introspect(caller, path)
+            assert ElementTree.canonicalize(answer, strip_text=True) == ElementTree.canonicalize(
+                xml, strip_text=True
+            )
 
 
 async def test_every_method_that_introspection_shows_has_an_entry_in_the_access_table(
@@ -95,15 +114,16 @@ async def test_every_method_that_introspection_shows_has_an_entry_in_the_access_
     async with Caller.at(bus.address) as caller:
         shown = methods(ElementTree.fromstring(await introspect(caller)))
     assert shown
-    assert set(shown) == set(ACCESS)
+    assert {*shown, SET_LOG} == set(ACCESS)
 
 
 @pytest.mark.parametrize(
     ("path", "children"),
     [
         ("/", ["org"]),
-        ("/org", ["example"]),
+        ("/org", ["example", "freedesktop"]),
         ("/org/example", ["MulticastForwarding"]),
+        ("/org/freedesktop", ["LogControl1"]),
         ("/org/exam", []),
         (f"{PATH}/Routes", []),
         ("/somewhere/else", []),
@@ -152,6 +172,21 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"member": "FlushRoutes", "path": "/nowhere"}, "UnknownObject", "'/nowhere'"),
     ({"member": "Rest"}, "UnknownMethod", f"'{INTERFACE}.Rest'"),
     ({"member": "Rest", "interface": ""}, "UnknownMethod", "'Rest'"),
+    (
+        {"member": "Set", "interface": logcontrol.INTERFACE, "path": logcontrol.OBJECT_PATH},
+        "UnknownMethod",
+        "'org.freedesktop.LogControl1.Set'",
+    ),
+    (
+        {"member": "FlushRoutes", "path": logcontrol.OBJECT_PATH},
+        "UnknownMethod",
+        f"'{INTERFACE}.Flush",
+    ),
+    (
+        {"member": "FlushRoutes", "interface": "", "path": logcontrol.OBJECT_PATH},
+        "UnknownMethod",
+        f"'{INTERFACE}.Flush",
+    ),
     ({"member": "AddRoute", "interface": OTHER}, "UnknownMethod", f"'{OTHER}.AddRoute'"),
     (
         {"member": "AddRoute"},
@@ -168,6 +203,12 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (GET | {"body": [OTHER, "Version"]}, "UnknownInterface", f"'{OTHER}'"),
     (SET | {"body": [OTHER, "Version", Variant("s", "9")]}, "UnknownInterface", f"'{OTHER}'"),
     (GET_ALL | {"body": [OTHER]}, "UnknownInterface", f"'{OTHER}'"),
+    (GET_ALL | {"body": [logcontrol.INTERFACE]}, "UnknownInterface", "org.freedesktop.LogControl1"),
+    (
+        GET_ALL | {"body": [INTERFACE], "path": logcontrol.OBJECT_PATH},
+        "UnknownInterface",
+        f"'{INTERFACE}'",
+    ),
     (GET_ALL | {"body": ["x" * 65536]}, "LimitsExceeded", "above 4096"),
 ]
 

@@ -5,24 +5,23 @@ breaks, an impatient polkit, more routes than a message holds.
 import contextlib
 import dataclasses
 import logging
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn
 
 import pytest
 from lab.bus import PrivateBus
 from lab.caller import INTERFACE, OWN, STANDARD, Caller, refused
 from lab.daemon import BUS_NAME
-from lab.fake import FakeKernel, FakeLinks
+from lab.fake import FakeKeeper, FakeKernel, FakeLinks
 from lab.polkit import MockPolkit
 
 from mfc_dbus import polkit as polkit_module
 from mfc_dbus import service as service_module
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import PEER, PROPERTIES, BusError, Connection
-from mfc_dbus.controller import Change, Controller
-from mfc_dbus.model import parse_route
+from mfc_dbus.controller import Change, Controller, Status
+from mfc_dbus.model import FAMILIES, parse_route
 from mfc_dbus.polkit import Polkit
 from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.table import Table
@@ -33,7 +32,7 @@ async def served(bus: PrivateBus, controller: Controller) -> AsyncIterator[Multi
     connection = await Connection.open(bus.address)
     try:
         access = Access(connection, Polkit(connection))
-        service = MulticastForwarding(connection, access, controller)
+        service = MulticastForwarding(connection, access, controller, reload)
         connection.serve(service)
         await connection.own_name(BUS_NAME)
         yield service
@@ -41,16 +40,22 @@ async def served(bus: PrivateBus, controller: Controller) -> AsyncIterator[Multi
         await connection.close()
 
 
+async def reload() -> None:
+    """There is no configuration."""
+
+
 def controller() -> Controller:
     links = FakeLinks("eth1", "eth2")
-    tables = [Table(family, FakeKernel(links)) for family in (socket.AF_INET, socket.AF_INET6)]
-    return Controller(tables, links, lambda change: None)
+    tables = [Table(family, FakeKernel(links)) for family in FAMILIES]
+    controller = Controller(tables, links, FakeKeeper())
+    controller.restore([])
+    return controller
 
 
-class Broken:
+class Broken(Controller):
     """A controller that fails in a way that nobody foresaw."""
 
-    def check_add(self, *arguments: Any, **options: Any) -> None:
+    def check_add(self, *arguments: Any, **options: Any) -> NoReturn:
         raise ZeroDivisionError("the secret of line 7")
 
 
@@ -58,7 +63,8 @@ async def test_an_error_that_nobody_foresaw_is_logged_and_the_caller_learns_noth
     own_bus: PrivateBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    async with served(own_bus, cast(Controller, Broken())), Caller.at(own_bus.address) as caller:
+    broken = Broken([], FakeLinks(), FakeKeeper())
+    async with served(own_bus, broken), Caller.at(own_bus.address) as caller:
         with pytest.raises(BusError) as refusal:
             await caller.add()
         assert refusal.value.name == f"{STANDARD}.Failed"
@@ -88,12 +94,14 @@ async def test_routes_that_one_message_cannot_hold_are_a_limit_and_no_end(
     # No route is that long, but many are together.
     route = parse_route("*", "239.1.1.0", "eth1", ["eth2"])
     routes = [
-        dataclasses.replace(route, group=bytes((239, 1, 1, n)), comment="x" * 110_000)
+        Status(
+            dataclasses.replace(route, group=bytes((239, 1, 1, n)), comment="x" * 110_000), "active"
+        )
         for n in range(250)
     ]
     async with served(own_bus, controller()) as service, Caller.at(own_bus.address) as caller:
-        for route in routes:
-            service.changed(Change(added=[route]))
+        for status in routes:
+            service.changed(Change(added=[status]))
         for member, arguments in (("Get", [INTERFACE, "Routes"]), ("GetAll", [INTERFACE])):
             await refused(
                 caller.ask(member, "s" * len(arguments), arguments, interface=PROPERTIES),

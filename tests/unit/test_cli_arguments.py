@@ -105,6 +105,19 @@ def test_a_threshold_of_another_form_is_refused(value: str) -> None:
         parsed(*ADD, "-o", "eth2", "--ttl", value)
 
 
+def test_a_route_is_kept_for_ever_and_now_unless_it_is_said() -> None:
+    route = parsed(*ADD, "-o", "eth2")
+    assert (route.transient, route.timeout, route.wait) == (False, None, False)
+    route = parsed(*ADD, "-o", "eth2", "--transient", "--timeout", "4294967295", "--wait")
+    assert (route.transient, route.timeout, route.wait) == (True, 2**32 - 1, True)
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "1h", "4294967296", "٣"])
+def test_a_time_of_another_form_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=r"--timeout: '.*' is not a number of seconds"):
+        parsed(*ADD, "-o", "eth2", f"--timeout={value}")
+
+
 @pytest.mark.parametrize("value", ["", ",", "eth2,", "eth2,,eth3"])
 def test_an_empty_oif_is_refused(value: str) -> None:
     with pytest.raises(UsageError, match="has an empty name in it"):

@@ -22,6 +22,15 @@ from mfc_dbus.client import Client, ClientError, RouteInfo
 ADD = {"action": "ADD_MFC", "payload": {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}}
 DELETE = {"action": "DEL_MFC", "payload": {"group": "239.1.1.1"}}
 SHOW = {"action": "SHOW"}
+# Those that are no strings.
+KEYS = {
+    "oifs": list,
+    "ttls": dict,
+    "replace": bool,
+    "persistent": bool,
+    "wait": bool,
+    "timeout": int,
+}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -45,6 +54,9 @@ class FakeClient:
         source: str = "*",
         ttls: Mapping[str, int] | None = None,
         replace: bool = False,
+        persistent: bool | None = None,
+        timeout: int | None = None,
+        wait: bool = False,
         comment: str = "",
     ) -> None:
         if self.failure:
@@ -52,7 +64,15 @@ class FakeClient:
         if group in self.present and not replace:
             raise ClientError("RouteExists", f"Route {group} exists already")
         self.present[group] = RouteInfo(
-            source, group, iif, tuple(oifs), "active", ttls or {}, comment
+            source,
+            group,
+            iif,
+            tuple(oifs),
+            "waiting" if wait else "active",
+            ttls or {},
+            comment,
+            timeout is None if persistent is None else persistent,
+            (timeout or 0) * 1_000_000,
         )
 
     async def delete_route(self, group: str, *, source: str = "*", iif: str | None = None) -> None:
@@ -83,7 +103,8 @@ def test_each_request_is_answered_in_order(
 ) -> None:
     status, responses = answers(tmp_path, capsys, ADD, SHOW, DELETE, SHOW)
     route = {"source": "*", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
-    shown = route | {"state": "active", "ttls": {}, "comment": ""}
+    more = {"state": "active", "ttls": {}, "comment": "", "persistent": True, "expires": 0}
+    shown = route | more
     assert responses == [
         {"line": 1, "action": "ADD_MFC", "status": "ok"},
         {"line": 2, "action": "SHOW", "status": "ok", "routes": [shown]},
@@ -96,13 +117,23 @@ def test_each_request_is_answered_in_order(
 def test_every_key_of_a_payload_is_passed_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = {"source": "10.0.1.10", "ttls": {"eth2": 16}, "replace": True, "comment": "lobby"}
+    more = {
+        "source": "10.0.1.10",
+        "ttls": {"eth2": 16},
+        "replace": True,
+        "persistent": False,
+        "timeout": 60,
+        "wait": True,
+        "comment": "lobby",
+    }
     full = {"action": "ADD_MFC", "payload": {**cast("dict[str, Any]", ADD["payload"]), **more}}
     _, responses = answers(tmp_path, capsys, ADD, full, SHOW)
     (route,) = responses[2]["routes"]
     assert route["source"] == "10.0.1.10"
     assert route["ttls"] == {"eth2": 16}
     assert route["comment"] == "lobby"
+    assert route["state"] == "waiting"
+    assert (route["persistent"], route["expires"]) == (False, 60_000_000)
 
 
 def test_an_error_of_the_service_is_told_by_name_and_sentence(
@@ -159,7 +190,13 @@ def test_a_line_that_cannot_be_read_is_one_error_and_not_the_end(
         ("ADD_MFC", {"ttls": {"eth2": 1.0}}, "'ttls' is not an object of numbers"),
         ("ADD_MFC", {"ttls": {"\0": 1}}, "'ttls' is not an object of numbers"),
         ("ADD_MFC", {"replace": 1}, "'replace' is not true or false"),
-        ("ADD_MFC", {"persistent": True}, "'persistent' is not known in the payload of ADD_MFC"),
+        ("ADD_MFC", {"persistent": "no"}, "'persistent' is not true or false"),
+        ("ADD_MFC", {"wait": None}, "'wait' is not true or false"),
+        ("ADD_MFC", {"timeout": -1}, "'timeout' is not a number of seconds"),
+        ("ADD_MFC", {"timeout": 2**32}, "'timeout' is not a number of seconds"),
+        ("ADD_MFC", {"timeout": 1.0}, "'timeout' is not a number of seconds"),
+        ("ADD_MFC", {"timeout": True}, "'timeout' is not a number of seconds"),
+        ("ADD_MFC", {"expires": 5}, "'expires' is not known in the payload of ADD_MFC"),
         ("DEL_MFC", {"oifs": []}, "'oifs' is not known in the payload of DEL_MFC"),
         ("DEL_MFC", {"iif": 1}, "'iif' is not a string"),
         ("SHOW", {"group": "239.1.1.1"}, "'group' is not known in the payload of SHOW"),
@@ -204,7 +241,7 @@ def test_any_line_is_a_request_or_an_error(line: bytes) -> None:
 @given(
     action=st.sampled_from(["ADD_MFC", "DEL_MFC", "SHOW"]),
     payload=st.dictionaries(
-        st.sampled_from(["source", "group", "iif", "oifs", "ttls", "replace", "comment"]),
+        st.sampled_from([*KEYS, "source", "group", "iif", "comment"]),
         JSON | st.lists(st.text()) | st.dictionaries(st.text(), st.integers()),
     ),
 )
@@ -215,8 +252,7 @@ def test_what_is_let_through_has_the_types_of_the_client(
         request = parse_request(json.dumps({"action": action, "payload": payload}).encode())
     except InvalidRequest:
         return
-    types = {"oifs": list, "ttls": dict, "replace": bool}
-    assert all(isinstance(v, types.get(k, str)) for k, v in request.payload.items())
+    assert all(isinstance(v, KEYS.get(k, str)) for k, v in request.payload.items())
 
 
 def test_empty_lines_are_counted_and_not_answered(

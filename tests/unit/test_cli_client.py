@@ -203,19 +203,27 @@ def test_a_change_carries_only_the_options_that_are_set() -> None:
             source="10.0.1.10",
             ttls={"eth2": 16},
             replace=True,
+            persistent=False,
+            timeout=60,
+            wait=True,
             comment="lobby",
         )
+        await client.add_route("239.1.1.1", "eth1", ["eth2"], persistent=True)
         await client.delete_route("239.1.1.1", iif="eth1")
         bus.returns = [3]
         assert await client.flush_routes(group="239.1.0.0/16") == 3
-        add, full, delete, flush = bus.calls
+        add, full, kept, delete, flush = bus.calls
         assert add == ("AddRoute", "sssasa{sv}", "*", "239.1.1.1", "eth1", ["eth2"], {})
         assert full[2] == "10.0.1.10"
         assert plain(full[-1]) == {
             "ttls": ("a{sy}", {"eth2": 16}),
             "replace": ("b", True),
+            "persistent": ("b", False),
+            "timeout": ("u", 60),
+            "wait": ("b", True),
             "comment": ("s", "lobby"),
         }
+        assert plain(kept[-1]) == {"persistent": ("b", True)}
         assert plain(delete[-1]) == {"iif": ("s", "eth1")}
         assert plain(flush[-1]) == {"group": ("s", "239.1.0.0/16")}
 
@@ -241,11 +249,14 @@ def test_what_the_service_tells_becomes_values() -> None:
         bus.routes["239.1.1.1"][4] |= {
             "ttls": Variant("a{sy}", {"eth2": 16}),
             "comment": Variant("s", "lobby"),
+            "persistent": Variant("b", False),
+            "expires": Variant("t", 5_000_000),
             "future": Variant("s", "something that a newer service tells"),
         }
         bus.properties["Interfaces"] = Variant("aa{sv}", [INTERFACE_FIELDS])
         bus.properties["Tables"] = Variant("aa{sv}", [TABLE_FIELDS])
-        route = RouteInfo("*", "239.1.1.1", "eth1", ("eth2",), "active", {"eth2": 16}, "lobby")
+        oifs, ttls = ("eth2",), {"eth2": 16}
+        route = RouteInfo("*", "239.1.1.1", "eth1", oifs, "active", ttls, "lobby", False, 5_000_000)
         assert await client.routes() == [route]
         assert await client.interfaces() == [
             InterfaceInfo("eth1", "ipv4", 0, 7, 3, "active", packets_in=5)

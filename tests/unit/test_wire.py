@@ -1,27 +1,34 @@
 """Routes that were encoded one by one are what the D-Bus library would have encoded at once."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import Variant, decode, encode
+from mfc_dbus.controller import Status
 from mfc_dbus.errors import LimitExceeded
-from mfc_dbus.model import Route, parse_route
-from mfc_dbus.wire import ROUTES, WireRoutes, encode_route, signal_bodies
+from mfc_dbus.model import parse_route
+from mfc_dbus.wire import ROUTE, ROUTES, WireRoutes, encode_route, signal_bodies
 
+STATES = st.sampled_from(["active", "partial", "waiting", "unavailable"])
 COMMENTS = st.text(st.characters(codec="utf-8", categories=["L", "N"]), max_size=30)
 
 
 @st.composite
-def routes(draw: st.DrawFn) -> Route:
+def statuses(draw: st.DrawFn) -> Status:
     octet = draw(st.integers(1, 254))
     oifs = draw(st.lists(st.sampled_from(["b", "eth10", "enp0s31f6"]), min_size=1, unique=True))
     ttls = {oifs[0]: draw(st.integers(1, 254))}
     source = draw(st.sampled_from(["*", f"10.0.0.{octet}"]))
-    return parse_route(source, f"239.1.1.{octet}", "a", oifs, ttls, draw(COMMENTS))
+    route = parse_route(source, f"239.1.1.{octet}", "a", oifs, ttls, draw(COMMENTS))
+    persistent, expires = draw(st.booleans()), draw(st.integers(0, 2**63))
+    return Status(dataclasses.replace(route, persistent=persistent, expires=expires), draw(STATES))
 
 
-def plain(values: object) -> object:
+def plain(values: Any) -> Any:
     """Variants as pairs of signature and value, so that they compare."""
     if isinstance(values, Variant):
         return values.signature, plain(values.value)
@@ -32,13 +39,33 @@ def plain(values: object) -> object:
     return values
 
 
-def expected(each: Route) -> object:
-    (value,) = decode("(sssasa{sv})", encode_route(each))
+def expected(each: Status) -> object:
+    (value,) = decode(ROUTE, encode_route(each))
     return plain(value)
 
 
-@given(st.lists(routes(), max_size=20, unique_by=lambda route: route.key))
-def test_the_property_decodes_to_every_route(some: list[Route]) -> None:
+@given(statuses())
+def test_the_last_dictionary_has_the_state_and_what_differs_from_its_default(each: Status) -> None:
+    (value,) = decode(ROUTE, encode_route(each))
+    *_, extra = plain(value)
+    route, state = each
+    ttls = {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1}
+    microseconds = route.expires // 1000
+    assert extra == {
+        name: value
+        for name, value, told in (
+            ("state", ("s", state), True),
+            ("ttls", ("a{sy}", ttls), ttls),
+            ("comment", ("s", route.comment), route.comment),
+            ("persistent", ("b", False), not route.persistent),
+            ("expires", ("t", microseconds), route.expires),
+        )
+        if told
+    }
+
+
+@given(st.lists(statuses(), max_size=20, unique_by=lambda status: status.route.key))
+def test_the_property_decodes_to_every_route(some: list[Status]) -> None:
     wire = WireRoutes()
     for each in some:
         wire.put(each)
@@ -47,8 +74,8 @@ def test_the_property_decodes_to_every_route(some: list[Route]) -> None:
     assert plain(variant.value) == [expected(each) for each in some]
 
 
-@given(st.lists(routes(), max_size=20, unique_by=lambda route: route.key), COMMENTS)
-def test_it_can_be_added_to_any_other_properties(some: list[Route], version: str) -> None:
+@given(st.lists(statuses(), max_size=20, unique_by=lambda status: status.route.key), COMMENTS)
+def test_it_can_be_added_to_any_other_properties(some: list[Status], version: str) -> None:
     wire = WireRoutes()
     for each in some:
         wire.put(each)
@@ -59,21 +86,20 @@ def test_it_can_be_added_to_any_other_properties(some: list[Route], version: str
     assert plain(properties["Routes"].value) == [expected(each) for each in some]
 
 
-@given(st.lists(routes(), min_size=1, max_size=20))
-def test_a_removed_route_leaves_nothing(some: list[Route]) -> None:
+@given(st.lists(statuses(), min_size=1, max_size=20))
+def test_a_removed_route_leaves_nothing(some: list[Status]) -> None:
     wire = WireRoutes()
     empty = wire.as_variant()
     for each in some:
         wire.put(each)
-    for each in {route.key: route for route in some}.values():
+    for each in {each.route.key: each for each in some}.values():
         wire.remove(each)
     assert wire.as_variant() == empty
 
 
 def test_signals_carry_at_most_a_thousand_routes() -> None:
-    encoded = [
-        encode_route(parse_route("*", f"239.1.{n >> 8}.{n & 255}", "a", ["b"])) for n in range(2001)
-    ]
+    routes = (parse_route("*", f"239.1.{n >> 8}.{n & 255}", "a", ["b"]) for n in range(2001))
+    encoded = [encode_route(Status(route, "active")) for route in routes]
     decoded = [decode(ROUTES, body)[0] for body in signal_bodies(encoded)]
     assert [len(part) for part in decoded] == [1000, 1000, 1]
     assert [each[1] for part in decoded for each in part][-1] == "239.1.7.208"
@@ -85,13 +111,14 @@ def test_no_signal_tells_of_no_route() -> None:
 
 def test_more_than_24_mib_is_refused_and_less_is_not() -> None:
     wire = WireRoutes()
-    comment = "x" * 200
-    for number in range(60_000):
-        group = f"239.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        wire.put(parse_route("*", group, "a", ["b"], {}, comment))
+
+    def put(numbers: range) -> None:
+        for number in numbers:
+            group = f"239.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+            wire.put(Status(parse_route("*", group, "a", ["b"], {}, "x" * 200), "active"))
+
+    put(range(60_000))
     assert 16 * 1024 * 1024 < len(wire.as_variant()) <= 24 * 1024 * 1024
-    for number in range(60_000, 100_000):
-        group = f"239.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        wire.put(parse_route("*", group, "a", ["b"], {}, comment))
+    put(range(60_000, 100_000))
     with pytest.raises(LimitExceeded, match="All 100000 routes are more than 24 MiB"):
         wire.as_variant()

@@ -1,0 +1,54 @@
+"""What systemd is told, and what it keeps: readiness, watchdog, and sockets over a restart.
+
+Source: sd_notify(3), sd_listen_fds(3), systemd.service(5) on FileDescriptorStoreMax.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+
+_LISTEN_FDS_START = 3
+
+
+class ServiceManager:
+    """The service manager that started this process, or nobody."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        usec = int(environment.get("WATCHDOG_USEC", 0))
+        mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog = usec / 1e6 if mine else 0.0  # seconds until it takes us for dead; 0: never
+
+    def tell(self, *assignments: str, fds: Sequence[int] = ()) -> None:
+        """Send assignments like READY=1; nobody hears them where there is no service manager."""
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            # send_fds takes an address, and until Python 3.12 forgets it.
+            sock.connect(self._address)
+            socket.send_fds(sock, ["\n".join(assignments).encode()], fds)
+
+    def keep(self, name: str, fd: int) -> None:
+        """Have a copy of a file descriptor kept, also when this process dies."""
+        # Without FDPOLL=0 an error on the socket would end the keeping.
+        self.tell("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", fds=[fd])
+
+    def forget(self, name: str) -> None:
+        self.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+
+def kept_fds(environment: Mapping[str, str]) -> list[tuple[str, int]]:
+    """Take what was kept: names and file descriptors, which nobody inherits from us.
+
+    One that has no name is called "unknown", as sd_listen_fds_with_names(3) does.
+    """
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(environment.get("LISTEN_FDS", 0))
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    fds = range(_LISTEN_FDS_START, _LISTEN_FDS_START + count)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    names += [""] * (count - len(names))
+    return [(name or "unknown", fd) for name, fd in zip(names, fds, strict=False)]

@@ -1,0 +1,374 @@
+"""A process dies, and the next takes up its sockets: what is right is not touched.
+
+up0 ──┐ router ┌── down0
+      ├────────┤
+up1 ──┘        └── down1
+
+Whoever holds a copy of the socket keeps the kernel forwarding; here that is the test.
+"""
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from lab.routing import Routing
+from lab.table import Table
+from lab.topology import Topology
+
+from mfc_dbus.kernel import abi, dump
+from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.model import Family, parse_route
+
+MANY = 10_000
+
+
+class CountingMRoute(MRoute):
+    """The kernel; notes what is changed."""
+
+    def __init__(self, family: Family, kept: int | None) -> None:
+        super().__init__(family, kept=kept)
+        self.calls: list[tuple[int, bytes]] = []
+
+    def _set(self, option: int, argument: bytes) -> None:
+        self.calls.append((option, argument))
+        super()._set(option, argument)
+
+
+class Succession:
+    """A controller, and those that come after it."""
+
+    def __init__(self, lab: Topology) -> None:
+        self.lab = lab
+        self.routing = Routing(lab.router)
+
+    def succeed(self, act: Callable[[], object] = lambda: None) -> list[tuple[int, bytes]]:
+        """Let the controller die, do something that nobody sees, and let another take over.
+
+        What it did to the kernel.
+        """
+        kept = self.routing.leave_sockets()
+        act()
+        self.routing = Routing(self.lab.router, self.routing.keeper, kept, CountingMRoute)
+        self.lab.wait_until_up()
+        done: list[tuple[int, bytes]] = []
+        for mroute in self.routing.mroutes.values():
+            assert isinstance(mroute, CountingMRoute)
+            done += mroute.calls
+        return done
+
+    def forget(self, source: str, group: str, iif: str) -> None:
+        """Let the keeper lose a route."""
+        del self.routing.keeper.routes[parse_route(source, group, iif, ["any"]).key]
+
+
+@pytest.fixture
+def succession(lab: Topology) -> Iterator[Succession]:
+    succession = Succession(lab)
+    yield succession
+    succession.routing.close()
+
+
+@pytest.fixture(params=["one source", "any source"])
+def source(request: pytest.FixtureRequest, lab: Topology) -> str:
+    return "*" if request.param == "any source" else lab.addresses.source
+
+
+# Nothing differs
+
+
+def test_not_a_packet_is_lost_at_1000_a_second_and_counters_go_on(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    route = succession.routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    with lab.sender().flow(rate=1000) as flow:
+        flow.wait_for(200)
+        for _ in range(5):
+            assert succession.succeed() == []
+            flow.wait_for(200)
+    assert lab.arrived() == {"down0": flow.sent, "down1": flow.sent}
+    count = succession.routing.mroutes[lab.family].sg_count(route.source, route.group)
+    assert count.packets == len(flow.sent)
+
+
+def test_what_was_taken_up_can_be_changed(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    addresses = lab.addresses
+    succession.routing.add(source, addresses.group, "up0", ["down0"])
+    assert succession.succeed() == []
+    succession.routing.add(source, addresses.group, "up0", ["down1", "up1"], replace=True)
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down1": sent, "up1": sent}
+    succession.routing.delete(source, addresses.group)
+    assert (lab.entries(), lab.vifs()) == (set(), {})
+
+
+def test_routes_that_wait_are_no_difference(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    addresses = lab.addresses
+    succession.routing.add(source, addresses.group, "up0", ["down0", "new"], wait=True)
+    succession.routing.add(source, addresses.other_group, "new", ["down0"], wait=True)
+    before = succession.routing.states()
+    succession.succeed()
+    assert succession.routing.states() == before
+    assert sorted(before.values()) == ["partial", "waiting"]
+    lab.add_links("new")
+    succession.routing.follow()
+    assert {*succession.routing.states().values()} == {"active"}
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent, "new": sent}
+
+
+def test_10000_entries_are_taken_up_in_no_time(lab: Topology, succession: Succession) -> None:
+    iif, oif = "up0", "down0"
+    routes = [
+        parse_route(lab.addresses.source, numbered_group(lab.family, n), iif, [oif])
+        for n in range(MANY)
+    ]
+    succession.routing.keeper.routes |= {route.key: route for route in routes}
+    succession.routing.close()
+    succession.routing = Routing(lab.router, succession.routing.keeper)
+    assert len(lab.entries()) == MANY
+    start = time.process_time()
+    assert succession.succeed() == []
+    spent = time.process_time() - start
+    print(f"{spent:.2f} s for {MANY} entries")
+    assert {*succession.routing.states().values()} == {"active"}
+    assert spent < 3
+
+
+def numbered_group(family: Family, number: int) -> str:
+    if family == socket.AF_INET:
+        return socket.inet_ntop(family, struct.pack("!BBH", 239, 2, number))
+    return f"ff1e::2:{number:x}"
+
+
+# Something differs
+
+
+def test_a_route_that_the_kernel_lacks_is_added_and_the_others_lose_nothing(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    addresses = lab.addresses
+    succession.routing.add(source, addresses.group, "up0", ["down0"])
+    missing = parse_route(source, addresses.other_group, "up0", ["down1"])
+    succession.routing.keeper.routes[missing.key] = missing
+    with lab.sender().flow() as flow:
+        flow.wait_for(50)
+        # A VIF, its entry; and the other, since it might have the VIF's number, unseen.
+        assert len(succession.succeed()) == 3
+        others = lab.sender(group=addresses.other_group).send(10)
+        flow.wait_for(50)
+    assert lab.arrived() == {"down0": flow.sent, "down1": others}
+
+
+def test_an_entry_that_nobody_wants_is_removed_and_the_others_not_touched(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    addresses = lab.addresses
+    succession.routing.add(source, addresses.group, "up0", ["down0"])
+    succession.routing.add(source, addresses.other_group, "up0", ["down1"])
+    succession.forget(source, addresses.other_group, "up0")
+    with lab.sender().flow() as flow:
+        flow.wait_for(50)
+        assert len(succession.succeed()) == 2
+        lab.sender(group=addresses.other_group).send(10)
+        flow.wait_for(50)
+    assert lab.arrived() == {"down0": flow.sent}
+    assert sorted(lab.vifs().values()) == ["down0", "up0"]
+
+
+def test_other_oifs_are_mended_and_the_one_that_stays_loses_nothing(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    addresses = lab.addresses
+    succession.routing.add(source, addresses.group, "up0", ["down0", "down1"])
+    wanted = parse_route(source, addresses.group, "up0", ["down0", "up1"])
+    succession.routing.keeper.routes[wanted.key] = wanted
+    with lab.sender().flow() as flow:
+        flow.wait_for(50)
+        succession.succeed()
+        flow.wait_for(50)
+    assert lab.arrived()["down0"] == flow.sent
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent, "up1": sent}
+
+
+@pytest.mark.parametrize("gone", ["up0", "down0", "down1"])
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "made anew"])
+@pytest.mark.parametrize("other", [False, True], ids=["alone", "beside a new one"])
+def test_a_device_that_went_while_nobody_watched_leaves_no_stray_packet(
+    lab: Topology, succession: Succession, source: str, gone: str, back: bool, other: bool
+) -> None:
+    """The kernel's entries still have its VIF number, which the next new VIF gets."""
+    addresses = lab.addresses
+    route = succession.routing.add(source, addresses.group, "up0", ["down0", "down1"])
+    if other:
+        succession.routing.add(source, addresses.other_group, "up1", ["new"], wait=True)
+
+    def act() -> None:
+        lab.delete_link(gone)
+        if back:
+            lab.add_links(gone)
+        if other:
+            lab.add_links("new")
+
+    succession.succeed(act)
+    expected: dict[str, list[int]] = {}
+    if "up0" in lab.links:
+        there = [name for name in ("down0", "down1") if name in lab.links]
+        expected = dict.fromkeys(there, lab.sender().send(10))
+    lab.sender("up1").send(10)
+    if other:
+        expected["new"] = lab.sender("up1", group=addresses.other_group).send(10)
+    assert lab.arrived() == expected
+    state = "active" if back else "waiting" if gone == "up0" else "partial"
+    assert succession.routing.states()[str(route)] == state
+    # An entry without one of its oifs is written each time: nobody sees what numbers it has.
+    assert len(succession.succeed()) == (state == "partial")
+
+
+def test_a_number_is_not_given_away_that_an_uncommitted_change_left_in_an_entry(
+    lab: Topology, succession: Succession, source: str
+) -> None:
+    """The old process wrote an oif that it did not live to store; then the device went."""
+    addresses = lab.addresses
+    route = succession.routing.add(source, addresses.group, "up0", ["down0"])
+    succession.routing.add(source, addresses.group, "up0", ["down0", "down1"], replace=True)
+    succession.routing.keeper.routes[route.key] = route
+    succession.succeed(lambda: lab.delete_link("down1"))
+    succession.routing.add(source, addresses.other_group, "up0", ["up1"])
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent}
+
+
+def test_more_interfaces_than_the_kernel_takes_are_no_reason_to_begin_anew(
+    family: socket.AddressFamily,
+) -> None:
+    with Topology(family, downstreams=32) as lab:
+        succession = Succession(lab)
+        addresses = lab.addresses
+        with closing(succession.routing):
+            succession.routing.add(
+                addresses.other_source, addresses.other_group, "up0", lab.downstreams[:31]
+            )
+            lab.delete_link("down31")
+            succession.routing.add(
+                addresses.source, addresses.group, "up0", ["down0", "down31"], wait=True
+            )
+            lab.add_links("down31")
+            succession.routing.follow()
+            before = succession.routing.states()
+            assert sorted(before.values()) == ["active", "partial"]
+            with lab.sender(
+                source=addresses.other_source, group=addresses.other_group
+            ).flow() as flow:
+                flow.wait_for(50)
+                assert abi.MRT_FLUSH not in [option for option, _ in succession.succeed()]
+                flow.wait_for(50)
+            assert succession.routing.states() == before
+            assert lab.arrived() == dict.fromkeys(lab.downstreams[:31], flow.sent)
+        succession.routing.close()
+
+
+def test_a_vif_that_nobody_wants_makes_room_for_one_that_is(
+    family: socket.AddressFamily,
+) -> None:
+    with Topology(family, downstreams=32) as lab:
+        succession = Succession(lab)
+        addresses = lab.addresses
+        succession.routing.add(addresses.source, addresses.group, "up0", lab.downstreams[:31])
+        wanted = parse_route(addresses.source, addresses.group, "up0", lab.downstreams[1:])
+        succession.routing.keeper.routes[wanted.key] = wanted
+        with lab.sender().flow() as flow:
+            flow.wait_for(50)
+            assert abi.MRT_FLUSH not in [option for option, _ in succession.succeed()]
+            flow.wait_for(50)
+        assert lab.arrived()["down1"] == flow.sent
+        assert succession.routing.state == "active"
+        succession.routing.close()
+
+
+# What the kernel shows
+
+
+def test_the_dump_shows_devices_and_thresholds(lab: Topology, table: Table) -> None:
+    table.mroute.add_mfc(table.entry("up0", "down0", "down1", ttl=7))
+    table.mroute.add_mfc(table.any_source_entry("up1", "down0"))
+    group = socket.inet_pton(lab.family, lab.addresses.group)
+    index = {name: lab.ifindex(name) for name in ("up0", "up1", "down0", "down1")}
+    ttl = 7 if lab.family == socket.AF_INET else 1
+    with lab.router:
+        entries = sorted(dump.entries(lab.family))
+        assert dump.vifs(lab.family) == {number: index[name] for number, name in lab.vifs().items()}
+    assert entries == [
+        HeldEntry(bytes(len(group)), group, index["up1"], {index["down0"]: 1, index["up1"]: 1}),
+        HeldEntry(
+            socket.inet_pton(lab.family, lab.addresses.source),
+            group,
+            index["up0"],
+            {index["down0"]: ttl, index["down1"]: ttl},
+        ),
+    ]
+
+
+def test_streams_that_no_entry_is_for_are_left_out(lab: Topology, table: Table) -> None:
+    lab.sender().send(3)
+    assert lab.arrived() == {}
+    unresolved = lab.router.ip_json(
+        "mroute show table all", "-6" if lab.family == socket.AF_INET6 else "-4"
+    )
+    assert [entry["state"] for entry in unresolved] == ["unresolved"]
+    with lab.router:
+        assert [*dump.entries(lab.family)] == []
+
+
+def test_entries_of_other_tables_are_left_out(lab: Topology, table: Table) -> None:
+    table.mroute.add_mfc(table.entry("up0", "down0"))
+    with Table(lab, 100) as other:
+        other.mroute.init()
+        other.add_vifs("up0", "down1")
+        other.mroute.add_mfc(other.entry("up0", "down1", group=lab.addresses.other_group))
+        assert {entry.table for entry in lab.entries()} == {"default", "100"}
+        with lab.router:
+            (entry,) = dump.entries(lab.family)
+            assert len(dump.vifs(lab.family)) == 4
+    assert entry.group == socket.inet_pton(lab.family, lab.addresses.group)
+
+
+def test_the_default_table_is_dumped_by_its_number(lab: Topology, table: Table) -> None:
+    """253 for IPv4, where `ip mroute` calls it default; 254 for IPv6, which others call main."""
+    table.mroute.add_mfc(table.entry("up0", "down0"))
+    with lab.router:
+        assert len([*dump.entries(lab.family)]) == 1
+
+
+def test_a_device_that_has_gone_is_not_shown(lab: Topology, table: Table) -> None:
+    table.mroute.add_mfc(table.entry("up0", "down0", "down1"))
+    table.mroute.add_mfc(table.any_source_entry("up1", "down0"))
+    lab.delete_link("down1")
+    lab.delete_link("up1")
+    with lab.router:
+        assert sorted((entry.iif, [*entry.oifs]) for entry in dump.entries(lab.family)) == [
+            (0, [lab.ifindex("down0")]),
+            (lab.ifindex("up0"), [lab.ifindex("down0")]),
+        ]
+
+
+@pytest.mark.parametrize("name", ["x" * 15, "e\N{EM SPACE}x", b"e\xffx"])
+def test_a_vif_is_found_whatever_its_device_is_called(
+    lab: Topology, table: Table, name: str | bytes
+) -> None:
+    index = lab.ifindex("down1")
+    with lab.router:
+        before = dump.vifs(lab.family)
+        os.spawnvp(os.P_WAIT, "ip", ["ip", "link", "set", "dev", "down1", "down"])
+        os.spawnvp(os.P_WAIT, "ip", ["ip", "link", "set", "dev", "down1", "name", name])
+        assert socket.if_indextoname(index) != "down1"
+        assert dump.vifs(lab.family) == before

@@ -1,0 +1,307 @@
+"""Routes follow their interfaces: by the kernel's own events, with real packets.
+
+up0 ──┐ router ┌── down0
+      ├────────┤
+up1 ──┘        └── down1
+
+What the kernel does, it has told when `ip` returns: nothing here waits for an event.
+"""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+import pytest
+from lab.netns import Namespace
+from lab.routing import Routing
+from lab.topology import Topology
+
+from mfc_dbus.kernel.links import Missed
+from mfc_dbus.model import MAX_VIFS
+
+_SMALL = 2048  # bytes, for some two events
+
+
+@pytest.fixture
+def routing(lab: Topology) -> Iterator[Routing]:
+    with Routing(lab.router) as routing:
+        yield routing
+
+
+@pytest.fixture(params=["one source", "any source"])
+def source(request: pytest.FixtureRequest, lab: Topology) -> str:
+    return "*" if request.param == "any source" else lab.addresses.source
+
+
+def told(routing: Routing) -> list[str]:
+    """The states that RoutesChanged would have told."""
+    return [status.state for change in routing.changes for status in change.changed]
+
+
+# An interface goes, and another comes by its name
+
+
+def test_a_route_is_partial_as_soon_as_an_oif_has_gone_and_active_when_it_is_back(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    before = lab.ifindex("down1")
+    lab.delete_link("down1")
+    routing.follow()
+    assert routing.state == "partial"
+    sender = lab.sender()
+    sent = sender.send(10)
+    assert lab.arrived() == {"down0": sent}
+    lab.add_links("down1")
+    routing.follow()
+    assert lab.ifindex("down1") != before
+    sent = sender.send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+    assert told(routing) == ["partial", "active"]
+
+
+def test_a_route_waits_as_soon_as_its_iif_has_gone_and_is_active_when_it_is_back(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    lab.delete_link("up0")
+    routing.follow()
+    assert routing.state == "waiting"
+    assert lab.entries() == set()
+    assert lab.vifs() == {}
+    lab.add_links("up0")
+    routing.follow()
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+    assert told(routing) == ["waiting", "active"]
+
+
+def test_what_stays_loses_nothing_while_another_oif_goes_and_comes(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    with lab.sender().flow() as flow:
+        for _ in range(3):
+            lab.delete_link("down1")
+            routing.follow()
+            flow.wait_for(10)
+            lab.add_links("down1")
+            routing.follow()
+            flow.wait_for(10)
+    assert lab.arrived()["down0"] == flow.sent
+
+
+def test_an_interface_that_comes_back_before_anybody_looked_is_used_under_its_new_index(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    lab.delete_link("down1")
+    lab.delete_link("up0")
+    lab.add_links("up0", "down1")
+    routing.follow()
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+    assert routing.state == "active"
+
+
+def test_an_interface_that_moves_to_another_namespace_goes_and_comes_under_the_same_index(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    before = lab.ifindex("down1")
+    with closing(Namespace()) as elsewhere:
+        lab.router.ip(f"link set dev down1 netns {elsewhere.path}")
+        routing.follow()
+        assert routing.state == "partial"
+        elsewhere.ip(f"link set dev down1 netns {lab.router.path}")
+    lab.router.ip("link set dev down1 up")
+    lab.wait_until_up()
+    routing.follow()
+    assert lab.ifindex("down1") == before
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+
+
+def test_a_rename_is_a_going_and_a_coming(lab: Topology, routing: Routing, source: str) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    sender = lab.sender()
+    lab.rename_link("down1", "lan0")
+    routing.follow()
+    assert routing.state == "partial"
+    assert sorted(lab.vifs().values()) == ["down0", "up0"]
+    lab.rename_link("lan0", "down1")
+    routing.follow()
+    lab.wait_until_up()
+    sent = sender.send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+    assert told(routing) == ["partial", "active"]
+
+
+def test_two_interfaces_that_change_names_change_packets(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0"])
+    before = lab.ifindex("down0")
+    lab.rename_link("down0", "swap")
+    lab.rename_link("down1", "down0")
+    lab.rename_link("swap", "down1")
+    routing.follow()
+    lab.wait_until_up()
+    sent = lab.sender().send(10)
+    assert lab.ifindex("down0") != before
+    assert lab.arrived() == {"down0": sent}
+    assert routing.state == "active"
+
+
+def test_down_and_up_is_no_going(lab: Topology, routing: Routing) -> None:
+    routing.add(lab.addresses.source, lab.addresses.group, "up0", ["down0"])
+    lab.router.ip("link set dev down0 down")
+    routing.follow()
+    assert routing.state == "active"
+    lab.router.ip("link set dev down0 up")
+    lab.wait_until_up()
+    routing.follow()
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent}
+    assert told(routing) == []
+
+
+def test_a_port_that_joins_or_leaves_a_bridge_has_not_gone(lab: Topology, routing: Routing) -> None:
+    routing.add(lab.addresses.source, lab.addresses.group, "up0", ["down0", "down1"])
+    before = lab.vifs()
+    lab.router.ip("link add name bridge0 type bridge")
+    for command in ("master bridge0", "nomaster"):
+        lab.router.ip(f"link set dev down1 {command}")
+        routing.follow()
+        assert routing.state == "active"
+    assert lab.vifs() == before
+    assert told(routing) == []
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down0": sent, "down1": sent}
+
+
+# VIF numbers
+
+
+def test_a_number_is_not_used_again_while_an_entry_names_it(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    addresses = lab.addresses
+    routing.add(source, addresses.group, "up0", ["down0", "down1"])
+    before = lab.vifs()
+    lab.delete_link("down1")
+    routing.add(source, addresses.other_group, "up0", ["up1"])
+    (number,) = (number for number, name in before.items() if name == "down1")
+    assert lab.vifs()[number] == "up1"
+    sent = lab.sender().send(10)
+    others = lab.sender(group=addresses.other_group).send(10)
+    assert lab.arrived() == {"down0": sent, "up1": others}
+
+
+def test_the_number_of_an_iif_is_not_used_again_while_an_entry_has_it(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    addresses = lab.addresses
+    routing.add(source, addresses.group, "up0", ["down0"])
+    lab.delete_link("up0")
+    routing.add(source, addresses.other_group, "up1", ["down1"])
+    lab.sender("up1").send(10)
+    others = lab.sender("up1", group=addresses.other_group).send(10)
+    assert lab.arrived() == {"down1": others}
+
+
+# Routes that wait
+
+
+def test_a_start_without_any_interface_ends_right_when_all_have_come(
+    family: socket.AddressFamily, source: str
+) -> None:
+    with Topology(family, downstreams=0, upstreams=0) as lab, Routing(lab.router) as routing:
+        routing.add(source, lab.addresses.group, "up0", ["down0", "down1"], wait=True)
+        assert routing.state == "waiting"
+        states = []
+        for name in ("down1", "up0", "down0"):
+            lab.add_links(name)
+            routing.follow()
+            states.append(routing.state)
+        assert states == ["waiting", "partial", "active"]
+        sent = lab.sender().send(10)
+        assert lab.arrived() == {"down0": sent, "down1": sent}
+
+
+def test_more_interfaces_than_the_kernel_takes_wait_and_harm_nobody(
+    family: socket.AddressFamily,
+) -> None:
+    with Topology(family, downstreams=MAX_VIFS, upstreams=0) as lab, Routing(lab.router) as routing:
+        addresses = lab.addresses
+        routing.add(addresses.source, addresses.group, "up0", lab.downstreams[:31], wait=True)
+        routing.add(
+            addresses.source, addresses.other_group, "up0", [lab.downstreams[31]], wait=True
+        )
+        lab.add_links("up0")
+        routing.follow()
+        assert sorted(routing.states().values()) == ["active", "waiting"]
+        sent = lab.sender().send(10)
+        lab.sender(group=addresses.other_group).send(10)
+        assert lab.arrived() == dict.fromkeys(lab.downstreams[:31], sent)
+        lab.delete_link("down0")
+        routing.follow()
+        assert sorted(routing.states().values()) == ["active", "partial"]
+        lab.packets()
+        others = lab.sender(group=addresses.other_group).send(10)
+        assert lab.arrived() == {"down31": others}
+
+
+# Events that were lost
+
+
+def lose_events(lab: Topology, routing: Routing, act: Callable[[], object]) -> None:
+    """Do something of which not all events have room in the socket's buffer."""
+    with socket.socket(fileno=socket.dup(routing.links.fileno())) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
+    act()
+    lab.router.ip(*(f"link set dev lo mtu {65536 - n % 2}" for n in range(20)))
+
+
+def delete_and_add(lab: Topology, *names: str) -> None:
+    for name in names:
+        lab.delete_link(name)
+    lab.add_links(*names)
+
+
+def go_and_come_with_the_same_index(lab: Topology) -> None:
+    with closing(Namespace()) as elsewhere:
+        lab.router.ip(f"link set dev down1 netns {elsewhere.path}")
+        elsewhere.ip(f"link set dev down1 netns {lab.router.path}")
+    lab.router.ip("link set dev down1 up")
+    lab.wait_until_up()
+
+
+@pytest.mark.parametrize(
+    ("act", "state", "oifs"),
+    [
+        (lambda lab: lab.delete_link("down1"), "partial", ["down0"]),
+        (lambda lab: lab.delete_link("up0"), "waiting", []),
+        (lambda lab: delete_and_add(lab, "up0", "down1"), "active", ["down0", "down1"]),
+        (lambda lab: lab.rename_link("down1", "lan0"), "partial", ["down0"]),
+        (go_and_come_with_the_same_index, "active", ["down0", "down1"]),
+    ],
+    ids=["oif gone", "iif gone", "both anew", "renamed", "oif anew under the same index"],
+)
+def test_lost_events_lead_to_a_full_look_and_the_right_state(
+    lab: Topology,
+    routing: Routing,
+    source: str,
+    act: Callable[[Topology], object],
+    state: str,
+    oifs: Sequence[str],
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0", "down1"])
+    lose_events(lab, routing, lambda: act(lab))
+    routing.follow()
+    assert Missed() in routing.events
+    assert routing.state == state
+    if oifs:
+        lab.wait_until_up()
+        sent = lab.sender().send(10)
+        assert lab.arrived() == dict.fromkeys(oifs, sent)

@@ -1,0 +1,130 @@
+"""The controller on the real kernel: in the router of a lab, with a keeper in memory."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Self, TypeVar
+
+from lab.fake import FakeKeeper
+from lab.netns import Namespace
+from mfc_dbus.controller import Change, Controller, Held
+from mfc_dbus.kernel import dump
+from mfc_dbus.kernel.links import Event, Links
+from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.model import FAMILIES, Family, Route, parse_route, parse_stream
+from mfc_dbus.table import Table
+
+T = TypeVar("T")
+Opener = Callable[[Family, int | None], MRoute]
+
+
+def plain_mroute(family: Family, kept: int | None) -> MRoute:
+    return MRoute(family, kept=kept)
+
+
+class _WatchedLinks(Links):
+    """Keeps all events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def update(self) -> list[Event]:
+        events = super().update()
+        self.events += events
+        return events
+
+
+class Routing:
+    """A controller with the tables of both families. A context manager.
+
+    keeper: what an earlier one has kept. kept: sockets that it left, by family.
+    opener: what makes the kernel's tables.
+    """
+
+    def __init__(
+        self,
+        router: Namespace,
+        keeper: FakeKeeper | None = None,
+        kept: Mapping[Family, int] | None = None,
+        opener: Opener = plain_mroute,
+    ) -> None:
+        kept = kept or {}
+        self.router = router
+        self.keeper = keeper or FakeKeeper()
+        self.changes: list[Change] = []
+        with router, ExitStack() as stack:
+            self.mroutes = {
+                family: stack.enter_context(opener(family, kept.get(family))) for family in FAMILIES
+            }
+            self.links = stack.enter_context(_WatchedLinks())
+            self.controller = Controller(
+                [Table(family, mroute) for family, mroute in self.mroutes.items()],
+                self.links,
+                self.keeper,
+            )
+            self.controller.listen(self.changes.append)
+            held = {family: Held(dump.vifs(family), list(dump.entries(family))) for family in kept}
+            self.controller.restore(list(self.keeper.routes.values()), held)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def leave_sockets(self) -> dict[Family, int]:
+        """End as a process that dies, with copies of its sockets kept for the next."""
+        kept = {family: os.dup(mroute.fileno()) for family, mroute in self.mroutes.items()}
+        self.close()
+        return kept
+
+    def add(
+        self,
+        source: str,
+        group: str,
+        iif: str,
+        oifs: Sequence[str],
+        *,
+        ttls: Mapping[str, int] | None = None,
+        replace: bool = False,
+        wait: bool = False,
+    ) -> Route:
+        route = parse_route(source, group, iif, oifs, ttls)
+        self._run(self.controller.add(route, replace=replace, wait=wait))
+        return route
+
+    def delete(self, source: str, group: str, iif: str | None = None) -> None:
+        self._run(self.controller.delete(*parse_stream(source, group), iif))
+
+    def flush(self) -> int:
+        return self._run(self.controller.flush())
+
+    def follow(self) -> None:
+        """Take in what has happened to the interfaces; the kernel sends events as it acts."""
+        with self.router:
+            self.controller.follow()
+
+    def states(self) -> dict[str, str]:
+        """The state that was told last of each route."""
+        return {str(route): state for route, state in self.controller.told.values()}
+
+    @property
+    def events(self) -> list[Event]:
+        """All that happened to the interfaces."""
+        return self.links.events
+
+    @property
+    def state(self) -> str:
+        """The state of the one route that there is."""
+        (state,) = self.states().values()
+        return state
+
+    def _run(self, change: Coroutine[Any, Any, T]) -> T:
+        with self.router:
+            return asyncio.run(change)

@@ -1,0 +1,75 @@
+"""Streams of 1,000 packets a second, IPv4 and IPv6, while things happen to the service."""
+
+from lab.flows import Flows
+from lab.installed import Installed, eventually
+from lab.stage import STREAMS, Network
+
+ENTRIES = {stream.entry for stream in STREAMS}
+
+
+def assert_untouched(flows: Flows) -> None:
+    """Every packet arrived, and the kernel has counted each since the flows began."""
+    flows.go_on()
+    flows.stop()
+    assert not flows.wrong
+    assert flows.counters() == flows.sent
+
+
+def test_a_restart_loses_no_packet(installed: Installed, flows: Flows) -> None:
+    before = installed.show("MainPID")
+    installed.systemctl("restart", "mfc-dbus")
+    assert installed.show("MainPID") != before
+    assert_untouched(flows)
+
+
+def test_twenty_kills_in_a_row_lose_no_packet(installed: Installed, flows: Flows) -> None:
+    installed.configure("RestartSec=100ms")
+    for _ in range(20):
+        installed.kill()
+        installed.wait()
+    assert int(installed.show("NRestarts")) >= 20
+    assert_untouched(flows)
+
+
+def test_an_upgrade_loses_no_packet(installed: Installed, flows: Flows) -> None:
+    installed.make("install", "install-service")
+    installed.systemctl("restart", "mfc-dbus")
+    assert_untouched(flows)
+
+
+def test_a_hung_daemon_is_replaced_and_no_packet_lost(installed: Installed, flows: Flows) -> None:
+    installed.configure("WatchdogSec=2", "RestartSec=100ms")
+    installed.systemctl("restart", "mfc-dbus")
+    before = installed.show("MainPID")
+    installed.machine.run("kill", "-STOP", before)
+    eventually(lambda: installed.show("MainPID") not in (before, "0"))
+    installed.wait()
+    assert_untouched(flows)
+
+
+def test_a_lost_bus_is_found_again_and_no_packet_lost(installed: Installed, flows: Flows) -> None:
+    installed.systemctl("restart", "dbus")
+    installed.wait()
+    assert_untouched(flows)
+
+
+def test_routes_can_be_changed_after_a_restart(installed: Installed, network: Network) -> None:
+    first, second, *_ = STREAMS
+    installed.add(first)
+    installed.systemctl("restart", "mfc-dbus")
+    installed.add(second)
+    assert network.entries() == {first.entry, second.entry}
+    installed.cli("mfc", "flush")
+    assert not network.entries()
+
+
+def test_stop_ends_the_routes_and_start_brings_them_back(
+    installed: Installed, network: Network
+) -> None:
+    for stream in STREAMS:
+        installed.add(stream)
+    assert network.entries() == ENTRIES
+    installed.systemctl("stop", "mfc-dbus")
+    assert not network.entries()
+    installed.systemctl("start", "mfc-dbus")
+    assert network.entries() == ENTRIES

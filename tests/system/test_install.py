@@ -1,0 +1,93 @@
+"""What is installed, where, and what is left of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab.installed import TOP, Installed
+from lab.machine import Machine
+
+PROGRAMS = {"mfc-dbusd", "mfc-dbus-cli"}
+# What a distribution's package holds beside the Python package.
+PACKAGED = {
+    *(f"usr/bin/{program}" for program in PROGRAMS),
+    "usr/lib/systemd/system/mfc-dbus.service",
+    "usr/lib/sysusers.d/mfc-dbus.conf",
+    "usr/share/bash-completion/completions/mfc-dbus-cli",
+    "usr/share/dbus-1/interfaces/org.example.MulticastForwarding.xml",
+    "usr/share/dbus-1/system-services/org.example.MulticastForwarding.service",
+    "usr/share/dbus-1/system.d/org.example.MulticastForwarding.conf",
+    "usr/share/doc/mfc-dbus/50-mfc-dbus.rules",
+    "usr/share/doc/mfc-dbus/LICENSE",
+    "usr/share/doc/mfc-dbus/README.md",
+    "usr/share/polkit-1/actions/org.example.MulticastForwarding.policy",
+}
+
+
+def meson(*arguments: object) -> None:
+    command = [sys.executable, "-m", "mesonbuild.mesonmain", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a packager gets."""
+    build, destdir = (tmp_path_factory.mktemp(name) for name in ("build", "destdir"))
+    meson("setup", "--prefix=/usr", build, TOP)
+    meson("install", "-C", build, "--quiet", "--destdir", destdir)
+    return destdir
+
+
+def test_a_packager_gets_every_file(packaged: Path) -> None:
+    files = {str(path.relative_to(packaged)) for path in packaged.rglob("*") if path.is_file()}
+    python = {file for file in files if "-packages/" in file}
+    assert files - python == PACKAGED
+    names = {file.partition("-packages/")[2] for file in python if not file.endswith(".pyc")}
+    (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    sources = [path for path in (TOP / "mfc_dbus").rglob("*") if path.is_file()]
+    assert names - {metadata} == {
+        str(path.relative_to(TOP)) for path in sources if path.suffix != ".pyc"
+    }
+
+
+def test_a_packagers_programs_run_on_the_python_that_has_the_package(packaged: Path) -> None:
+    for program in PROGRAMS:
+        first = (packaged / "usr/bin" / program).read_text().splitlines()[0]
+        assert first == f"#!{sys.executable} -I"
+
+
+def test_everybody_can_read_and_run_what_is_installed(
+    installed: Installed, machine: Machine
+) -> None:
+    everything = "/usr/local/lib/mfc-dbus", *(f"/usr/local/bin/{name}" for name in PROGRAMS)
+    hidden = machine.run("find", *everything, "!", "-type", "l", "!", "-perm", "-o+r").stdout
+    assert not hidden
+    for program in PROGRAMS:
+        assert machine.run(program, "--version", user="alice").stdout.split()[-1] == "0.1.0"
+
+
+def test_the_installation_uses_nothing_of_the_users_python(
+    installed: Installed, machine: Machine
+) -> None:
+    python = "/usr/local/lib/mfc-dbus/venv/bin/python3"
+    assert machine.run("readlink", "-f", python).stdout.startswith("/usr/bin/python3")
+
+
+def test_uninstalling_leaves_the_state_and_nothing_else(
+    installed: Installed, machine: Machine
+) -> None:
+    """Last here: the other tests have done what leaves traces."""
+    installed.cli("mfc", "add", "-g", "239.1.1.1", "-i", "in", "-o", "out", "--wait")
+    users = (machine.root / "etc/passwd").read_text()
+    try:
+        assert "/var/lib/mfc-dbus" in installed.make("uninstall")
+        left = installed.files() - installed.files_before
+        assert {path for path in left if not path.startswith("var/lib/mfc-dbus")} == set()
+        assert "var/lib/mfc-dbus" in left
+        assert "mfc-dbus" in users
+        assert "mfc-dbus" not in (machine.root / "etc/passwd").read_text()
+        assert machine.run("systemctl", "cat", "mfc-dbus", check=False).returncode
+    finally:
+        installed.make("install", "install-service", "start-service")
+    assert installed.states() == {"239.1.1.1": "waiting"}

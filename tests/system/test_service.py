@@ -1,0 +1,84 @@
+"""The unit: how it is started, what its process may do, what systemctl can say to it."""
+
+import re
+
+import pytest
+from lab.installed import Installed
+from lab.machine import Machine
+
+CONFIGURATION = "etc/mfc-dbus/mfc-dbus.toml"
+
+
+def rating(machine: Machine, unit: str) -> float:
+    """How exposed systemd finds it, from 0 to 10."""
+    shown = machine.run("systemd-analyze", "security", "--no-pager", unit).stdout
+    found = re.search(r"Overall exposure level for .*: ([0-9.]+)", shown)
+    assert found
+    return float(found[1])
+
+
+def test_the_first_call_of_anybody_starts_the_service(installed: Installed) -> None:
+    installed.systemctl("stop", "mfc-dbus")
+    assert installed.show("ActiveState") == "inactive"
+    installed.cli("show", user="alice")
+    assert installed.show("ActiveState") == "active"
+
+
+def test_the_process_is_its_own_user(installed: Installed, machine: Machine) -> None:
+    uid = machine.run("id", "--user", "mfc-dbus").stdout.strip()
+    assert set(" ".join(installed.threads("Uid")).split()) == {uid}
+
+
+@pytest.mark.parametrize("name", ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"])
+def test_no_thread_has_a_capability(installed: Installed, name: str) -> None:
+    assert {int(value, 16) for value in installed.threads(name)} == {0}
+
+
+def test_the_process_gets_no_privileges_anew(installed: Installed) -> None:
+    assert set(installed.threads("NoNewPrivs")) == {"1"}
+
+
+def test_systemd_finds_it_no_more_exposed_than_networkd(
+    installed: Installed, machine: Machine
+) -> None:
+    assert rating(machine, "mfc-dbus") <= rating(machine, "systemd-networkd")
+
+
+def test_its_state_is_for_nobody_else(installed: Installed, machine: Machine) -> None:
+    for directory in ("var/lib/mfc-dbus", "run/mfc-dbus"):
+        assert (machine.root / directory).stat().st_mode & 0o777 == 0o700
+
+
+def test_systemctl_sets_the_log_level(installed: Installed) -> None:
+    assert installed.systemctl("service-log-level", "mfc-dbus") == "info"
+    installed.systemctl("service-log-level", "mfc-dbus", "debug")
+    assert installed.systemctl("service-log-level", "mfc-dbus") == "debug"
+    installed.systemctl("restart", "mfc-dbus")
+
+
+def test_reload_reads_the_configuration_again(installed: Installed, machine: Machine) -> None:
+    path = machine.root / CONFIGURATION
+    try:
+        path.write_text("[limits]\nroutes = 0\n")
+        installed.systemctl("reload", "mfc-dbus")
+        refused = installed.cli("mfc", "add", "-g", "239.1.1.1", "-i", "a", "-o", "b", check=False)
+        assert "configuration allows no more" in refused.stdout
+    finally:
+        path.unlink()
+        installed.systemctl("reload", "mfc-dbus")
+
+
+def test_a_broken_configuration_fails_the_reload_and_changes_nothing(
+    installed: Installed, machine: Machine
+) -> None:
+    path = machine.root / CONFIGURATION
+    before = installed.show("MainPID")
+    try:
+        path.write_text("[limits]\nruotes = 7\n")
+        with pytest.raises(OSError, match="reload"):
+            installed.systemctl("reload", "mfc-dbus")
+    finally:
+        path.unlink()
+    assert re.search(r"mfc-dbus\.toml.*line 2.*ruotes", installed.journal())
+    assert installed.show("MainPID") == before
+    assert installed.show("ActiveState") == "active"

@@ -1,0 +1,171 @@
+"""The configuration: what it may say, and an error that names file, line and key."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfc_dbus import config
+from mfc_dbus.config import Config
+from mfc_dbus.errors import ConfigError
+from mfc_dbus.model import FAMILIES, FAMILY_NAMES
+
+IPV4, IPV6 = FAMILIES
+SETTINGS = "'tables', 'limits.routes'"
+FAMILY_LISTS = st.lists(st.sampled_from(FAMILIES), max_size=4)
+
+# Lines that say nothing, in which a name is no key.
+NOTHING = st.sampled_from(["", "# tables = 1", "  # [limits] routes = -1", "\t"])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / config.FILE
+
+
+def load(path: Path, text: str) -> Config:
+    path.write_text(text)
+    return config.load(path.parent)
+
+
+def refused(path: Path, text: str) -> str:
+    """What the error says beside the file."""
+    with pytest.raises(ConfigError) as error:
+        load(path, text)
+    sentence = str(error.value)
+    assert sentence.startswith(f"{path}: ")
+    assert "\n" not in sentence
+    return sentence.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        # What is a setting
+        ("table = []", f"line 1: 'table' is no setting; there are {SETTINGS}"),
+        ("tables = []\n\n[limit]\nroutes = 1", "line 3: 'limit' is no setting; "),
+        ("[limits]\n# routes = 2\nroute = 1", "line 3: 'limits.route' is no setting; "),
+        ("limits = { x = 1 }", "line 1: 'limits.x' is no setting; "),
+        ('"limits.routes" = 1', "line 1: 'limits.routes' is no setting; "),
+        ('"" = 1', "line 1: '' is no setting; "),
+        ('"a\\nb" = 1', r"line 1: 'a\nb' is no setting; "),
+        # tables
+        ('tables = "ipv4"', "line 1: 'tables' is not an array of 'ipv4', 'ipv6'"),
+        ("\ntables = [4]", "line 2: 'tables' is not an array of"),
+        ('tables = ["ipv4", "ipx"]', "line 1: 'tables' is not an array of"),
+        ('tables = [["ipv4"]]', "line 1: 'tables' is not an array of"),
+        ("tables = [{}]", "line 1: 'tables' is not an array of"),
+        ("[tables]\nipv4 = true", "line 1: 'tables' is not an array of"),
+        ('# tables\n\ntables = [\n  "ipv4",\n  "ipx",\n]\n', "line 3: 'tables' is not an array of"),
+        ('"t\\u0061bles" = 1', "line 1: 'tables' is not an array of"),
+        # limits
+        ("limits = 5", "line 1: 'limits' is not a table"),
+        ("[[limits]]\nroutes = 1", "line 1: 'limits' is not a table"),
+        ("[limits]\nroutes = -1", "line 2: 'limits.routes' is not a whole number from 0 on"),
+        ("[limits]\nroutes = true", "line 2: 'limits.routes' is not a whole number"),
+        ("[limits]\nroutes = 1.0", "line 2: 'limits.routes' is not a whole number"),
+        ("[limits]\nroutes = '7'", "line 2: 'limits.routes' is not a whole number"),
+        ("limits.routes = -1", "line 1: 'limits.routes' is not a whole number"),
+        ("tables = []\nlimits = { routes = -1 }", "line 2: 'limits.routes' is not a whole number"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named_with_its_line(
+    path: Path, text: str, sentence: str
+) -> None:
+    assert refused(path, text).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("tables = []\ntables", "line 2: 'tables' is not TOML: Expected '=' after a key"),
+        ("\n\ntables = [\n\n# ...", "line 3: 'tables = [' is not TOML: "),
+        ("tables = []\n\ntables = []", "line 3: 'tables = []' is not TOML: Cannot overwrite"),
+        ("tables = 1\x00", r"line 1: 'tables = 1\x00' is not TOML: Expected newline"),
+        ("t\\u0061bles = 1", r"line 1: 't\u0061bles = 1' is not TOML: "),
+        ("x = 1\ntables = " + "[" * 10_000, "line 2: 'tables = [[[["),
+        ("limits.routes = " + "9" * 5000, "line 1: 'limits.routes = 9999"),
+    ],
+)
+def test_what_is_no_toml_is_refused_with_the_place(path: Path, text: str, sentence: str) -> None:
+    assert refused(path, text).startswith(sentence)
+
+
+def test_what_is_no_text_or_no_file_that_can_be_read_is_refused(path: Path) -> None:
+    path.write_bytes(b"tables = []\n# \xff")
+    with pytest.raises(ConfigError, match="can't decode byte 0xff in position 14"):
+        config.load(path.parent)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match=f"{config.FILE}: Is a directory"):
+        config.load(path.parent)
+
+
+def test_without_a_file_or_a_setting_all_is_as_it_was_made(path: Path) -> None:
+    assert config.load(path.parent) == config.load(path.parent / "none") == Config()
+    assert load(path, "") == load(path, "[limits]\n") == Config()
+    assert Config().tables == FAMILIES
+
+
+@given(tables=FAMILY_LISTS, routes=st.integers(0))
+def test_settings_are_taken_as_they_are(
+    tmp_path_factory: pytest.TempPathFactory, tables: list[int], routes: int
+) -> None:
+    path = tmp_path_factory.mktemp("etc") / config.FILE
+    names = [FAMILY_NAMES[family] for family in FAMILIES if family in tables]
+    loaded = load(path, f"tables = {names}\n[limits]\nroutes = {routes}\n")
+    assert loaded == Config(tuple(family for family in FAMILIES if family in tables), routes)
+
+
+@given(st.lists(NOTHING, max_size=5), st.lists(NOTHING, max_size=5), st.booleans())
+def test_the_line_is_that_on_which_the_setting_begins(
+    tmp_path_factory: pytest.TempPathFactory, before: list[str], within: list[str], in_table: bool
+) -> None:
+    path = tmp_path_factory.mktemp("etc") / config.FILE
+    wrong = ["[limits]", *within, "routes = -1"] if in_table else ["tables = [", *within, "1]"]
+    begins = len(before) + (len(wrong) if in_table else 1)
+    assert refused(path, "\n".join([*before, *wrong, *within])).startswith(f"line {begins}: ")
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_file_is_a_configuration_or_an_error_of_one_line(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("etc") / config.FILE
+    try:
+        assert isinstance(load(path, text), Config)
+    except ConfigError as error:
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["tables", "limits", "other"]),
+        st.recursive(
+            st.booleans() | st.integers(-3, 3) | st.sampled_from(["'ipv4'", "'ipv6'", "'ipx'"]),
+            lambda inner: (
+                st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(map(toml, items))}]")
+                | inner.map(lambda it: f"{{ routes = {toml(it)} }}")
+            ),
+            max_leaves=4,
+        ),
+    )
+)
+def test_any_values_are_a_configuration_or_an_error_with_line_and_key(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]
+) -> None:
+    path = tmp_path_factory.mktemp("etc") / config.FILE
+    text = "\n".join(f"{name} = {toml(value)}" for name, value in settings.items())
+    tomllib.loads(text)
+    try:
+        assert isinstance(load(path, text), Config)
+    except ConfigError as error:
+        line, key = str(error).removeprefix(f"{path}: line ").split(": ")
+        assert key.startswith(f"'{list(settings)[int(line) - 1]}")
+
+
+def toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,172 @@
+"""What systemd is told, by a datagram socket that is really there, and what it hands back."""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mfc_dbus.sdnotify import ServiceManager, kept_fds
+
+_MAX_MESSAGE = 4096
+_MAX_FDS = 8
+FIRST = 3  # SD_LISTEN_FDS_START
+
+
+class Manager:
+    """systemd's end of the socket."""
+
+    def __init__(self, address: str) -> None:
+        self.environment = {"NOTIFY_SOCKET": address}
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._sock.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+
+    def told(self) -> list[str]:
+        """The assignments of the next message, which has no file descriptor."""
+        assignments, fds = self.told_with_fds()
+        assert fds == []
+        return assignments
+
+    def told_with_fds(self) -> tuple[list[str], list[int]]:
+        message, fds, _, _ = socket.recv_fds(self._sock, _MAX_MESSAGE, _MAX_FDS)
+        return message.decode().split("\n"), fds
+
+    def told_nothing_more(self) -> bool:
+        try:
+            self._sock.recv(_MAX_MESSAGE)
+        except BlockingIOError:
+            return True
+        return False
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    abstract = request.param == "abstract"
+    manager = Manager(f"@mfc-dbus-{secrets.token_hex(8)}" if abstract else str(tmp_path / "notify"))
+    yield manager
+    manager.close()
+
+
+# Telling
+
+
+@pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}])
+def test_without_a_service_manager_nobody_is_told(environment: dict[str, str]) -> None:
+    nobody = ServiceManager(environment)
+    nobody.tell("READY=1")
+    nobody.keep("mroute-ipv4", 0)
+    nobody.forget("mroute-ipv4")
+    assert nobody.watchdog == 0
+
+
+def test_a_service_manager_that_has_gone_is_an_error(tmp_path: Path) -> None:
+    gone = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    with pytest.raises(FileNotFoundError):
+        gone.tell("READY=1")
+
+
+def test_each_message_is_its_assignments_a_line_each(manager: Manager) -> None:
+    service = ServiceManager(manager.environment)
+    service.tell("READY=1")
+    service.tell("RELOADING=1", "MONOTONIC_USEC=7", "STATUS=Größe")
+    service.tell("WATCHDOG=1")
+    assert manager.told() == ["READY=1"]
+    assert manager.told() == ["RELOADING=1", "MONOTONIC_USEC=7", "STATUS=Größe"]
+    assert manager.told() == ["WATCHDOG=1"]
+    assert manager.told_nothing_more()
+
+
+def test_what_is_kept_goes_along_under_its_name_and_stays_open_here(manager: Manager) -> None:
+    service = ServiceManager(manager.environment)
+    reading, writing = os.pipe()
+    service.keep("mroute-ipv4", writing)
+    assignments, (copy,) = manager.told_with_fds()
+    assert assignments == ["FDSTORE=1", "FDNAME=mroute-ipv4", "FDPOLL=0"]
+    for fd in (writing, copy):
+        os.write(fd, b".")
+        os.close(fd)
+    assert os.read(reading, 3) == b".."
+    os.close(reading)
+    service.forget("mroute-ipv4")
+    assert manager.told() == ["FDSTOREREMOVE=1", "FDNAME=mroute-ipv4"]
+
+
+def test_it_leaves_no_file_descriptor_open(manager: Manager) -> None:
+    service = ServiceManager(manager.environment)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names
+    service.tell("WATCHDOG=1")
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+# The watchdog
+
+
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, 0),
+        ({"WATCHDOG_PID": str(os.getpid())}, 0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getppid())}, 0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30),
+        ({"WATCHDOG_USEC": "1500000"}, 1.5),
+    ],
+    ids=["none", "none for us", "another's", "ours", "of nobody by name"],
+)
+def test_the_watchdog_is_ours_or_there_is_none(environment: dict[str, str], seconds: float) -> None:
+    assert ServiceManager(environment).watchdog == seconds
+
+
+# What was kept
+
+
+@pytest.fixture
+def inheritable(monkeypatch: pytest.MonkeyPatch) -> dict[int, bool]:
+    """What became of file descriptors, of which this process has others under those numbers."""
+    became: dict[int, bool] = {}
+    monkeypatch.setattr(os, "set_inheritable", became.__setitem__)
+    return became
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "mroute-ipv4"},
+        {"LISTEN_PID": "", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "mroute-ipv4"},
+        {"LISTEN_PID": str(os.getppid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "mroute-ipv4"},
+        {"LISTEN_PID": str(os.getpid())},
+        {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"},
+    ],
+    ids=["nothing", "of nobody", "of an empty pid", "of another", "without a count", "none"],
+)
+def test_what_was_kept_for_another_process_is_not_touched(
+    environment: dict[str, str], inheritable: dict[int, bool]
+) -> None:
+    assert kept_fds(environment) == []
+    assert inheritable == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("mroute-ipv4:mroute-ipv6", ["mroute-ipv4", "mroute-ipv6"]),
+        ("stored:mroute-ipv4", ["stored", "mroute-ipv4"]),
+        ("mroute-ipv4:", ["mroute-ipv4", "unknown"]),
+        ("mroute-ipv4", ["mroute-ipv4", "unknown"]),
+        (None, ["unknown", "unknown"]),
+        ("a:b:c", ["a", "b"]),
+    ],
+)
+def test_what_was_kept_is_told_by_name_and_nobody_inherits_it(
+    names: str | None, expected: Sequence[str], inheritable: dict[int, bool]
+) -> None:
+    environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"}
+    if names is not None:
+        environment["LISTEN_FDNAMES"] = names
+    assert kept_fds(environment) == list(zip(expected, (FIRST, FIRST + 1), strict=True))
+    assert inheritable == {FIRST: False, FIRST + 1: False}
