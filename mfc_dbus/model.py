@@ -5,7 +5,7 @@ Addresses are packed, in network byte order; a source of zeros stands for any so
 
 import socket
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mfc_dbus.errors import InvalidArgs, TooManyInterfaces
@@ -46,7 +46,7 @@ class Route:
     """One stream, the interface on which it arrives, and those by which it leaves.
 
     persistent: whether it outlives a reboot. expires: when it is to be removed, on the boot-time
-    clock in nanoseconds; 0 is never.
+    clock in nanoseconds; 0 is never. key: made of the others, and shared by all that index routes.
     """
 
     source: bytes
@@ -56,6 +56,11 @@ class Route:
     comment: str = ""
     persistent: bool = True
     expires: int = 0
+    key: RouteKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        key = RouteKey(self.source, self.group, self.iif if self.any_source else "")
+        object.__setattr__(self, "key", key)
 
     @property
     def family(self) -> Family:
@@ -71,13 +76,9 @@ class Route:
         return self.persistent and not self.expires
 
     @property
-    def key(self) -> RouteKey:
-        return RouteKey(self.source, self.group, self.iif if self.any_source else "")
-
-    @property
     def interfaces(self) -> tuple[str, ...]:
         """The iif, then the oifs."""
-        return (self.iif, *(oif.name for oif in self.oifs))
+        return (self.iif, *[oif.name for oif in self.oifs])
 
     def over(self, present: Container[str]) -> "Route | None":
         """What of it can be in the kernel with these interfaces: nothing without the iif."""
