@@ -1,53 +1,63 @@
-"""The desired routes (pure): found by stream, iif and interface however many there are."""
+"""The desired routes (pure): found by key, stream and interface however many there are."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from mfc_dbus.model import Route, RouteKey
 
+_Name = TypeVar("_Name", bytes, str)
+
 
 class Routes:
-    """Routes by stream, and under a stream by iif: (S,G) has one, (*,G) one for each iif."""
+    """Routes by key; those from any source by group too, which has one for each iif."""
 
     def __init__(self) -> None:
-        self._streams: dict[tuple[bytes, bytes], dict[str, Route]] = {}
-        self._naming: dict[str, dict[RouteKey, None]] = {}  # an ordered set for each interface
-        self._count = 0
+        self._routes: dict[RouteKey, Route] = {}
+        # Ordered sets of keys.
+        self._any_source: dict[bytes, dict[RouteKey, None]] = {}
+        self._naming: dict[str, dict[RouteKey, None]] = {}
 
     def __iter__(self) -> Iterator[Route]:
-        for by_iif in self._streams.values():
-            yield from by_iif.values()
+        return iter(self._routes.values())
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._routes)
 
     def get(self, key: RouteKey) -> Route | None:
-        return self._streams.get((key.source, key.group), {}).get(key.iif)
+        return self._routes.get(key)
 
     def of_stream(self, source: bytes, group: bytes) -> list[Route]:
-        return list(self._streams.get((source, group), {}).values())
+        if not any(source):
+            return [self._routes[key] for key in self._any_source.get(group, ())]
+        route = self._routes.get(RouteKey(source, group, ""))
+        return [route] if route else []
 
     def naming(self, interface: str) -> list[Route]:
         """Those with this interface, as iif or oif."""
-        found = (self.get(key) for key in self._naming.get(interface, ()))
-        return [route for route in found if route is not None]
+        return [self._routes[key] for key in self._naming.get(interface, ())]
 
     def put(self, route: Route) -> None:
-        before = self.get(route.key)
+        key = route.key
+        before = self._routes.get(key)
         if before is not None:
             self.remove(before)
-        self._streams.setdefault((route.source, route.group), {})[route.key.iif] = route
+        self._routes[key] = route
+        if route.any_source:
+            self._any_source.setdefault(route.group, {})[key] = None
         for name in route.interfaces:
-            self._naming.setdefault(name, {})[route.key] = None
-        self._count += 1
+            self._naming.setdefault(name, {})[key] = None
 
     def remove(self, route: Route) -> None:
-        by_iif = self._streams[route.source, route.group]
-        del by_iif[route.key.iif]
-        if not by_iif:
-            del self._streams[route.source, route.group]
+        del self._routes[route.key]
+        if route.any_source:
+            _discard(self._any_source, route.group, route.key)
         for name in route.interfaces:
-            keys = self._naming[name]
-            del keys[route.key]
-            if not keys:
-                del self._naming[name]
-        self._count -= 1
+            _discard(self._naming, name, route.key)
+
+
+def _discard(sets: dict[_Name, dict[RouteKey, None]], name: _Name, key: RouteKey) -> None:
+    """Take a key out of a set, and the set away with its last."""
+    keys = sets[name]
+    del keys[key]
+    if not keys:
+        del sets[name]
