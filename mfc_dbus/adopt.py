@@ -10,7 +10,7 @@ from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey
-from mfc_dbus.plan import AddEntry, DelEntry, DelOrphan, DelVif, Step, entry
+from mfc_dbus.plan import AddEntry, DelEntry, DelOrphan, DelVif, Step, entry, uses
 from mfc_dbus.vifs import Vif, Vifs
 
 _HeldKey = tuple[bytes, bytes, int]
@@ -56,12 +56,12 @@ def adopt(
         if before is None and possible != route.over(present):
             continue  # it is new to the kernel, and comes whole or not at all
         installed[route.key] = possible
-        for name in possible.interfaces:
-            vifs.acquire(name, present[name].ifindex)
         wanted = entry(possible, vifs)
         # Without one of its interfaces it may still have that one's number, unseen.
         if before is None or possible is not route or _as_mfc(before, numbers) != wanted:
             writing.append(AddEntry(wanted))
+    for name, count in uses(installed.values()).items():
+        vifs.acquire(name, present[name].ifindex, count)
 
     missing = frozenset(range(MAX_VIFS)) - held_vifs.keys()
     deleting: list[Step] = []

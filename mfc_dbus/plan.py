@@ -1,7 +1,8 @@
 """From the routes that are to those that should be, as kernel steps that can be undone (pure)."""
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mfc_dbus.kernel.mroute import MFCEntry
@@ -104,10 +105,9 @@ def plan(
     """
     before = {route.key: entry(route, vifs) for route in old}
     arriving: list[Step] = []
-    for route in new:
-        for name in route.interfaces:
-            if vifs.acquire(name, ifindexes[name]):
-                arriving.append(AddVif(vifs[name].number, ifindexes[name]))
+    for name, count in uses(new).items():
+        if vifs.acquire(name, ifindexes[name], count):
+            arriving.append(AddVif(vifs[name].number, ifindexes[name]))
 
     writing: list[Step] = []
     for route in new:
@@ -120,15 +120,19 @@ def plan(
     deleting = [DelEntry(gone) for gone in before.values()]
 
     leaving: list[Step] = []
-    for route in old:
-        for name in route.interfaces:
-            vif = vifs.release(name)
-            if vif:
-                leaving.append(DelVif(vif.number, vif.ifindex))
+    for name, count in uses(old).items():
+        vif = vifs.release(name, count)
+        if vif:
+            leaving.append(DelVif(vif.number, vif.ifindex))
     return [*arriving, *writing, *deleting, *leaving]
+
+
+def uses(routes: Iterable[Route]) -> Counter[str]:
+    """Count the routes that use each interface, in the order in which they name them."""
+    return Counter(name for route in routes for name in route.interfaces)
 
 
 def entry(route: Route, vifs: Vifs) -> MFCEntry:
     """Write a route as the kernel does, with VIF numbers for names."""
-    ttls = tuple(sorted((vifs[oif.name].number, oif.ttl) for oif in route.oifs))
+    ttls = tuple(sorted([(vifs[oif.name].number, oif.ttl) for oif in route.oifs]))
     return MFCEntry(route.source, route.group, vifs[route.iif].number, ttls)

@@ -71,7 +71,8 @@ def _plan(transition: Transition, present: Mapping[str, Link]) -> _Planned:
     before = [table.installed[route.key] for route in old if route.key in table.installed]
     possible = (route.over(present) for route in new)
     after = [route for route in possible if route is not None]
-    ifindexes = {name: present[name].ifindex for route in after for name in route.interfaces}
+    names = {name for route in after for name in route.interfaces}
+    ifindexes = {name: present[name].ifindex for name in names}
     vifs = table.vifs.copy()
     return _Planned(plan(vifs, ifindexes, before, after), vifs, after)
 

@@ -45,14 +45,14 @@ class Vifs:
         """Forget a VIF that nobody uses."""
         del self._vifs[name]
 
-    def acquire(self, name: str, ifindex: int) -> bool:
-        """Count one more use. True: the interface had no VIF, and has the lowest free number now.
+    def acquire(self, name: str, ifindex: int, uses: int = 1) -> bool:
+        """Count more uses. True: the interface had no VIF, and has the lowest free number now.
 
         Raises TooManyInterfaces where none is free.
         """
         vif = self._vifs.get(name)
         if vif:
-            self._vifs[name] = vif._replace(references=vif.references + 1)
+            self._vifs[name] = vif._replace(references=vif.references + uses)
             return False
         taken = {vif.number for vif in self}
         number = next((n for n in range(MAX_VIFS) if n not in taken), None)
@@ -61,13 +61,13 @@ class Vifs:
                 f"Interface {quote(name)} would be the {MAX_VIFS + 1}rd of the routing table, and "
                 f"the kernel knows {MAX_VIFS}"
             )
-        self._vifs[name] = Vif(number, name, ifindex, 1)
+        self._vifs[name] = Vif(number, name, ifindex, uses)
         return True
 
-    def release(self, name: str) -> Vif | None:
-        """Count one use less; the VIF, if that was the last."""
+    def release(self, name: str, uses: int = 1) -> Vif | None:
+        """Count fewer uses; the VIF, if these were the last."""
         vif = self._vifs[name]
-        if vif.references > 1:
-            self._vifs[name] = vif._replace(references=vif.references - 1)
+        if vif.references > uses:
+            self._vifs[name] = vif._replace(references=vif.references - uses)
             return None
         return self._vifs.pop(name)
