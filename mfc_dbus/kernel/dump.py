@@ -65,8 +65,10 @@ def entries(family: socket.AddressFamily) -> Iterator[HeldEntry]:
                     (number,) = struct.unpack_from("=i", data, at + _NLMSGHDR.size)
                     raise OSError(-number, "the kernel does not list its multicast routes")
                 if type_ == _RTM_NEWROUTE:
-                    yield from _entry(data, at + _NLMSGHDR.size, at + length, table)
-                at += _aligned(length)
+                    held = _entry(data, at + _NLMSGHDR.size, at + length, table)
+                    if held is not None:
+                        yield held
+                at += length + 3 & ~3
 
 
 def vifs(family: socket.AddressFamily) -> dict[int, int]:
@@ -80,33 +82,22 @@ def vifs(family: socket.AddressFamily) -> dict[int, int]:
     return vifs
 
 
-def _entry(data: bytes, start: int, end: int, table: bytes) -> Iterator[HeldEntry]:
+# Attributes and messages begin at multiples of 4.
+
+
+def _entry(data: bytes, start: int, end: int, table: bytes) -> HeldEntry | None:
     *_, flags = _RTMSG.unpack_from(data, start)
     if flags & _RTNH_F_UNRESOLVED:
-        return
-    attributes = dict(_attributes(data, start + _RTMSG.size, end))
-    if attributes[_RTA_TABLE] != table:
-        return
-    (iif,) = _UINT32.unpack(attributes.get(_RTA_IIF, bytes(4)))
-    oifs = dict(_nexthops(attributes[_RTA_MULTIPATH]))
-    yield HeldEntry(attributes[_RTA_SRC], attributes[_RTA_DST], iif, oifs)
-
-
-def _attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    at = start
+        return None
+    attributes: dict[int, bytes] = {}
+    at = start + _RTMSG.size
     while at < end:
         length, type_ = _RTATTR.unpack_from(data, at)
-        yield type_, data[at + _RTATTR.size : at + length]
-        at += _aligned(length)
-
-
-def _nexthops(data: bytes) -> Iterator[tuple[int, int]]:
-    at = 0
-    while at < len(data):
-        length, _, ttl, ifindex = _RTNEXTHOP.unpack_from(data, at)
-        yield ifindex, ttl
-        at += _aligned(length)
-
-
-def _aligned(length: int) -> int:
-    return -(-length // 4) * 4
+        attributes[type_] = data[at + _RTATTR.size : at + length]
+        at += length + 3 & ~3
+    if attributes[_RTA_TABLE] != table:
+        return None
+    (iif,) = _UINT32.unpack(attributes.get(_RTA_IIF, bytes(4)))
+    nexthops = _RTNEXTHOP.iter_unpack(attributes[_RTA_MULTIPATH])  # these have no attributes
+    oifs = {ifindex: ttl for _, _, ttl, ifindex in nexthops}
+    return HeldEntry(attributes[_RTA_SRC], attributes[_RTA_DST], iif, oifs)
