@@ -202,10 +202,10 @@ class Controller:
             table.wanted = family in self._config.tables
             if held and family in held:
                 self._adopt(table, held[family])
-        self._take_tables()
-        self._note(route.key for table in self.tables.values() for route in table.routes)
-        for news in self._take_news():
-            self._difference(news)
+            elif table.take():
+                self._try(table, list(table.routes))
+            for route in table.routes:
+                self.told[route.key] = Status(route, table.state(route))
 
     def follow(self) -> None:
         """Do what the network interfaces' coming and going asks for. Never waits."""
@@ -264,7 +264,7 @@ class Controller:
             table.installed = adoption.installed
             table.doubtful = adoption.doubtful
         possible = ((route, route.over(self._present)) for route in table.routes)
-        self._settle(table, [r for r, now in possible if now != table.installed.get(r.key)])
+        self._try(table, [r for r, now in possible if now != table.installed.get(r.key)])
 
     # Storing
 
@@ -362,16 +362,18 @@ class Controller:
 
     def _settle(self, table: Table, routes: Sequence[Route]) -> None:
         """Put of these desired routes into the kernel what the interfaces now allow."""
-        if not table.owned:
-            return
+        if table.owned:
+            self._try(table, routes)
+            self._note(route.key for route in routes)
+
+    def _try(self, table: Table, routes: Sequence[Route]) -> None:
         try:
             install([Transition(table, routes, routes)], self._present)
         except RequestError:
             for route in routes:
-                self._settle_alone(table, route)
-        self._note(route.key for route in routes)
+                self._try_alone(table, route)
 
-    def _settle_alone(self, table: Table, route: Route) -> None:
+    def _try_alone(self, table: Table, route: Route) -> None:
         try:
             install([Transition(table, [route], [route])], self._present)
         except RequestError as error:
@@ -388,7 +390,7 @@ class Controller:
             if route is None:
                 self._starved.discard(key)
             else:
-                self._settle_alone(self.tables[route.family], route)
+                self._try_alone(self.tables[route.family], route)
                 self._note([key])
 
     def _remember_expiry(self, route: Route) -> None:
@@ -406,12 +408,9 @@ class Controller:
         route = table.routes.get(key)
         return Status(route, table.state(route)) if route else None
 
-    def _take_news(self) -> list[list[tuple[RouteKey, Status | None]]]:
-        news, self._news = self._news, []
-        return news
-
     def _tell(self) -> None:
-        for news in self._take_news():
+        all_news, self._news = self._news, []
+        for news in all_news:
             change = self._difference(news)
             if any(change) and self._listener:
                 self._listener(change)
