@@ -84,8 +84,8 @@ class Route:
         """What of it can be in the kernel with these interfaces: nothing without the iif."""
         if self.iif not in present:
             return None
-        oifs = tuple(oif for oif in self.oifs if oif.name in present)
-        return self if len(oifs) == len(self.oifs) else replace(self, oifs=oifs)
+        oifs = [oif for oif in self.oifs if oif.name in present]
+        return self if len(oifs) == len(self.oifs) else replace(self, oifs=tuple(oifs))
 
     def __str__(self) -> str:
         return stream(self.source, self.group)

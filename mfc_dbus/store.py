@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from sys import intern
 from typing import Any, Self
 
 from mfc_dbus.errors import StoreError
@@ -69,7 +70,8 @@ class Store:
     def read(self) -> list[Route]:
         """Read all routes. Raises StoreError."""
         try:
-            return [_from_row(row) for row in self._database.execute(_GET)]
+            known: dict[str, tuple[Oif, ...]] = {}
+            return [_from_row(row, known) for row in self._database.execute(_GET)]
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"Cannot read {self.path}: {error}") from error
 
@@ -176,15 +178,11 @@ def _to_row(key: RouteKey, route: Route) -> tuple[object, ...]:
     return (*key, route.iif, oifs, route.comment, route.persistent, route.expires)
 
 
-def _from_row(row: tuple[Any, ...]) -> Route:
-    source, group, iif, oifs, comment, persistent, expires = row
-    pairs = (text.rpartition("/") for text in oifs.split())
-    return Route(
-        source,
-        group,
-        iif,
-        tuple(Oif(name, int(ttl)) for name, _, ttl in pairs),
-        comment,
-        bool(persistent),
-        expires,
-    )
+def _from_row(row: tuple[Any, ...], known: dict[str, tuple[Oif, ...]]) -> Route:
+    """known: the oifs that were read, since many routes have the same."""
+    source, group, iif, text, comment, persistent, expires = row
+    oifs = known.get(text)
+    if oifs is None:
+        pairs = (each.rpartition("/") for each in text.split())
+        oifs = known[text] = tuple(Oif(intern(name), int(ttl)) for name, _, ttl in pairs)
+    return Route(source, group, intern(iif), oifs, comment, bool(persistent), expires)
