@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -75,7 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_all()
         try:
             controller = Controller(tables, links, keeper, _configuration())
+            # Of all that this makes nothing is garbage, and looking for it would take a second, now
+            # and each time again.
+            gc.disable()
             controller.restore(keeper.read(), {family: _held(family) for family in kept})
+            gc.freeze()
+            gc.enable()
             return asyncio.run(_serve(controller, links, manager))
         except (OSError, ValueError, BusError, TimeoutError) as error:
             log.error("Cannot serve %s: %s", BUS_NAME, error)
