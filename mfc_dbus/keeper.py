@@ -15,7 +15,6 @@ from mfc_dbus.store import Store
 log = logging.getLogger(__name__)
 
 _FILE = "routes.db"
-_Changes = dict[RouteKey, Route | None]
 
 
 class Keeper:
@@ -43,61 +42,68 @@ class Keeper:
 
     def read(self) -> list[Route]:
         """Read what was kept; a store that cannot be read is left alone from now on."""
-        durable, runtime = self._read(durable=True), self._read(durable=False)
-        # What a crash left in both while it moved from one to the other is durable.
-        twice: _Changes = dict.fromkeys(durable.keys() & runtime.keys())
-        if twice:
-            self._write_to(False, twice)
-        return list((runtime | durable).values())
+        self._finish_rest()
+        return [*self._read(durable=True), *self._read(durable=False)]
 
     async def write(self, edits: Mapping[RouteKey, Edit]) -> None:
         """Return when it is on disk. Raises StoreError, and has kept nothing."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._write, edits)
 
-    def _read(self, *, durable: bool) -> dict[RouteKey, Route]:
+    def _read(self, *, durable: bool) -> list[Route]:
         store = self._stores[durable]
         if not isinstance(store, Store):
-            return {}
+            return []
         try:
-            return {route.key: route for route in store.read()}
+            return store.read()
         except StoreError as error:
             log.error("%s", error)
             self._stores[durable] = error
-            return {}
+            return []
+
+    def _finish_rest(self) -> None:
+        state, runtime = self._stores[True], self._stores[False]
+        if isinstance(state, Store) and isinstance(runtime, Store):
+            try:
+                runtime.finish(state.read_rest())
+            except StoreError as error:
+                log.error("%s", error)
 
     def _write(self, edits: Mapping[RouteKey, Edit]) -> None:
-        # A route that moves to the other store is put there before it is deleted here: after a
-        # crash in between it is in both, and never in none.
-        first: dict[bool, _Changes] = {True: {}, False: {}}
-        then: dict[bool, _Changes] = {True: {}, False: {}}
+        here: dict[bool, dict[RouteKey, Route | None]] = {True: {}, False: {}}
         for key, (old, new) in edits.items():
+            if old is not None:
+                here[old.durable][key] = None
             if new is not None:
-                first[new.durable][key] = new
-            if old is not None and (new is None or new.durable != old.durable):
-                (first if new is None else then)[old.durable][key] = None
-        written: list[tuple[bool, _Changes]] = []
-        try:
-            for phase in (first, then):
-                for durable, changes in phase.items():
-                    if changes:
-                        self._write_to(durable, changes)
-                        written.append((durable, changes))
-        except StoreError:
-            for durable, changes in reversed(written):
-                self._write_to(durable, {key: _was(edits[key].old, durable) for key in changes})
-            raise
+                here[new.durable][key] = new
+        stores = {durable: self._store(durable) for durable in here if here[durable]}
+        state, runtime = stores.get(True), stores.get(False)
+        if state and runtime:
+            # One commit for both: after a crash in between, the next process finishes it.
+            rest = runtime.rest(here[False])
+            state.write(here[True], leaving=rest)
+            try:
+                runtime.finish(rest)
+            except StoreError:
+                state.write(
+                    {key: _if_durable(edits[key].old) for key in here[True]},
+                    leaving=runtime.rest({}),
+                )
+                raise
+        elif state:
+            state.write(here[True])
+        elif runtime:
+            runtime.write(here[False])
 
-    def _write_to(self, durable: bool, changes: _Changes) -> None:
+    def _store(self, durable: bool) -> Store | None:
         store = self._stores[durable]
         if isinstance(store, StoreError):
             raise StoreError(str(store))
-        if store is not None:
-            store.write(changes)
+        return store
 
 
-def _was(route: Route | None, durable: bool) -> Route | None:
-    return route if route is not None and route.durable == durable else None
+def _if_durable(route: Route | None) -> Route | None:
+    return route if route is not None and route.durable else None
 
 
 def _open(stack: ExitStack, directory: Path | None) -> Store | StoreError | None:

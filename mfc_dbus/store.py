@@ -4,13 +4,17 @@ What may be lost is decided by where a store lies: under $STATE_DIRECTORY a rout
 loss and reboot, under $RUNTIME_DIRECTORY only the process.
 """
 
+import fcntl
 import logging
+import os
+import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from sys import intern
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from mfc_dbus.errors import StoreError
 from mfc_dbus.model import Oif, Route, RouteKey
@@ -29,13 +33,44 @@ CREATE TABLE route (
     persistent INTEGER NOT NULL,
     expires INTEGER NOT NULL,   -- CLOCK_BOOTTIME, nanoseconds; 0: never
     PRIMARY KEY (source, "group", key_iif)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+-- What a change that is committed here has still to do in another store.
+CREATE TABLE rest (
+    source BLOB NOT NULL,
+    "group" BLOB NOT NULL,
+    key_iif TEXT NOT NULL,
+    iif TEXT,                   -- this and what follows is NULL where the route is deleted
+    oifs TEXT,
+    comment TEXT,
+    persistent INTEGER,
+    expires INTEGER
+);
+CREATE TABLE this (
+    identity TEXT NOT NULL,     -- of this store, never of another
+    rest TEXT NOT NULL,         -- name of the rest that it has, which begins with whose it is
+    done TEXT NOT NULL          -- name of the rest that was done here last
+);
+INSERT INTO this VALUES (lower(hex(randomblob(8))), '', '')
 """
 # What takes a database from each schema version to the next; a new file has version 0.
 _MIGRATIONS = (_SCHEMA,)
 _PUT = "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = 'DELETE FROM route WHERE source = ? AND "group" = ? AND key_iif = ?'
 _GET = 'SELECT source, "group", iif, oifs, comment, persistent, expires FROM route'
+_PUT_REST = "INSERT INTO rest VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_GET_REST = """
+SELECT source, "group", key_iif, source, "group", iif, oifs, comment, persistent, expires FROM rest
+"""
+
+# Routes to put, and None for those to delete.
+Changes = Mapping[RouteKey, Route | None]
+
+
+class Rest(NamedTuple):
+    """What of a change is for another store; done there once, whoever crashes in between."""
+
+    name: str
+    changes: Changes
 
 
 class Store:
@@ -47,25 +82,20 @@ class Store:
         Where nothing can be written it is read all the same. Raises StoreError.
         """
         self.path = path
-        try:
+        with ExitStack() as stack:
             try:
-                self._database = _open(path)
-            except _NotOurs as error:
-                _set_aside(path, error)
-                self._database = _open(path)
-            except sqlite3.OperationalError as error:
-                if not (path.exists() and _says_read_only(error)):
-                    raise
-                self._database = _open_read_only(path)
-                log.error("%s can be read, and not written: %s", path, error)
-        except (sqlite3.Error, OSError, _NotOurs) as error:
-            raise StoreError(f"Cannot open {path}: {error}") from error
+                _lock(stack, path.parent)
+                self._database = stack.enter_context(closing(_open_some_way(path)))
+                self._identity, self._done = self._read_this("identity"), self._read_this("done")
+            except (sqlite3.Error, OSError, _NotOurs) as error:
+                raise StoreError(f"Cannot open {path}: {error}") from error
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._database.close()
+        self._stack.close()
 
     def read(self) -> list[Route]:
         """Read all routes. Raises StoreError."""
@@ -75,17 +105,57 @@ class Store:
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"Cannot read {self.path}: {error}") from error
 
-    def write(self, changes: Mapping[RouteKey, Route | None]) -> None:
-        """Put routes, or delete those that are None; return when it is on disk.
+    def read_rest(self) -> Rest:
+        """Read the rest that was left here last. Raises StoreError."""
+        try:
+            rows = self._database.execute(_GET_REST).fetchall()
+            changes = {
+                RouteKey(*row[:3]): _from_row(row[3:], {}) if row[5] else None for row in rows
+            }
+            return Rest(self._read_this("rest"), changes)
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreError(f"Cannot read {self.path}: {error}") from error
 
-        Raises StoreError; then nothing was changed.
+    def rest(self, changes: Changes) -> Rest:
+        """Make of changes a rest for this store."""
+        return Rest(f"{self._identity}-{secrets.token_hex(8)}", changes)
+
+    def write(self, changes: Changes, *, leaving: Rest | None = None) -> None:
+        """Put and delete routes; return when it is on disk.
+
+        leaving: the rest of the same change. Raises StoreError; then nothing was changed.
         """
+        with self._transaction():
+            self._write(changes)
+            if leaving:
+                rows = [_to_row(key, route) for key, route in leaving.changes.items()]
+                self._database.execute("DELETE FROM rest")
+                self._database.executemany(_PUT_REST, rows)
+                self._database.execute("UPDATE this SET rest = ?", [leaving.name])
+
+    def finish(self, rest: Rest) -> None:
+        """Do what another store has as our rest, if it is ours and not done. Raises StoreError."""
+        if not rest.name.startswith(self._identity) or rest.name == self._done:
+            return
+        with self._transaction():
+            self._write(rest.changes)
+            self._database.execute("UPDATE this SET done = ?", [rest.name])
+        self._done = rest.name
+
+    def _read_this(self, column: str) -> str:
+        return str(self._database.execute(f"SELECT {column} FROM this").fetchone()[0])
+
+    def _write(self, changes: Changes) -> None:
         gone = [key for key, route in changes.items() if route is None]
         there = [_to_row(key, route) for key, route in changes.items() if route is not None]
+        self._database.executemany(_DELETE, gone)
+        self._database.executemany(_PUT, there)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             with self._database:  # committed, or rolled back
-                self._database.executemany(_DELETE, gone)
-                self._database.executemany(_PUT, there)
+                yield
         except sqlite3.Error as error:
             raise StoreError(f"Cannot write {self.path}: {error}") from error
 
@@ -94,11 +164,30 @@ class _NotOurs(Exception):
     """The file is damaged, or another program's database."""
 
 
+def _lock(stack: ExitStack, directory: Path) -> None:
+    """Let no other process have a store there; SQLite's own lock would let nobody copy it."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _open_some_way(path: Path) -> sqlite3.Connection:
+    try:
+        return _open(path)
+    except _NotOurs as error:
+        _set_aside(path, error)
+        return _open(path)
+    except sqlite3.OperationalError as error:
+        if not (path.exists() and _says_read_only(error)):
+            raise
+        database = _open_read_only(path)
+        log.error("%s can be read, and not written: %s", path, error)
+        return database
+
+
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=1, check_same_thread=False)
     try:
-        # Only one process may have it, and so it needs no shared memory beside it.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
         _check(database)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
@@ -167,13 +256,15 @@ def _set_aside(path: Path, error: Exception) -> None:
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
     log.error("%s cannot be used (%s): setting it aside as %s", path, error, aside)
     path.rename(aside)
-    for suffix in ("-wal", "-journal"):
+    for suffix in ("-wal", "-shm", "-journal"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
 
 
-def _to_row(key: RouteKey, route: Route) -> tuple[object, ...]:
+def _to_row(key: RouteKey, route: Route | None) -> tuple[object, ...]:
+    if route is None:
+        return (*key, None, None, None, None, None)
     oifs = " ".join(f"{oif.name}/{oif.ttl}" for oif in route.oifs)
     return (*key, route.iif, oifs, route.comment, route.persistent, route.expires)
 

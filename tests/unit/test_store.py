@@ -3,6 +3,7 @@
 import dataclasses
 import sqlite3
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -97,13 +98,31 @@ def test_the_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_have_the_same_store(tmp_path: Path) -> None:
-    with Store(tmp_path / "routes.db"), pytest.raises(StoreError, match="locked"):
+    with Store(tmp_path / "routes.db"), pytest.raises(StoreError, match="unavailable"):
         Store(tmp_path / "routes.db")
 
 
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="unable to open"):
+    with pytest.raises(StoreError, match="No such file"):
         Store(tmp_path / "missing" / "routes.db")
+
+
+def test_it_can_be_copied_while_it_is_in_use(tmp_path: Path) -> None:
+    with Store(tmp_path / "routes.db") as store:
+        store.write(put(*ROUTES))
+        used = sqlite3.connect(tmp_path / "routes.db")
+        (tmp_path / "backup").mkdir()
+        copy = sqlite3.connect(tmp_path / "backup" / "routes.db")
+        used.backup(copy)
+        copy.close()
+        used.close()
+        store.write({ROUTES[0].key: None})
+    with Store(tmp_path / "backup" / "routes.db") as store:
+        assert {*store.read()} == {*ROUTES}
+
+
+class _Crash(BaseException):
+    pass
 
 
 class TestKeeper:
@@ -140,18 +159,46 @@ class TestKeeper:
             self.edit(keeper, (transient, None))
             assert keeper.read() == []
 
-    def test_a_crash_between_the_stores_leaves_the_route_whole(
+    def crash_between_the_stores(
+        self, directories: tuple[Path, Path], *edits: tuple[Route | None, Route | None]
+    ) -> None:
+        """Do a change, and come no further than the first commit."""
+        with Keeper(*directories) as keeper:
+            crashing = mock.patch.object(keeper._stores[False], "finish", side_effect=_Crash)
+            with crashing, pytest.raises(_Crash):
+                self.edit(keeper, *edits)
+
+    def test_a_change_of_both_stores_is_whole_after_a_crash_between_them(
         self, directories: tuple[Path, Path]
     ) -> None:
         transient = dataclasses.replace(ROUTES[0], persistent=False)
         with Keeper(*directories) as keeper:
-            self.edit(keeper, (None, ROUTES[0]))
-            keeper._write_to(False, put(transient))
+            self.edit(keeper, *((None, route) for route in ROUTES))
+        self.crash_between_the_stores(
+            directories, (ROUTES[0], transient), (ROUTES[1], None), (ROUTES[4], None)
+        )
+        for _ in range(2):
+            with Keeper(*directories) as keeper:
+                assert {*keeper.read()} == {transient, *ROUTES[2:4], ROUTES[5]}
+
+    def test_what_was_finished_after_a_crash_is_not_done_again(
+        self, directories: tuple[Path, Path]
+    ) -> None:
+        transient = dataclasses.replace(ROUTES[0], persistent=False)
+        self.crash_between_the_stores(directories, (None, transient), (None, ROUTES[1]))
         with Keeper(*directories) as keeper:
-            assert keeper.read() == [ROUTES[0]]
-            self.edit(keeper, (ROUTES[0], None))
+            assert {*keeper.read()} == {transient, ROUTES[1]}
+            self.edit(keeper, (transient, None))
         with Keeper(*directories) as keeper:
-            assert keeper.read() == []
+            assert keeper.read() == [ROUTES[1]]
+
+    def test_what_a_crash_left_for_a_runtime_directory_ends_with_it(
+        self, directories: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        transient = dataclasses.replace(ROUTES[0], persistent=False)
+        self.crash_between_the_stores(directories, (None, transient), (None, ROUTES[1]))
+        with Keeper(directories[0], tmp_path) as keeper:
+            assert keeper.read() == [ROUTES[1]]
 
     def test_a_store_that_cannot_be_opened_fails_its_own_routes_and_no_others(
         self, directories: tuple[Path, Path], tmp_path: Path
@@ -168,10 +215,12 @@ class TestKeeper:
     ) -> None:
         transient = dataclasses.replace(ROUTES[0], persistent=False)
         with Keeper(*directories) as keeper:
-            self.edit(keeper, (None, ROUTES[0]))
-            durable = keeper._stores[True]
-            keeper._stores[True] = StoreError("disk full")
-            with pytest.raises(StoreError, match="disk full"):
-                self.edit(keeper, (ROUTES[0], transient))
-            keeper._stores[True] = durable
-            assert keeper.read() == [ROUTES[0]]
+            self.edit(keeper, (None, ROUTES[0]), (None, ROUTES[4]))
+            failing = mock.patch.object(
+                keeper._stores[False], "finish", side_effect=StoreError("disk full")
+            )
+            with failing, pytest.raises(StoreError, match="disk full"):
+                self.edit(keeper, (ROUTES[0], transient), (ROUTES[4], None), (None, ROUTES[1]))
+            assert {*keeper.read()} == {ROUTES[0], ROUTES[4]}
+        with Keeper(*directories) as keeper:
+            assert {*keeper.read()} == {ROUTES[0], ROUTES[4]}
