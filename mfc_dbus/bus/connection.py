@@ -47,6 +47,7 @@ _TURN = 0.005  # seconds; of calls that take long to decode, fewer
 _CROWD = 16 * 1024
 _READ_BETWEEN_TURNS = 256 * 1024
 _LARGE = 64 * 1024  # bytes of a body that is not kept waiting for others to go with it
+_STALLED = 10.0  # seconds in which the bus takes nothing, until it counts as lost
 
 
 # The values of a message's body, or the body as it goes over the wire.
@@ -87,6 +88,13 @@ class Call(NamedTuple):
     body: list[Any]
 
 
+class _Pending(NamedTuple):
+    """A call that went out, and the reply to it."""
+
+    destination: str
+    reply: asyncio.Future[Frame]
+
+
 class Service(Protocol):
     """What answers the calls that come in."""
 
@@ -106,11 +114,12 @@ class Connection(asyncio.Protocol):
         self._framer = Framer(self._admit)
         self._transport: asyncio.Transport | None = None
         self._serial = 0
-        self._replies: dict[int, asyncio.Future[Frame]] = {}
+        self._pending: dict[int, _Pending] = {}
         self._handlers: list[Callable[[Signal], None]] = []
         self._outgoing: list[bytes | bytearray] = []
         self._writable = asyncio.Event()
         self._writable.set()
+        self._patience: asyncio.TimerHandle | None = None
         self._turns = Turns()
         self._next_turn: asyncio.Handle | None = None
         self._came = 0  # bytes since a turn was thought of
@@ -188,7 +197,7 @@ class Connection(asyncio.Protocol):
         if self._closed.done():
             raise ConnectionLost(self._closed.result())
         serial = self._next_serial()
-        self._replies[serial] = self._loop.create_future()
+        pending = self._pending[serial] = _Pending(destination, self._loop.create_future())
         try:
             self._send(
                 MessageType.METHOD_CALL,
@@ -202,9 +211,9 @@ class Connection(asyncio.Protocol):
                 member=member,
             )
             async with asyncio.timeout(timeout):
-                frame = await self._replies[serial]
+                frame = await pending.reply
         finally:
-            del self._replies[serial]
+            del self._pending[serial]
         header = frame.header
         if header.type == MessageType.METHOD_RETURN and returns not in (None, header.signature):
             raise BusError(INVALID_SIGNATURE, f"{member} returned '{header.signature}'")
@@ -341,9 +350,7 @@ class Connection(asyncio.Protocol):
             for frame in self._framer.feed(data):
                 self._receive(frame)
         except ProtocolError as error:
-            self._finish(f"what the bus sends makes no sense: {error}")
-            assert self._transport is not None
-            self._transport.abort()
+            self._give_up(f"what the bus sends makes no sense: {error}")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._finish("" if self._closing else f"the bus has gone: {error or 'end of file'}")
@@ -353,12 +360,33 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.pause_reading()
         self._writable.clear()
+        self._be_patient()
 
     def resume_writing(self) -> None:
         assert self._transport is not None
         self._transport.resume_reading()
         self._writable.set()
+        if self._patience:
+            self._patience.cancel()
         self._plan_turn()
+
+    def _be_patient(self) -> None:
+        """Wait for the bus to take what is written, as long as it takes something now and then.
+
+        It takes nothing while somebody leaves too many of our replies unread; a new connection has
+        none of these.
+        """
+        assert self._transport is not None
+        left = self._transport.get_write_buffer_size()
+
+        def look() -> None:
+            assert self._transport is not None
+            if self._transport.get_write_buffer_size() < left:
+                self._be_patient()
+            else:
+                self._give_up(f"the bus has read nothing for {_STALLED:.0f} s")
+
+        self._patience = self._loop.call_later(_STALLED, look)
 
     def _admit(self, header: Header) -> bool:
         """Decide by its header whether a message is kept. A call that is not is answered here."""
@@ -375,7 +403,9 @@ class Connection(asyncio.Protocol):
         if header.type == MessageType.SIGNAL:
             # Anyone may send a signal to anyone; a service listens to those of the bus alone.
             return self._service is None or header.sender == BUS
-        return header.reply_serial in self._replies
+        pending = self._pending.get(header.reply_serial)
+        # Nobody else may answer for the bus.
+        return pending is not None and (header.sender == BUS or pending.destination != BUS)
 
     def _receive(self, frame: Frame) -> None:
         header = frame.header
@@ -385,9 +415,9 @@ class Connection(asyncio.Protocol):
         elif header.type == MessageType.SIGNAL:
             self._receive_signal(frame)
         else:
-            reply = self._replies.get(header.reply_serial)
-            if reply and not reply.done():
-                reply.set_result(frame)
+            pending = self._pending.get(header.reply_serial)
+            if pending and not pending.reply.done():
+                pending.reply.set_result(frame)
 
     def _receive_signal(self, frame: Frame) -> None:
         header = frame.header
@@ -440,13 +470,20 @@ class Connection(asyncio.Protocol):
             await self._writable.wait()
         await self._service.handle(call)
 
+    def _give_up(self, reason: str) -> None:
+        self._finish(reason)
+        assert self._transport is not None
+        self._transport.abort()
+
     def _finish(self, reason: str) -> None:
         if self._closed.done():
             return
         self._closed.set_result(reason)
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(ConnectionLost(reason or "the connection is closed"))
+        if self._patience:
+            self._patience.cancel()
+        for pending in self._pending.values():
+            if not pending.reply.done():
+                pending.reply.set_exception(ConnectionLost(reason or "the connection is closed"))
         for task in self._tasks:
             task.cancel()
 

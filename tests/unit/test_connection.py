@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
-from mfc_dbus.bus.connection import BusError, Call, Connection
+import pytest
+
+from mfc_dbus.bus import connection as connection_module
+from mfc_dbus.bus.connection import BUS, BusError, Call, Connection
 from mfc_dbus.bus.frames import Flag, Header, MessageType, write_header
 
 LARGE = bytes(1024 * 1024)
@@ -15,6 +18,8 @@ class SlowBus(asyncio.Transport):
     def __init__(self, connection: Connection) -> None:
         super().__init__()
         self.written = 0
+        self.unread = [0]  # the last one for ever
+        self.aborted = False
         self.reading = True
         self._connection = connection
         connection.connection_made(self)
@@ -30,6 +35,12 @@ class SlowBus(asyncio.Transport):
 
     def read(self) -> None:
         self._connection.resume_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread.pop(0) if len(self.unread) > 1 else self.unread[0]
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -105,6 +116,52 @@ def test_a_caller_is_reached_while_another_sends_without_end() -> None:
         await settle()
         # Most of what the other sent was read and left out.
         assert len(service.handled) < 500
+
+    asyncio.run(scenario())
+
+
+def test_a_bus_that_reads_nothing_for_long_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_STALLED", 0.01)
+
+    async def scenario() -> None:
+        connection = Connection()
+        bus = SlowBus(connection)
+        # As long as it reads a little, it is only slow.
+        bus.unread = [3, 2, 2, 1]
+        connection.pause_writing()
+        assert "has read nothing" in await asyncio.wait_for(connection.wait_closed(), 10)
+        assert bus.aborted
+        assert bus.unread == [1]
+
+    asyncio.run(scenario())
+
+
+def test_a_bus_that_reads_again_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_STALLED", 0.01)
+
+    async def scenario() -> None:
+        connection = Connection()
+        bus = SlowBus(connection)
+        connection.pause_writing()
+        connection.resume_writing()
+        await asyncio.sleep(0.05)
+        assert not bus.aborted
+
+    asyncio.run(scenario())
+
+
+def test_nobody_else_answers_for_the_bus() -> None:
+    async def scenario() -> None:
+        connection = Connection()
+        SlowBus(connection)
+        call = asyncio.ensure_future(connection.call_bus("GetId"))
+        await asyncio.sleep(0)
+        for sender in (":1.7", BUS):
+            await asyncio.sleep(0)
+            assert not call.done()
+            reply = Header("<", MessageType.METHOD_RETURN, 0, 9, 0, sender=sender, reply_serial=1)
+            connection.data_received(bytes(write_header(reply)))
+        assert await call == []
 
     asyncio.run(scenario())
 
