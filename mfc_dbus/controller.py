@@ -202,7 +202,7 @@ class Controller:
             table.wanted = family in self._config.tables
             if held and family in held:
                 self._adopt(table, held[family])
-            elif table.take():
+            if table.take():
                 self._try(table, list(table.routes))
             for route in table.routes:
                 self.told[route.key] = Status(route, table.state(route))
@@ -248,7 +248,8 @@ class Controller:
 
     def _adopt(self, table: Table, held: Held) -> None:
         """Repair what differs from the desired routes, and touch nothing else."""
-        table.owned = True
+        if not table.take_up():
+            return
         if not table.wanted:
             table.leave()
             return
@@ -258,11 +259,11 @@ class Controller:
                 step.do(table.kernel)
         except OSError as error:
             log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
-            table.kernel.flush()
-        else:
-            table.vifs = adoption.vifs
-            table.installed = adoption.installed
-            table.doubtful = adoption.doubtful
+            table.leave()
+            return
+        table.vifs = adoption.vifs
+        table.installed = adoption.installed
+        table.doubtful = adoption.doubtful
         possible = ((route, route.over(self._present)) for route in table.routes)
         self._try(table, [r for r, now in possible if now != table.installed.get(r.key)])
 

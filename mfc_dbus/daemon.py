@@ -157,10 +157,12 @@ async def _serve(controller: Controller, links: Links, manager: ServiceManager) 
     await connection.own_name(BUS_NAME)
     log.info("Serving %s", BUS_NAME)
 
+    # What the manager is told comes in this order: from READY on, no crash takes a table with it.
+    reasons = {family: _report(table, manager) for family, table in controller.tables.items()}
+    manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
-    ticking = asyncio.create_task(_tick(controller, service, manager))
-    manager.tell("READY=1")
+    ticking = asyncio.create_task(_tick(controller, service, manager, reasons))
     await asyncio.wait([stopping, lost, ticking], return_when=asyncio.FIRST_COMPLETED)
     manager.tell("STOPPING=1")
     stopping.cancel()
@@ -176,17 +178,21 @@ async def _serve(controller: Controller, links: Links, manager: ServiceManager) 
 
 
 async def _tick(
-    controller: Controller, service: MulticastForwarding, manager: ServiceManager
+    controller: Controller,
+    service: MulticastForwarding,
+    manager: ServiceManager,
+    reasons: dict[Family, str],
 ) -> None:
-    """Do what no event asks for, once a second and more often than the watchdog looks."""
-    reasons: dict[Family, str | None] = dict.fromkeys(controller.tables)
+    """Do what no event asks for, once a second and more often than the watchdog looks.
+
+    reasons: why each table is not ours, as was reported.
+    """
     while True:
         await controller.take_tables()
         for family, table in controller.tables.items():
             if table.reason != reasons[family]:
-                _report(table, manager)
+                reasons[family] = _report(table, manager)
                 service.tables_changed()
-                reasons[family] = table.reason
         try:
             await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         except RequestError as error:  # it is tried again
@@ -195,11 +201,13 @@ async def _tick(
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 
-def _report(table: Table, manager: ServiceManager) -> None:
+def _report(table: Table, manager: ServiceManager) -> str:
+    """Tell of a table, and have it kept if it is ours. Why it is not."""
     name = _kept_name(table.family)
     if table.reason:
         log.warning("%s", table.reason)
         manager.forget(name)
-        return
-    log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
-    manager.keep(name, table.kernel.fileno())
+    else:
+        log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
+        manager.keep(name, table.kernel.fileno())
+    return table.reason

@@ -3,9 +3,12 @@
 Source: sd_notify(3), sd_listen_fds(3), systemd.service(5) on FileDescriptorStoreMax.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
+
+log = logging.getLogger(__name__)
 
 _LISTEN_FDS_START = 3
 
@@ -24,10 +27,13 @@ class ServiceManager:
         """Send assignments like READY=1; nobody hears them where there is no service manager."""
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            # send_fds takes an address, and until Python 3.12 forgets it.
-            sock.connect(self._address)
-            socket.send_fds(sock, ["\n".join(assignments).encode()], fds)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                # send_fds takes an address, and until Python 3.12 forgets it.
+                sock.connect(self._address)
+                socket.send_fds(sock, ["\n".join(assignments).encode()], fds)
+        except OSError as error:  # forwarding is worth more than its being told of
+            log.warning("The service manager does not hear %s: %s", " ".join(assignments), error)
 
     def keep(self, name: str, fd: int) -> None:
         """Have a copy of a file descriptor kept, also when this process dies."""

@@ -16,8 +16,8 @@ class Kernel(KernelTable, Protocol):
     """The routing table in the kernel; each call raises OSError."""
 
     def init(self) -> None: ...
+    def owns(self) -> bool: ...
     def done(self) -> None: ...
-    def flush(self) -> None: ...
     def fileno(self) -> int: ...
     def vif_count(self, vif: int) -> VIFCount: ...
 
@@ -50,6 +50,14 @@ class Table:
         else:
             self._error = None
             self.owned = True
+        return self.owned
+
+    def take_up(self) -> bool:
+        """Whether it is ours already, through a socket that was kept from an earlier process."""
+        try:
+            self.owned = self._kernel is not None and self._kernel.owns()
+        except OSError as error:  # it is no such socket
+            self._error = error
         return self.owned
 
     def leave(self) -> None:

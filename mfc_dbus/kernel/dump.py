@@ -68,7 +68,7 @@ def entries(family: socket.AddressFamily) -> Iterator[HeldEntry]:
                     held = _entry(data, at + _NLMSGHDR.size, at + length, table)
                     if held is not None:
                         yield held
-                at += length + 3 & ~3
+                at += length + 3 & ~3  # the next begins at a multiple of 4, as attributes do
 
 
 def vifs(family: socket.AddressFamily) -> dict[int, int]:
@@ -80,9 +80,6 @@ def vifs(family: socket.AddressFamily) -> dict[int, int]:
         with suppress(OSError):  # it has gone meanwhile
             vifs[int(number)] = socket.if_nametoindex(os.fsdecode(name))
     return vifs
-
-
-# Attributes and messages begin at multiples of 4.
 
 
 def _entry(data: bytes, start: int, end: int, table: bytes) -> HeldEntry | None:

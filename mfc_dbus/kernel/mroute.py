@@ -93,6 +93,16 @@ class MRoute:
         """Become the table's owner; needs no capability. EADDRINUSE: another process is."""
         self._set(abi.MRT_INIT, struct.pack("@i", 1))
 
+    def owns(self) -> bool:
+        """Whether we are the table's owner. With CAP_NET_ADMIN this cannot be told: it is True."""
+        try:
+            self._set(abi.MRT_FLUSH, struct.pack("@i", 0))
+        except OSError as error:
+            if error.errno != errno.EACCES:
+                raise
+            return False
+        return True
+
     def done(self) -> None:
         """Give the table up; its VIFs and entries go."""
         self._set(abi.MRT_DONE, struct.pack("@i", 1))
@@ -132,16 +142,6 @@ class MRoute:
     def del_mfc(self, entry: MFCEntry) -> None:
         """Delete the entry with this one's key. ENOENT: there is none."""
         self._mfc(abi.MRT_DEL_MFC_PROXY if entry.any_source else abi.MRT_DEL_MFC, entry)
-
-    def flush(self) -> None:
-        """Remove all entries and VIFs."""
-        everything = (
-            abi.MRT_FLUSH_MFC
-            | abi.MRT_FLUSH_MFC_STATIC
-            | abi.MRT_FLUSH_VIFS
-            | abi.MRT_FLUSH_VIFS_STATIC
-        )
-        self._set(abi.MRT_FLUSH, struct.pack("@i", everything))
 
     def sg_count(self, source: bytes, group: bytes) -> SGCount:
         """Read an entry's counters. EADDRNOTAVAIL: there is none.

@@ -74,7 +74,8 @@ def test_an_owner_needs_no_capability(lab: Topology, table: Table) -> None:
         set_capabilities()
         table.mroute.add_mfc(table.entry("up0", "down0"))
         table.mroute.del_mfc(table.entry("up0"))
-        table.mroute.flush()
+        table.mroute.done()
+        table.mroute.init()
         for number, ifindex in vifs.items():
             table.mroute.add_vif(number, ifindex)
         table.mroute.add_mfc(table.any_source_entry("up0", "down0"))
@@ -127,19 +128,6 @@ def test_a_copy_of_the_descriptor_keeps_everything(lab: Topology) -> None:
     finally:
         os.close(copy)
     assert (lab.vifs(), lab.entries()) == ({}, set())
-
-
-def test_flush_removes_all_entries_and_vifs_and_keeps_the_table(
-    lab: Topology, table: Table
-) -> None:
-    table.mroute.add_mfc(table.entry("up0", "down0"))
-    table.mroute.add_mfc(table.any_source_entry("up0", "down0"))
-    table.flush()
-    assert (lab.vifs(), lab.entries()) == ({}, set())
-    table.add_vifs("up0", "down0")
-    table.mroute.add_mfc(table.entry("up0", "down0"))
-    sent = lab.sender().send(10)
-    assert lab.arrived() == {"down0": sent}
 
 
 def test_ip_mroute_shows_what_was_added(lab: Topology, table: Table) -> None:

@@ -108,13 +108,11 @@ class FakeKernel:
             raise _error(errno.EADDRINUSE)
         self.owner = self
 
+    def owns(self) -> bool:
+        return self.owner is self
+
     def done(self) -> None:
         self.clear()
-
-    def flush(self) -> None:
-        self._call()
-        self.vifs.clear()
-        self._entries.clear()
 
     def fileno(self) -> int:
         return -1

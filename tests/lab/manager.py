@@ -22,10 +22,14 @@ exec "$@" {redirections}
 
 
 class Manager:
-    """A context manager; it forgets all sockets at the end. `kept`: the sockets by name."""
+    """A context manager; it forgets all sockets at the end.
+
+    kept: the sockets by name. kept_when_ready: the names of those that were when it was told so.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, int] = {}
+        self.kept_when_ready: set[str] = set()
         self._ready = 0
         self._news = threading.Condition()
         with contextlib.ExitStack() as stack:
@@ -104,7 +108,9 @@ class Manager:
                 os.close(fd)
 
     def _hear(self, assignments: Mapping[str, str], fds: Sequence[int]) -> None:
-        self._ready += "READY" in assignments
+        if "READY" in assignments:
+            self._ready += 1
+            self.kept_when_ready = {*self.kept}
         if "FDSTORE" in assignments:
             (fd,) = fds
             self.keep(assignments["FDNAME"], fd)

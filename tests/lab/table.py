@@ -31,10 +31,6 @@ class Table:
     def del_vif(self, name: str) -> None:
         self.mroute.del_vif(self._vifs.pop(name))
 
-    def flush(self) -> None:
-        self.mroute.flush()
-        self._vifs.clear()
-
     def entry(
         self, iif: str, *oifs: str, source: str = "", group: str = "", ttl: int = 1
     ) -> MFCEntry:

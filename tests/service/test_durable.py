@@ -24,6 +24,8 @@ from lab.manager import Manager
 from lab.netns import Namespace
 from lab.stage import STREAMS, Network
 
+from mfc_dbus.kernel.mroute import MRoute
+
 SOCKETS = ("mroute-ipv4", "mroute-ipv6")
 DURABLE = ROUTE
 TRANSIENT = Route("*", "ff1e::123")
@@ -205,6 +207,47 @@ async def test_a_socket_that_nobody_knows_is_closed_and_removed(host: Host) -> N
         assert inode(stranger) not in sockets_of(daemon)
         assert "Closing the socket 'stranger'" in daemon.log
         daemon.kill()
+
+
+async def test_the_sockets_are_kept_before_it_says_that_it_is_ready(host: Host) -> None:
+    with Manager() as manager:
+        daemon = host.start(manager)
+        manager.wait_until_ready(1)
+        assert manager.kept_when_ready == {*SOCKETS}
+        daemon.kill()
+
+
+async def test_a_kept_socket_that_does_not_own_its_table_is_no_reason_to_think_so(
+    host: Host,
+) -> None:
+    with host.network:
+        given_up, another = MRoute(socket.AF_INET), MRoute(socket.AF_INET)
+    with Manager() as manager, given_up:
+        manager.keep(SOCKETS[0], given_up.fileno())
+        with another:
+            another.init()
+            daemon = host.start(manager)
+            async with Caller.at(host.bus.address) as caller:
+                await refused(caller.add(), f"{OWN}.TableBusy", "Another program owns the ipv4")
+        manager.wait_for(*SOCKETS)
+        await add_three(host)
+        assert host.groups() == {DURABLE.group, TRANSIENT.group, TIMED.group}
+        daemon.kill()
+
+
+async def test_a_kept_socket_of_another_kind_takes_no_more_than_its_table_away(host: Host) -> None:
+    with Manager() as manager, socket.socket() as stranger:
+        manager.keep(SOCKETS[0], stranger.fileno())
+        daemon = host.start(manager)
+        async with Caller.at(host.bus.address) as caller:
+            await refused(caller.add(), f"{OWN}.KernelError", "does not route ipv4 multicast")
+            await caller.add(TRANSIENT, persistent=False)
+        manager.wait_for(SOCKETS[1])
+        daemon.kill()
+        host.start(manager)
+        async with Caller.at(host.bus.address) as caller:
+            await caller.add()
+        assert host.groups() == {DURABLE.group, TRANSIENT.group}
 
 
 async def test_where_the_store_was_emptied_it_begins_anew(host: Host) -> None:

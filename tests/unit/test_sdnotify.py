@@ -64,10 +64,12 @@ def test_without_a_service_manager_nobody_is_told(environment: dict[str, str]) -
     assert nobody.watchdog == 0
 
 
-def test_a_service_manager_that_has_gone_is_an_error(tmp_path: Path) -> None:
+def test_a_service_manager_that_has_gone_ends_nothing_and_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     gone = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    with pytest.raises(FileNotFoundError):
-        gone.tell("READY=1")
+    gone.tell("READY=1")
+    assert "does not hear READY=1" in caplog.text
 
 
 def test_each_message_is_its_assignments_a_line_each(manager: Manager) -> None:
