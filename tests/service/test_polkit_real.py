@@ -90,6 +90,7 @@ async def test_nobody_else_gets_the_name(bus: PrivateBus) -> None:
 
 async def test_the_bus_keeps_signals_from_the_service(bus: PrivateBus) -> None:
     async with Caller.at(bus.address, USERS["operator"]) as caller:
+        await caller.ping()  # the bus's first words have come by then
         caller.arrived.clear()
         for destination in (caller.unique_name, BUS_NAME):
             caller._send(
