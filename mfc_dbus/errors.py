@@ -43,6 +43,18 @@ class NoSuchRoute(RequestError):
     bus_name = f"{INTERFACE}.Error.NoSuchRoute"
 
 
+class MembershipExists(RequestError):
+    """This group is joined already, from this source and on this interface."""
+
+    bus_name = f"{INTERFACE}.Error.MembershipExists"
+
+
+class NoSuchMembership(RequestError):
+    """No membership has this group, source and interface."""
+
+    bus_name = f"{INTERFACE}.Error.NoSuchMembership"
+
+
 class NoSuchInterface(RequestError):
     """No network interface has this name."""
 
@@ -80,7 +92,7 @@ class KernelError(RequestError):
 
 
 class StoreError(RequestError):
-    """The routes that have to last could not be written; nothing was changed."""
+    """What has to last could not be written; nothing was changed."""
 
     bus_name = f"{INTERFACE}.Error.StoreError"
 

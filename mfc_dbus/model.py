@@ -1,4 +1,4 @@
-"""Routes as immutable values, parsed and validated once, at the edge (pure).
+"""Routes and memberships as immutable values, parsed and validated once, at the edge (pure).
 
 Addresses are packed, in network byte order; a source of zeros stands for any source.
 """
@@ -38,7 +38,7 @@ class RouteKey(NamedTuple):
 
     @property
     def family(self) -> Family:
-        return _ADDRESS_LENGTHS[len(self.group)]
+        return family_of(self.group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Route:
 
     @property
     def family(self) -> Family:
-        return _ADDRESS_LENGTHS[len(self.group)]
+        return family_of(self.group)
 
     @property
     def any_source(self) -> bool:
@@ -91,6 +91,44 @@ class Route:
         return stream(self.source, self.group)
 
 
+@dataclass(frozen=True, slots=True)
+class MembershipKey:
+    """What makes a membership another one. No tuple: as such it could equal a route's key."""
+
+    group: bytes
+    source: bytes
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A group, or what one source sends to it, that is joined on an interface by IGMP or MLD.
+
+    persistent: whether it outlives a reboot.
+    """
+
+    group: bytes
+    source: bytes
+    interface: str
+    comment: str = ""
+    persistent: bool = True
+
+    @property
+    def durable(self) -> bool:
+        return self.persistent
+
+    @property
+    def key(self) -> MembershipKey:
+        return MembershipKey(self.group, self.source, self.interface)
+
+    def __str__(self) -> str:
+        return f"{stream(self.source, self.group)} on {quote(self.interface)}"
+
+
+Key = RouteKey | MembershipKey
+Desired = Route | Membership
+
+
 class Edit(NamedTuple):
     """What becomes of a route; None is where there is none."""
 
@@ -111,8 +149,14 @@ class Prefix:
         shift = 8 * len(address) - self.length
         return int.from_bytes(address) >> shift == int.from_bytes(self.address) >> shift
 
+    def __str__(self) -> str:
+        return f"{format_address(self.address)}/{self.length}"
 
-_MULTICAST = (Prefix(b"\xe0\0\0\0", 4), Prefix(b"\xff" + bytes(15), 8))
+
+# By the length of an address.
+_MULTICAST = {4: Prefix(b"\xe0\0\0\0", 4), 16: Prefix(b"\xff" + bytes(15), 8)}
+_SCOPES = ("reserved", "interface-local", "link-local")  # RFC 4291, 2.7
+_LINK_LOCAL = 2
 
 
 def parse_route(
@@ -154,10 +198,7 @@ def parse_route(
             raise InvalidArgs(
                 f"TTL threshold {ttl} of {quote(name)} is not from 1 to {MAX_TTL_THRESHOLD}"
             )
-    if len(comment) > MAX_COMMENT:
-        raise InvalidArgs(f"The comment has {len(comment)} characters, {MAX_COMMENT} are allowed")
-    if not comment.isprintable():
-        raise InvalidArgs("The comment has control characters")
+    _check_comment(comment)
     return Route(
         packed_source,
         packed_group,
@@ -173,13 +214,25 @@ def parse_stream(source: str, group: str) -> tuple[bytes, bytes]:
     Raises InvalidArgs, also for a stream that no kernel forwards.
     """
     packed_group = _parse_group(group)
-    if source in _ANY_SOURCE:
-        return bytes(len(packed_group)), packed_group
-    packed_source = _parse_address(source, "Source")
-    if len(packed_source) != len(packed_group):
-        raise InvalidArgs(f"Source {quote(source)} and group {quote(group)} mix IPv4 and IPv6")
-    _check_source(packed_source, source)
+    packed_source = _parse_source(source, group, len(packed_group))
+    reason = _not_a_host(packed_source) or _not_beyond_link(packed_source)
+    if reason:
+        raise InvalidArgs(f"Source {quote(source)} is {reason}, so it is never forwarded")
     return packed_source, packed_group
+
+
+def parse_membership(group: str, source: str, interface: str, comment: str = "") -> Membership:
+    """Make a membership of what a caller wrote; the source as of a route. Raises InvalidArgs."""
+    packed_group = _parse_multicast(group)
+    packed_source = _parse_source(source, group, len(packed_group))
+    reason = _not_a_host(packed_source)
+    if reason:
+        raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
+    if len(packed_group) == 16 and _scope(packed_group) < _LINK_LOCAL:
+        name = _SCOPES[_scope(packed_group)]
+        raise InvalidArgs(f"Group {quote(group)} has {name} scope and is on no network")
+    _check_comment(comment)
+    return Membership(packed_group, packed_source, parse_interface(interface), comment)
 
 
 def parse_group_prefix(text: str) -> Prefix:
@@ -191,7 +244,8 @@ def parse_group_prefix(text: str) -> Prefix:
     if slash and (length is None or length > bits):
         raise InvalidArgs(f"Prefix length {quote(digits)} is not from 0 to {bits}")
     prefix = Prefix(packed, bits if length is None else length)
-    if not any(prefix.length >= all_.length and packed in all_ for all_ in _MULTICAST):
+    multicast = _MULTICAST[len(packed)]
+    if prefix.length < multicast.length or packed not in multicast:
         raise InvalidArgs(f"{quote(text)} is no prefix of multicast groups")
     return prefix
 
@@ -208,9 +262,14 @@ def parse_interface(name: str) -> str:
     return name
 
 
+def family_of(packed: bytes) -> Family:
+    """Tell the family of a packed address."""
+    return _ADDRESS_LENGTHS[len(packed)]
+
+
 def format_address(packed: bytes) -> str:
     """Write a packed address in its usual text form."""
-    return socket.inet_ntop(_ADDRESS_LENGTHS[len(packed)], packed)
+    return socket.inet_ntop(family_of(packed), packed)
 
 
 def format_source(packed: bytes) -> str:
@@ -242,28 +301,44 @@ def _parse_address(text: str, what: str) -> bytes:
         raise InvalidArgs(f"{what} {quote(text)} is not an IPv4 or IPv6 address") from None
 
 
-def _parse_group(text: str) -> bytes:
+def _parse_source(text: str, group: str, length: int) -> bytes:
+    """Read the source of a group whose address has this length."""
+    if text in _ANY_SOURCE:
+        return bytes(length)
+    source = _parse_address(text, "Source")
+    if len(source) != length:
+        raise InvalidArgs(f"Source {quote(text)} and group {quote(group)} mix IPv4 and IPv6")
+    return source
+
+
+def _parse_multicast(text: str) -> bytes:
     group = _parse_address(text, "Group")
-    if len(group) == 4:
-        if not 224 <= group[0] <= 239:
-            raise InvalidArgs(f"Group {quote(text)} is not a multicast address (224.0.0.0/4)")
-        if group[:3] == b"\xe0\0\0":
-            raise InvalidArgs(
-                f"Group {quote(text)} is link-local (224.0.0.0/24) and never forwarded"
-            )
-        return group
-    if group[0] != 0xFF:
-        raise InvalidArgs(f"Group {quote(text)} is not a multicast address (ff00::/8)")
-    scope = group[1] & 0x0F
-    if scope <= 2:  # RFC 4291, 2.7
-        name = ("reserved", "interface-local", "link-local")[scope]
-        raise InvalidArgs(f"Group {quote(text)} has {name} scope and is never forwarded")
+    prefix = _MULTICAST[len(group)]
+    if group not in prefix:
+        raise InvalidArgs(f"Group {quote(text)} is not a multicast address ({prefix})")
     return group
 
 
-def _check_source(source: bytes, text: str) -> None:
+def _parse_group(text: str) -> bytes:
+    """Read a group that can be forwarded."""
+    group = _parse_multicast(text)
+    if group[:3] == b"\xe0\0\0":
+        raise InvalidArgs(f"Group {quote(text)} is link-local (224.0.0.0/24) and never forwarded")
+    if len(group) == 16 and _scope(group) <= _LINK_LOCAL:
+        raise InvalidArgs(
+            f"Group {quote(text)} has {_SCOPES[_scope(group)]} scope and is never forwarded"
+        )
+    return group
+
+
+def _scope(group: bytes) -> int:
+    return group[1] & 0x0F
+
+
+def _not_a_host(source: bytes) -> str:
+    """Find why no host can have this address, which is not that of any source."""
     if not any(source):
-        return
+        return ""
     if len(source) == 4:
         refused = {
             "a multicast address": 224 <= source[0] <= 239,
@@ -275,9 +350,18 @@ def _check_source(source: bytes, text: str) -> None:
         refused = {
             "a multicast address": source[0] == 0xFF,
             "the loopback address": source == bytes(15) + b"\x01",
-            "link-local: it must not leave its link": source[0] == 0xFE and source[1] >> 6 == 2,
             "an IPv4-mapped address": source[:12] == bytes(10) + b"\xff\xff",
         }
-    for reason, applies in refused.items():
-        if applies:
-            raise InvalidArgs(f"Source {quote(text)} is {reason}, so it is never forwarded")
+    return next((reason for reason, applies in refused.items() if applies), "")
+
+
+def _not_beyond_link(source: bytes) -> str:
+    local = len(source) == 16 and source[0] == 0xFE and source[1] >> 6 == 2
+    return "link-local: it must not leave its link" if local else ""
+
+
+def _check_comment(comment: str) -> None:
+    if len(comment) > MAX_COMMENT:
+        raise InvalidArgs(f"The comment has {len(comment)} characters, {MAX_COMMENT} are allowed")
+    if not comment.isprintable():
+        raise InvalidArgs("The comment has control characters")

@@ -13,6 +13,7 @@ from mfc_dbus.model import (
     format_source,
     parse_group_prefix,
     parse_interface,
+    parse_membership,
     parse_route,
     parse_stream,
     quote,
@@ -256,3 +257,57 @@ def test_what_is_quoted_is_short_and_printable(text: str) -> None:
     quoted = quote(text)
     assert quoted.isprintable()
     assert len(quoted) < 500
+
+
+# Memberships
+
+
+@given(IPV4 | IPV6)
+def test_every_group_can_be_joined_that_is_on_a_network(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    if address.is_multicast and (address.version == 4 or int(address) >> 112 & 0xF > 1):
+        assert parse_membership(str(address), "*", "eth0").group == address.packed
+    else:
+        with pytest.raises(InvalidArgs, match=r"is on no network|not a multicast address"):
+            parse_membership(str(address), "*", "eth0")
+
+
+def test_a_membership_is_what_was_written() -> None:
+    membership = parse_membership("ff32::8000:1", "fe80::1", "eth0", "a comment")
+    assert format_address(membership.group) == "ff32::8000:1"
+    assert format_address(membership.source) == "fe80::1"
+    assert (membership.interface, membership.comment) == ("eth0", "a comment")
+    assert membership.persistent
+    assert str(membership) == "(fe80::1, ff32::8000:1) on 'eth0'"
+
+
+@pytest.mark.parametrize("source", ["", "*", "0.0.0.0"])
+def test_a_membership_of_any_source_has_one_key(source: str) -> None:
+    key = parse_membership("239.1.1.1", source, "eth0").key
+    assert key == parse_membership("239.1.1.1", "*", "eth0", "a comment").key
+    assert format_source(key.source) == "*"
+
+
+@pytest.mark.parametrize(
+    ("group", "source", "interface", "comment", "sentence"),
+    [
+        ("10.0.0.1", "*", "eth0", "", r"'10.0.0.1' is not a multicast address \(224.0.0.0/4\)"),
+        ("fd00::1", "*", "eth0", "", r"'fd00::1' is not a multicast address \(ff00::/8\)"),
+        ("ff01::1", "*", "eth0", "", "Group 'ff01::1' has interface-local scope"),
+        ("239.1.1.1", "239.1.1.2", "eth0", "", "Source '239.1.1.2' is a multicast address"),
+        ("239.1.1.1", "255.255.255.255", "eth0", "", "broadcast address"),
+        ("239.1.1.1", "127.0.0.1", "eth0", "", "loopback"),
+        ("ff05::1", "ff05::2", "eth0", "", "Source 'ff05::2' is a multicast address"),
+        ("ff05::1", "10.0.0.1", "eth0", "", "mix IPv4 and IPv6"),
+        ("239.1.1.1", "eth1", "eth0", "", "Source 'eth1' is not an IPv4 or IPv6 address"),
+        ("239.1.1.1", "*", "eth 0", "", "'eth 0' is not an interface name"),
+        ("239.1.1.1", "*", "eth0", "a\nb", "control characters"),
+        ("239.1.1.1", "*", "eth0", "a" * 201, "201 characters"),
+    ],
+)
+def test_a_membership_that_makes_no_sense_is_refused(
+    group: str, source: str, interface: str, comment: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidArgs, match=sentence):
+        parse_membership(group, source, interface, comment)
