@@ -1,4 +1,4 @@
-"""The multicast forwarding ABI of linux/mroute.h and linux/mroute6.h, by cffi in ABI mode.
+"""The multicast ABI of linux/mroute.h, linux/mroute6.h and linux/in.h, by cffi in ABI mode.
 
 Constants and structs keep their kernel names. What differs between IPv4 and IPv6 is data here
 (`IPV4`, `IPV6`), so that mroute.py is written once.
@@ -27,6 +27,10 @@ SIOCGETVIFCNT = 0x89E0  # SIOCGETMIFCNT_IN6
 SIOCGETSGCNT = 0x89E1  # SIOCGETSGCNT_IN6
 MAXVIFS = 32  # MAXMIFS
 VIFF_USE_IFINDEX = 8
+MCAST_JOIN_GROUP = 42
+MCAST_LEAVE_GROUP = 45
+MCAST_JOIN_SOURCE_GROUP = 46
+MCAST_LEAVE_SOURCE_GROUP = 47
 
 _ICMP6_FILTER = 1
 _ICMP6_FILTER_BLOCK_ALL = b"\xff" * 32
@@ -40,6 +44,28 @@ struct sockaddr_in6 {
     uint32_t sin6_flowinfo;
     struct in6_addr sin6_addr;
     uint32_t sin6_scope_id;
+};
+
+struct sockaddr_in {
+    uint16_t sin_family;
+    uint16_t sin_port;
+    struct in_addr sin_addr;
+    unsigned char __pad[8];
+};
+struct __kernel_sockaddr_storage {
+    union {
+        struct { uint16_t ss_family; char __data[126]; };
+        void *__align;
+    };
+};
+struct group_req {
+    uint32_t gr_interface;
+    struct __kernel_sockaddr_storage gr_group;
+};
+struct group_source_req {
+    uint32_t gsr_interface;
+    struct __kernel_sockaddr_storage gsr_group;
+    struct __kernel_sockaddr_storage gsr_source;
 };
 
 struct vifctl {
@@ -145,6 +171,25 @@ class FamilyABI:
         """Write a packed address, network byte order, into an address field."""
         raise NotImplementedError
 
+    def set_sockaddr(self, storage: Any, packed: bytes) -> None:
+        """Write a packed address into a struct __kernel_sockaddr_storage."""
+        raise NotImplementedError
+
+    def group(self, group: bytes, ifindex: int) -> bytes:
+        """Lay out the argument of MCAST_JOIN_GROUP and MCAST_LEAVE_GROUP."""
+        req = ffi().new("struct group_req *")
+        req.gr_interface = ifindex
+        self.set_sockaddr(req.gr_group, group)
+        return bytes(ffi().buffer(req))
+
+    def group_source(self, group: bytes, ifindex: int, source: bytes) -> bytes:
+        """Lay out the argument of MCAST_JOIN_SOURCE_GROUP and MCAST_LEAVE_SOURCE_GROUP."""
+        req = ffi().new("struct group_source_req *")
+        req.gsr_interface = ifindex
+        self.set_sockaddr(req.gsr_group, group)
+        self.set_sockaddr(req.gsr_source, source)
+        return bytes(ffi().buffer(req))
+
 
 class _IPv4ABI(FamilyABI):
     __slots__ = ()
@@ -175,6 +220,11 @@ class _IPv4ABI(FamilyABI):
 
     def set_address(self, field: Any, packed: bytes) -> None:
         field.s_addr = int.from_bytes(packed, sys.byteorder)
+
+    def set_sockaddr(self, storage: Any, packed: bytes) -> None:
+        address = ffi().cast("struct sockaddr_in *", ffi().addressof(storage))
+        address.sin_family = socket.AF_INET
+        self.set_address(address.sin_addr, packed)
 
 
 class _IPv6ABI(FamilyABI):
@@ -210,6 +260,9 @@ class _IPv6ABI(FamilyABI):
         field.sin6_family = socket.AF_INET6
         ffi().memmove(field.sin6_addr.s6_addr, packed, 16)
 
+    def set_sockaddr(self, storage: Any, packed: bytes) -> None:
+        self.set_address(ffi().cast("struct sockaddr_in6 *", ffi().addressof(storage)), packed)
+
 
 IPV4 = _IPv4ABI(
     family=socket.AF_INET,
@@ -225,3 +278,4 @@ IPV6 = _IPv6ABI(
     sg_req="struct sioc_sg_req6 *",
     vif_req="struct sioc_mif_req6 *",
 )
+ABIS = {each.family: each for each in (IPV4, IPV6)}

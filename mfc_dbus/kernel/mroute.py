@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, Self
 
 from mfc_dbus.kernel import abi
 
-_ABIS = {each.family: each for each in (abi.IPV4, abi.IPV6)}
-
 
 class MFCEntry(NamedTuple):
     """An entry of the multicast forwarding cache.
@@ -61,7 +59,7 @@ class MRoute:
 
         kept: the file descriptor of a socket that owns the table already.
         """
-        self._abi = _ABIS[family]
+        self._abi = abi.ABIS[family]
         abi.ffi()  # parsed now, and not when the first route is waited for
         if kept is not None:
             self._sock = socket.socket(fileno=kept)

@@ -194,6 +194,48 @@ class FakeKernel:
             self.fail_in -= 1
 
 
+class FakeGroupSocket:
+    """Takes so many groups, and sources of each, and mixes the kinds as badly as the kernel does.
+
+    A source that is refused leaves its group behind.
+    """
+
+    def __init__(self, max_groups: int = 20, max_sources: int = 10) -> None:
+        self.joined: dict[tuple[bytes, int], set[bytes]] = {}
+        self.error: int | None = None  # that all joins meet
+        self.closed = False
+        self._max_groups = max_groups
+        self._max_sources = max_sources
+
+    def join(self, group: bytes, ifindex: int, source: bytes) -> None:
+        if self.error:
+            raise _error(self.error)
+        key = (group, ifindex)
+        if key in self.joined:
+            if any(source) != any(map(any, self.joined[key])):
+                raise AssertionError("the kernel would make one of the other")
+            if source in self.joined[key]:
+                raise _error(errno.EADDRINUSE)
+        elif len(self.joined) >= self._max_groups:
+            raise _error(errno.ENOBUFS)
+        sources = self.joined.setdefault(key, set())
+        if len(sources) >= self._max_sources:
+            raise _error(errno.ENOBUFS)
+        sources.add(source)
+
+    def leave(self, group: bytes, ifindex: int, source: bytes) -> None:
+        sources = self.joined[group, ifindex]
+        sources.remove(source)
+        if not sources:
+            del self.joined[group, ifindex]
+
+    def leave_group(self, group: bytes, ifindex: int) -> None:
+        self.joined.pop((group, ifindex), None)
+
+    def close(self) -> None:
+        self.closed = True
+
+
 def _key(entry: MFCEntry) -> tuple[bytes, bytes, int | None]:
     return entry.source, entry.group, entry.parent if entry.any_source else None
 

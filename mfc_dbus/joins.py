@@ -1,0 +1,104 @@
+"""Spreads joins of groups over sockets, since the kernel lets each socket have only so many."""
+
+import errno
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NamedTuple, Protocol, Self
+
+from mfc_dbus.kernel.groups import GroupSocket
+from mfc_dbus.model import Family, family_of
+
+_FULL = (errno.ENOBUFS, errno.ENOMEM)
+
+
+class Socket(Protocol):
+    """What takes joins; each call raises OSError."""
+
+    def join(self, group: bytes, ifindex: int, source: bytes) -> None: ...
+    def leave(self, group: bytes, ifindex: int, source: bytes) -> None: ...
+    def leave_group(self, group: bytes, ifindex: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Join(NamedTuple):
+    """A group on a device; a source of zeros is any source."""
+
+    group: bytes
+    ifindex: int
+    source: bytes
+
+
+class _Place:
+    """A socket, and how many sources of each group on each device it has."""
+
+    def __init__(self, sock: Socket) -> None:
+        self._socket = sock
+        self._sources: Counter[tuple[bytes, int]] = Counter()
+
+    @property
+    def empty(self) -> bool:
+        return not self._sources
+
+    def join(self, join: Join) -> None:
+        group, ifindex, source = join
+        try:
+            self._socket.join(group, ifindex, source)
+        except OSError:
+            # A refused source may have left the group behind, from no source.
+            if any(source) and not self._sources[group, ifindex]:
+                self._socket.leave_group(group, ifindex)
+            raise
+        self._sources[group, ifindex] += 1
+
+    def leave(self, join: Join) -> None:
+        group, ifindex, source = join
+        self._socket.leave(group, ifindex, source)
+        self._sources -= Counter([(group, ifindex)])
+
+
+class Joins:
+    """As many joins as anyone wants. Once opened, a socket stays: it will be filled again."""
+
+    def __init__(self, opener: Callable[[Family], Socket] = GroupSocket) -> None:
+        self._opener = opener
+        self._stack = ExitStack()
+        # No socket may have both kinds of one group: any source, and only some.
+        self._pools: dict[tuple[Family, bool], list[_Place]] = {}
+        self._taken: dict[Join, _Place] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def join(self, join: Join) -> None:
+        """Join a group that is not joined yet. Raises OSError, and has joined nothing."""
+        pool = self._pools.setdefault((family_of(join.group), any(join.source)), [])
+        for place in reversed(pool):  # the last is the likeliest to have room
+            try:
+                place.join(join)
+            except OSError as error:
+                # One that is empty and refuses shows that another would not help.
+                if error.errno not in _FULL or place.empty:
+                    raise
+            else:
+                self._taken[join] = place
+                return
+        pool.append(_Place(self._open(join)))
+        pool[-1].join(join)
+        self._taken[join] = pool[-1]
+
+    def leave(self, join: Join) -> None:
+        """Leave a group that was joined, also where its device has gone. Raises OSError."""
+        self._taken[join].leave(join)
+        del self._taken[join]
+
+    def _open(self, join: Join) -> Socket:
+        sock = self._opener(family_of(join.group))
+        self._stack.callback(sock.close)
+        return sock
