@@ -17,10 +17,14 @@ _Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """tables: the kernel's tables to own. max_routes: the most that there may be, of all tables."""
+    """tables: the kernel's tables to own.
+
+    max_routes, max_memberships: the most that there may be, of all tables and on all interfaces.
+    """
 
     tables: tuple[Family, ...] = FAMILIES
     max_routes: int = 1_000_000
+    max_memberships: int = 1_000
 
 
 def load(directory: Path) -> Config:
@@ -87,6 +91,7 @@ def _parse_count(key: _Key, value: Any) -> int:
 _SETTINGS: Mapping[_Key, tuple[str, Callable[[_Key, Any], Any]]] = {
     ("tables",): ("tables", _parse_tables),
     ("limits", "routes"): ("max_routes", _parse_count),
+    ("limits", "memberships"): ("max_memberships", _parse_count),
 }
 
 

@@ -25,7 +25,21 @@ from mfc_dbus.errors import (
 )
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
-from mfc_dbus.model import Edit, Family, Prefix, Route, RouteKey, join, quote, stream
+from mfc_dbus.memberships import Memberships
+from mfc_dbus.model import (
+    Desired,
+    Edit,
+    Family,
+    Key,
+    Membership,
+    MembershipKey,
+    Prefix,
+    Route,
+    RouteKey,
+    join,
+    quote,
+    stream,
+)
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, check, install
 
@@ -39,9 +53,9 @@ class NetworkLinks(Protocol):
 
 
 class Keeper(Protocol):
-    """Where routes are kept."""
+    """Where routes and memberships are kept."""
 
-    async def write(self, edits: Mapping[RouteKey, Edit]) -> None:
+    async def write(self, edits: Mapping[Key, Edit]) -> None:
         """Return when all of it is kept. Raises StoreError, and has kept nothing."""
 
 
@@ -68,7 +82,7 @@ class Change(NamedTuple):
 
 
 class Controller:
-    """The routes of all tables.
+    """The routes of all tables, and the memberships.
 
     `check_…` raises what can be told of a change beforehand. The change itself raises the same,
     KernelError or StoreError, and is done whole or not at all: when it returns, it is in the kernel
@@ -82,8 +96,11 @@ class Controller:
         links: NetworkLinks,
         keeper: Keeper,
         config: Config | None = None,
+        memberships: Memberships | None = None,
     ) -> None:
         self._config = config or Config()
+        self.memberships = memberships or Memberships()
+        self.memberships.limit = self._config.max_memberships
         self.tables: Mapping[Family, Table] = {table.family: table for table in tables}
         self.told: dict[RouteKey, Status] = {}
         self._links = links
@@ -124,6 +141,10 @@ class Controller:
             iifs = join(route.iif for route in chosen)
             raise InvalidArgs(f"Route {chosen[0]} exists from {iifs}: say which by 'iif'")
         return chosen[0]
+
+    def check_join(self, membership: Membership, *, wait: bool = False) -> None:
+        self.follow()
+        self.memberships.check_join(membership, self._present, wait=wait)
 
     # Changing
 
@@ -176,6 +197,18 @@ class Controller:
 
         return cast(int, await self._commits.run(change))
 
+    async def join(self, membership: Membership, *, wait: bool = False) -> None:
+        """Join a group, with `wait` also on an interface that is not there yet."""
+
+        def change() -> None:
+            self._follow()
+            self.memberships.join(membership, self._present, wait=wait)
+
+        await self._commits.run(change)
+
+    async def leave(self, key: MembershipKey) -> None:
+        await self._commits.run(lambda: self.memberships.leave(key))
+
     async def expire(self, now: int) -> None:
         """Remove the routes whose time has run out by now, in nanoseconds since boot."""
         await self._commits.run(lambda: self._expire(now))
@@ -188,16 +221,25 @@ class Controller:
         """Try to get the tables that are not ours, and put the routes in."""
         await self._commits.run(self._take_tables)
 
-    def restore(self, routes: Iterable[Route], held: Mapping[Family, Held] | None = None) -> None:
-        """Begin with routes that were stored, and tell nobody. What cannot be done now waits.
+    async def join_again(self) -> None:
+        """Try to join what the kernel refused before."""
+        await self._commits.run(lambda: self.memberships.try_again(self._present))
+
+    def restore(self, kept: Iterable[Desired], held: Mapping[Family, Held] | None = None) -> None:
+        """Begin with what was stored, and tell nobody. What cannot be done now waits.
 
         held: what the kernel has of tables that an earlier process left to us.
         """
-        for route in routes:
-            self.tables[route.family].routes.put(route)
-            self._remember_expiry(route)
         for event in self._links.update():
             self._see(event)
+        memberships: list[Membership] = []
+        for desired in kept:
+            if isinstance(desired, Membership):
+                memberships.append(desired)
+                continue
+            self.tables[desired.family].routes.put(desired)
+            self._remember_expiry(desired)
+        self.memberships.restore(memberships, self._present)
         for family, table in self.tables.items():
             table.wanted = family in self._config.tables
             if held and family in held:
@@ -222,6 +264,7 @@ class Controller:
         self._take_tables()
         for event in self._links.update():
             self._see(event)
+            self.memberships.follow(event, self._present)
             if isinstance(event, Missed):
                 self._find_lost_vifs()
                 continue
@@ -271,11 +314,14 @@ class Controller:
 
     async def _commit(self) -> None:
         done, self._done = self._done, []
-        if done:
+        edits = _edits(done)
+        edits.update(self.memberships.take_edits())
+        if edits:
             try:
-                await self._keeper.write(_edits(done))
+                await self._keeper.write(edits)
             except StoreError:
                 self._take_back(done)
+                self.memberships.take_back(edits, self._present)
                 self._tell()
                 raise
         self._tell()
@@ -335,6 +381,7 @@ class Controller:
 
     def _configure(self, config: Config) -> None:
         self._config = config
+        self.memberships.limit = config.max_memberships
         for family, table in self.tables.items():
             table.wanted = family in config.tables
             if table.owned and not table.wanted:
@@ -415,6 +462,7 @@ class Controller:
             change = self._difference(news)
             if any(change) and self._listener:
                 self._listener(change)
+        self.memberships.tell()
 
     def _difference(self, news: Iterable[tuple[RouteKey, Status | None]]) -> Change:
         """Compare with what was told, which it becomes."""
@@ -434,9 +482,9 @@ class Controller:
         return Change(added, changed, removed)
 
 
-def _edits(transitions: Iterable[Transition]) -> dict[RouteKey, Edit]:
+def _edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
     """What all of them together come to."""
-    edits: dict[RouteKey, Edit] = {}
+    edits: dict[Key, Edit] = {}
     for _, old, new in transitions:
         before = {route.key: route for route in old}
         after = {route.key: route for route in new}

@@ -1,4 +1,4 @@
-"""Keeps each route where it belongs: in a store that outlives reboots, or in one that does not."""
+"""Keeps routes and memberships where they belong: in a store that outlives reboots, or not."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from mfc_dbus.errors import StoreError
-from mfc_dbus.model import Edit, Route, RouteKey
+from mfc_dbus.model import Desired, Edit, Key
 from mfc_dbus.store import Store
 
 log = logging.getLogger(__name__)
@@ -20,14 +20,14 @@ _FILE = "routes.db"
 class Keeper:
     """Two stores, written by a thread of their own, one commit after the other.
 
-    One that cannot be opened makes its own routes fail, and no others.
+    One that cannot be opened makes what belongs there fail, and nothing else.
     """
 
     def __init__(self, state: Path | None, runtime: Path | None) -> None:
-        """state, runtime: directories; without one, its routes are kept nowhere."""
+        """state, runtime: directories; without one, what belongs there is kept nowhere."""
         with ExitStack() as stack:
             self._thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
-            # By whether a route is durable.
+            # By whether it holds what is durable.
             self._stores = {
                 durable: _open(stack, directory)
                 for durable, directory in ((True, state), (False, runtime))
@@ -40,17 +40,17 @@ class Keeper:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def read(self) -> list[Route]:
+    def read(self) -> list[Desired]:
         """Read what was kept; a store that cannot be read is left alone from now on."""
         self._finish_rest()
         return [*self._read(durable=True), *self._read(durable=False)]
 
-    async def write(self, edits: Mapping[RouteKey, Edit]) -> None:
+    async def write(self, edits: Mapping[Key, Edit]) -> None:
         """Return when it is on disk. Raises StoreError, and has kept nothing."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._write, edits)
 
-    def _read(self, *, durable: bool) -> list[Route]:
+    def _read(self, *, durable: bool) -> list[Desired]:
         store = self._stores[durable]
         if not isinstance(store, Store):
             return []
@@ -69,8 +69,8 @@ class Keeper:
             except StoreError as error:
                 log.error("%s", error)
 
-    def _write(self, edits: Mapping[RouteKey, Edit]) -> None:
-        here: dict[bool, dict[RouteKey, Route | None]] = {True: {}, False: {}}
+    def _write(self, edits: Mapping[Key, Edit]) -> None:
+        here: dict[bool, dict[Key, Desired | None]] = {True: {}, False: {}}
         for key, (old, new) in edits.items():
             if old is not None:
                 here[old.durable][key] = None
@@ -102,8 +102,8 @@ class Keeper:
         return store
 
 
-def _if_durable(route: Route | None) -> Route | None:
-    return route if route is not None and route.durable else None
+def _if_durable(old: Desired | None) -> Desired | None:
+    return old if old is not None and old.durable else None
 
 
 def _open(stack: ExitStack, directory: Path | None) -> Store | StoreError | None:

@@ -130,10 +130,10 @@ Desired = Route | Membership
 
 
 class Edit(NamedTuple):
-    """What becomes of a route; None is where there is none."""
+    """What becomes of a route or membership; None is where there is none."""
 
-    old: Route | None
-    new: Route | None
+    old: Desired | None
+    new: Desired | None
 
 
 @dataclass(frozen=True, slots=True)

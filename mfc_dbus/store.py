@@ -1,15 +1,16 @@
-"""Durable state: the routes that have to outlive the process, in SQLite.
+"""Durable state: the routes and memberships that have to outlive the process, in SQLite.
 
 What may be lost is decided by where a store lies: under $STATE_DIRECTORY a route survives power
 loss and reboot, under $RUNTIME_DIRECTORY only the process.
 """
 
+import ast
 import fcntl
 import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +18,12 @@ from sys import intern
 from typing import Any, NamedTuple, Self
 
 from mfc_dbus.errors import StoreError
-from mfc_dbus.model import Oif, Route, RouteKey
+from mfc_dbus.model import Desired, Key, Membership, Oif, Route, RouteKey
 
 log = logging.getLogger(__name__)
 
 _APPLICATION_ID = 0x6D666364  # "mfcd"
-_SCHEMA = """
+_ROUTES = """
 CREATE TABLE route (
     source BLOB NOT NULL,       -- packed; zeros: any source
     "group" BLOB NOT NULL,      -- packed
@@ -36,14 +37,8 @@ CREATE TABLE route (
 ) WITHOUT ROWID;
 -- What a change that is committed here has still to do in another store.
 CREATE TABLE rest (
-    source BLOB NOT NULL,
-    "group" BLOB NOT NULL,
-    key_iif TEXT NOT NULL,
-    iif TEXT,                   -- this and what follows is NULL where the route is deleted
-    oifs TEXT,
-    comment TEXT,
-    persistent INTEGER,
-    expires INTEGER
+    kind TEXT NOT NULL,         -- of the statement
+    row TEXT NOT NULL           -- its parameters, as a literal of Python
 );
 CREATE TABLE this (
     identity TEXT NOT NULL,     -- of this store, never of another
@@ -52,25 +47,39 @@ CREATE TABLE this (
 );
 INSERT INTO this VALUES (lower(hex(randomblob(8))), '', '')
 """
-# What takes a database from each schema version to the next; a new file has version 0.
-_MIGRATIONS = (_SCHEMA,)
-_PUT = "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = 'DELETE FROM route WHERE source = ? AND "group" = ? AND key_iif = ?'
-_GET = 'SELECT source, "group", iif, oifs, comment, persistent, expires FROM route'
-_PUT_REST = "INSERT INTO rest VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_GET_REST = """
-SELECT source, "group", key_iif, source, "group", iif, oifs, comment, persistent, expires FROM rest
+_MEMBERSHIPS = """
+CREATE TABLE membership (
+    "group" BLOB NOT NULL,      -- packed
+    source BLOB NOT NULL,       -- packed; zeros: any source
+    interface TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    persistent INTEGER NOT NULL,
+    PRIMARY KEY ("group", source, interface)
+) WITHOUT ROWID
 """
+# What takes a database from each schema version to the next; a new file has version 0.
+_MIGRATIONS = (_ROUTES, _MEMBERSHIPS)
+_VERSION = len(_MIGRATIONS)
+_GET_ROUTES = 'SELECT source, "group", iif, oifs, comment, persistent, expires FROM route'
+_GET_MEMBERSHIPS = 'SELECT "group", source, interface, comment, persistent FROM membership'
+# By the name of the type of what is put, or of the key of what is deleted.
+_WRITE = {
+    "Route": "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    "Membership": "INSERT OR REPLACE INTO membership VALUES (?, ?, ?, ?, ?)",
+    "RouteKey": 'DELETE FROM route WHERE source = ? AND "group" = ? AND key_iif = ?',
+    "MembershipKey": 'DELETE FROM membership WHERE "group" = ? AND source = ? AND interface = ?',
+}
 
-# Routes to put, and None for those to delete.
-Changes = Mapping[RouteKey, Route | None]
+# Routes and memberships to put, and None for those to delete.
+Changes = Mapping[Key, Desired | None]
+_Row = tuple[object, ...]
 
 
 class Rest(NamedTuple):
     """What of a change is for another store; done there once, whoever crashes in between."""
 
     name: str
-    changes: Changes
+    rows: Sequence[tuple[str, _Row]]  # each with its name in _WRITE
 
 
 class Store:
@@ -97,28 +106,28 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def read(self) -> list[Route]:
-        """Read all routes. Raises StoreError."""
+    def read(self) -> list[Desired]:
+        """Read all routes and memberships. Raises StoreError."""
         try:
             known: dict[str, tuple[Oif, ...]] = {}
-            return [_from_row(row, known) for row in self._database.execute(_GET)]
+            routes = [_from_row(row, known) for row in self._database.execute(_GET_ROUTES)]
+            return [*routes, *self._memberships()]
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"Cannot read {self.path}: {error}") from error
 
     def read_rest(self) -> Rest:
         """Read the rest that was left here last. Raises StoreError."""
         try:
-            rows = self._database.execute(_GET_REST).fetchall()
-            changes = {
-                RouteKey(*row[:3]): _from_row(row[3:], {}) if row[5] else None for row in rows
-            }
-            return Rest(self._read_this("rest"), changes)
+            rows = self._database.execute("SELECT kind, row FROM rest").fetchall()
+            return Rest(
+                self._read_this("rest"), [(kind, ast.literal_eval(row)) for kind, row in rows]
+            )
         except (sqlite3.Error, ValueError) as error:
             raise StoreError(f"Cannot read {self.path}: {error}") from error
 
     def rest(self, changes: Changes) -> Rest:
         """Make of changes a rest for this store."""
-        return Rest(f"{self._identity}-{secrets.token_hex(8)}", changes)
+        return Rest(f"{self._identity}-{secrets.token_hex(8)}", list(_rows(changes)))
 
     def write(self, changes: Changes, *, leaving: Rest | None = None) -> None:
         """Put and delete routes; return when it is on disk.
@@ -126,11 +135,11 @@ class Store:
         leaving: the rest of the same change. Raises StoreError; then nothing was changed.
         """
         with self._transaction():
-            self._write(changes)
+            self._write(_rows(changes))
             if leaving:
-                rows = [_to_row(key, route) for key, route in leaving.changes.items()]
+                rows = [(kind, repr(row)) for kind, row in leaving.rows]
                 self._database.execute("DELETE FROM rest")
-                self._database.executemany(_PUT_REST, rows)
+                self._database.executemany("INSERT INTO rest VALUES (?, ?)", rows)
                 self._database.execute("UPDATE this SET rest = ?", [leaving.name])
 
     def finish(self, rest: Rest) -> None:
@@ -138,18 +147,19 @@ class Store:
         if not rest.name.startswith(self._identity) or rest.name == self._done:
             return
         with self._transaction():
-            self._write(rest.changes)
+            self._write(rest.rows)
             self._database.execute("UPDATE this SET done = ?", [rest.name])
         self._done = rest.name
 
     def _read_this(self, column: str) -> str:
         return str(self._database.execute(f"SELECT {column} FROM this").fetchone()[0])
 
-    def _write(self, changes: Changes) -> None:
-        gone = [key for key, route in changes.items() if route is None]
-        there = [_to_row(key, route) for key, route in changes.items() if route is not None]
-        self._database.executemany(_DELETE, gone)
-        self._database.executemany(_PUT, there)
+    def _write(self, rows: Iterable[tuple[str, _Row]]) -> None:
+        by_kind: dict[str, list[_Row]] = {kind: [] for kind in _WRITE}
+        for kind, row in rows:
+            by_kind[kind].append(row)
+        for kind, of_kind in by_kind.items():
+            self._database.executemany(_WRITE[kind], of_kind)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -158,6 +168,13 @@ class Store:
                 yield
         except sqlite3.Error as error:
             raise StoreError(f"Cannot write {self.path}: {error}") from error
+
+    def _memberships(self) -> Iterator[Membership]:
+        if _pragma(self._database, "user_version") < _MIGRATIONS.index(_MEMBERSHIPS) + 1:
+            return  # a disk that cannot be written kept it from being brought up to date
+        for row in self._database.execute(_GET_MEMBERSHIPS):
+            group, source, interface, comment, persistent = row
+            yield Membership(group, source, interface, comment, bool(persistent))
 
 
 class _NotOurs(Exception):
@@ -236,9 +253,9 @@ def _check(database: sqlite3.Connection) -> None:
 
 def _migrate(database: sqlite3.Connection) -> None:
     version = _pragma(database, "user_version")
-    if version > len(_MIGRATIONS):
+    if version > _VERSION:
         raise sqlite3.OperationalError(
-            f"it has schema version {version}, and this program knows {len(_MIGRATIONS)}"
+            f"it has schema version {version}, and this program knows {_VERSION}"
         )
     for number, migration in enumerate(_MIGRATIONS[version:], version + 1):
         database.executescript(
@@ -262,11 +279,21 @@ def _set_aside(path: Path, error: Exception) -> None:
             part.rename(aside.with_name(aside.name + suffix))
 
 
-def _to_row(key: RouteKey, route: Route | None) -> tuple[object, ...]:
-    if route is None:
-        return (*key, None, None, None, None, None)
-    oifs = " ".join(f"{oif.name}/{oif.ttl}" for oif in route.oifs)
-    return (*key, route.iif, oifs, route.comment, route.persistent, route.expires)
+def _rows(changes: Changes) -> Iterator[tuple[str, _Row]]:
+    for key, desired in changes.items():
+        yield type(key if desired is None else desired).__name__, _to_row(key, desired)
+
+
+def _to_row(key: Key, desired: Desired | None) -> _Row:
+    packed = key if isinstance(key, RouteKey) else (key.group, key.source, key.interface)
+    match desired:
+        case Route():
+            oifs = " ".join(f"{oif.name}/{oif.ttl}" for oif in desired.oifs)
+            rest = (desired.iif, oifs, desired.comment, desired.persistent, desired.expires)
+            return (*packed, *rest)
+        case Membership():
+            return (*packed, desired.comment, desired.persistent)
+    return tuple(packed)
 
 
 def _from_row(row: tuple[Any, ...], known: dict[str, tuple[Oif, ...]]) -> Route:

@@ -7,13 +7,23 @@ import asyncio
 import errno
 import os
 from collections.abc import Mapping
+from typing import cast
 
 from mfc_dbus.controller import Held
 from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.kernel.mroute import MFCEntry, VIFCount
-from mfc_dbus.model import MAX_VIFS, Edit, Route, RouteKey
+from mfc_dbus.model import (
+    MAX_VIFS,
+    Desired,
+    Edit,
+    Key,
+    Membership,
+    MembershipKey,
+    Route,
+    RouteKey,
+)
 
 
 class FakeLinks:
@@ -63,21 +73,25 @@ class FakeKeeper:
 
     def __init__(self) -> None:
         self.routes: dict[RouteKey, Route] = {}
+        self.memberships: dict[MembershipKey, Membership] = {}
         self.broken = False
-        self.refused: set[RouteKey] = set()
+        self.refused: set[Key] = set()
         self.writes = 0
 
-    async def write(self, edits: Mapping[RouteKey, Edit]) -> None:
+    async def write(self, edits: Mapping[Key, Edit]) -> None:
         await asyncio.sleep(0)
         if self.broken or self.refused & edits.keys():
             raise StoreError("no space left")
         self.writes += 1
         for key, (old, new) in edits.items():
-            assert self.routes.get(key) == old
+            kept = cast(
+                "dict[Key, Desired]", self.routes if isinstance(key, RouteKey) else self.memberships
+            )
+            assert kept.get(key) == old
             if new is None:
-                self.routes.pop(key, None)
+                kept.pop(key, None)
             else:
-                self.routes[key] = new
+                kept[key] = new
 
 
 class FakeKernel:

@@ -23,7 +23,7 @@ from lab.zygote import Zygote
 
 from mfc_dbus.bus.connection import BusError
 from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import format_address, format_source
+from mfc_dbus.model import Membership, format_address, format_source
 
 ROUNDS = 50
 CALLERS = 4
@@ -139,6 +139,7 @@ def read_stores(home: Path, scratch: Path) -> Routes:
                 route.iif, tuple(oif.name for oif in route.oifs), route.comment, route.persistent
             )
             for route in keeper.read()
+            if not isinstance(route, Membership)
         }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mfc_dbus.errors import StoreError
 from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import Edit, Route, RouteKey, parse_route
+from mfc_dbus.model import Desired, Edit, Key, parse_membership, parse_route
 from mfc_dbus.store import Store
 
 ROUTES = [
@@ -20,10 +20,18 @@ ROUTES = [
     dataclasses.replace(parse_route("*", "ff05::2", "eth0", ["eth1"]), persistent=False),
     dataclasses.replace(parse_route("*", "ff05::3", "eth0", ["eth1"]), expires=2**62),
 ]
+MEMBERSHIPS = [
+    parse_membership("239.1.1.1", "*", "eth0", "ein Kommentar"),
+    parse_membership("239.1.1.1", "10.0.0.1", "eth0"),
+    parse_membership("239.1.1.1", "*", "eth1"),
+    parse_membership("ff05::1", "fd00::1", "eth0"),
+    dataclasses.replace(parse_membership("ff05::1", "*", "eth0"), persistent=False),
+]
+EVERYTHING: list[Desired] = [*ROUTES, *MEMBERSHIPS]
 
 
-def put(*routes: Route) -> dict[RouteKey, Route | None]:
-    return {route.key: route for route in routes}
+def put(*desired: Desired) -> dict[Key, Desired | None]:
+    return {each.key: each for each in desired}
 
 
 def asides(directory: Path) -> list[Path]:
@@ -44,6 +52,34 @@ def test_routes_are_read_as_they_were_written(tmp_path: Path) -> None:
         }
 
 
+def test_memberships_are_read_as_they_were_written(tmp_path: Path) -> None:
+    with Store(tmp_path / "routes.db") as store:
+        store.write(put(*EVERYTHING))
+        store.write({MEMBERSHIPS[1].key: None, ROUTES[1].key: None})
+    with Store(tmp_path / "routes.db") as store:
+        assert {*store.read()} == {*MEMBERSHIPS, *ROUTES} - {MEMBERSHIPS[1], ROUTES[1]}
+
+
+def test_a_route_and_a_membership_that_cannot_be_written_both_are_not_written(
+    tmp_path: Path,
+) -> None:
+    with Store(tmp_path / "routes.db") as store:
+        store._database.execute("DROP TABLE membership")
+        with pytest.raises(StoreError, match="no such table"):
+            store.write(put(ROUTES[0], MEMBERSHIPS[0]))
+        assert store._database.execute("SELECT count(*) FROM route").fetchone() == (0,)
+
+
+def test_a_database_of_the_first_version_keeps_its_routes(tmp_path: Path) -> None:
+    with Store(tmp_path / "routes.db") as store:
+        store.write(put(*ROUTES))
+        store._database.executescript("DROP TABLE membership; PRAGMA user_version = 1")
+    with Store(tmp_path / "routes.db") as store:
+        assert {*store.read()} == {*ROUTES}
+        store.write(put(*MEMBERSHIPS))
+        assert {*store.read()} == {*EVERYTHING}
+
+
 def test_a_commit_is_on_disk_before_write_returns(tmp_path: Path) -> None:
     with Store(tmp_path / "routes.db") as store:
         assert store._database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
@@ -62,7 +98,7 @@ def test_a_commit_is_on_disk_before_write_returns(tmp_path: Path) -> None:
 def test_a_damaged_file_is_set_aside_and_not_overwritten(tmp_path: Path, damage: object) -> None:
     path = tmp_path / "routes.db"
     with Store(path) as store:
-        store.write(put(*ROUTES))
+        store.write(put(*EVERYTHING))
     assert callable(damage)
     damage(path)
     content = path.read_bytes()
@@ -92,7 +128,7 @@ def test_the_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     newer = sqlite3.connect(path)
     newer.execute("PRAGMA user_version = 99")
     newer.close()
-    with pytest.raises(StoreError, match="schema version 99, and this program knows 1"):
+    with pytest.raises(StoreError, match="schema version 99, and this program knows 2"):
         Store(path)
     assert asides(tmp_path) == []
 
@@ -126,7 +162,7 @@ class _Crash(BaseException):
 
 
 class TestKeeper:
-    """Each route in the store of its kind."""
+    """Each route and membership in the store of its kind."""
 
     @pytest.fixture
     def directories(self, tmp_path: Path) -> tuple[Path, Path]:
@@ -135,18 +171,18 @@ class TestKeeper:
         runtime.mkdir()
         return state, runtime
 
-    def edit(self, keeper: Keeper, *edits: tuple[Route | None, Route | None]) -> None:
+    def edit(self, keeper: Keeper, *edits: tuple[Desired | None, Desired | None]) -> None:
         keeper._write({(old or new).key: Edit(old, new) for old, new in edits})  # type: ignore[union-attr]
 
     def test_only_what_is_durable_outlives_the_runtime_directory(
         self, directories: tuple[Path, Path], tmp_path: Path
     ) -> None:
         with Keeper(*directories) as keeper:
-            self.edit(keeper, *((None, route) for route in ROUTES))
+            self.edit(keeper, *((None, desired) for desired in EVERYTHING))
         with Keeper(*directories) as keeper:
-            assert {*keeper.read()} == {*ROUTES}
+            assert {*keeper.read()} == {*EVERYTHING}
         with Keeper(directories[0], tmp_path) as keeper:
-            assert {*keeper.read()} == {*ROUTES[:4]}
+            assert {*keeper.read()} == {*ROUTES[:4], *MEMBERSHIPS[:4]}
 
     def test_a_route_that_becomes_transient_is_in_one_store_only(
         self, directories: tuple[Path, Path], tmp_path: Path
@@ -160,7 +196,7 @@ class TestKeeper:
             assert keeper.read() == []
 
     def crash_between_the_stores(
-        self, directories: tuple[Path, Path], *edits: tuple[Route | None, Route | None]
+        self, directories: tuple[Path, Path], *edits: tuple[Desired | None, Desired | None]
     ) -> None:
         """Do a change, and come no further than the first commit."""
         with Keeper(*directories) as keeper:
@@ -185,10 +221,14 @@ class TestKeeper:
         self, directories: tuple[Path, Path]
     ) -> None:
         transient = dataclasses.replace(ROUTES[0], persistent=False)
-        self.crash_between_the_stores(directories, (None, transient), (None, ROUTES[1]))
+        joined = dataclasses.replace(
+            parse_membership("239.1.1.1", "10.0.0.1", "eth0"), persistent=False
+        )
+        edits = [(None, each) for each in (transient, joined, ROUTES[1])]
+        self.crash_between_the_stores(directories, *edits)
         with Keeper(*directories) as keeper:
-            assert {*keeper.read()} == {transient, ROUTES[1]}
-            self.edit(keeper, (transient, None))
+            assert {*keeper.read()} == {transient, joined, ROUTES[1]}
+            self.edit(keeper, (transient, None), (joined, None))
         with Keeper(*directories) as keeper:
             assert keeper.read() == [ROUTES[1]]
 

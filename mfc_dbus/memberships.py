@@ -1,0 +1,212 @@
+"""The static memberships: those desired, and those that the kernel has joined.
+
+The controller tells what happens to the interfaces, and has what was done stored, or taken back.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from mfc_dbus.errors import (
+    InterfaceNotMulticast,
+    KernelError,
+    LimitExceeded,
+    MembershipExists,
+    NoSuchInterface,
+    NoSuchMembership,
+)
+from mfc_dbus.joins import Join, Joins
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
+from mfc_dbus.model import Edit, Key, Membership, MembershipKey, quote
+
+log = logging.getLogger(__name__)
+
+
+class MembershipStatus(NamedTuple):
+    """A membership, and whether it is joined: joined, waiting (its interface is missing), failed.
+
+    reason: why it failed.
+    """
+
+    membership: Membership
+    state: str
+    reason: str
+
+
+class Memberships:
+    """Joined while their interface is there. `limit`: the most that there may be, not set here."""
+
+    def __init__(self, joins: Joins | None = None) -> None:
+        """joins: without it, those of sockets that nobody keeps."""
+        self.limit = 0
+        self._joins = joins or Joins()
+        self._desired: dict[str, dict[MembershipKey, Membership]] = {}  # by interface
+        self._count = 0
+        self._joined: dict[MembershipKey, Join] = {}
+        self._failed: dict[MembershipKey, str] = {}  # why
+        self._edits: dict[Key, Edit] = {}  # done, and not stored yet
+        self._news = False  # to be told
+        self._listener: Callable[[], None] | None = None
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have someone told of every change, after it was stored and before its caller is."""
+        self._listener = listener
+
+    def __iter__(self) -> Iterator[MembershipStatus]:
+        for by_key in self._desired.values():
+            for key, membership in by_key.items():
+                reason = self._failed.get(key, "")
+                state = "joined" if key in self._joined else "failed" if reason else "waiting"
+                yield MembershipStatus(membership, state, reason)
+
+    # Changing
+
+    def check_join(
+        self, membership: Membership, present: Mapping[str, Link], *, wait: bool
+    ) -> None:
+        """Raise what can be told beforehand.
+
+        present: the interfaces that there are. wait: that of the membership need not be.
+        """
+        if self._find(membership.key):
+            raise MembershipExists(f"Membership {membership} exists already")
+        if self._count >= self.limit:
+            raise LimitExceeded(
+                f"There are {self._count} memberships, and the configuration allows no more"
+            )
+        link = present.get(membership.interface)
+        if link is None and not wait:
+            raise NoSuchInterface(f"Interface {quote(membership.interface)} not found")
+        if link is not None and not link.multicast:
+            raise InterfaceNotMulticast(f"Interface {quote(link.name)} does not carry multicast")
+
+    def join(self, membership: Membership, present: Mapping[str, Link], *, wait: bool) -> None:
+        """Raises what `check_join` does, and KernelError; then nothing was changed."""
+        self.check_join(membership, present, wait=wait)
+        link = present.get(membership.interface)
+        if link is not None:
+            try:
+                self._join(membership, link)
+            except OSError as error:
+                raise KernelError(f"The kernel refused: {_sentence(error)}") from error
+        self._put(membership)
+        self._note(membership.key, None, membership)
+
+    def check_leave(self, key: MembershipKey) -> Membership:
+        membership = self._find(key)
+        if membership is None:
+            wanted = Membership(key.group, key.source, key.interface)
+            raise NoSuchMembership(f"There is no membership {wanted}")
+        return membership
+
+    def leave(self, key: MembershipKey) -> None:
+        membership = self.check_leave(key)
+        self._remove(membership)
+        self._note(key, membership, None)
+
+    def restore(self, memberships: Iterable[Membership], present: Mapping[str, Link]) -> None:
+        """Begin with memberships that were stored; what cannot be joined now is tried again."""
+        for membership in memberships:
+            self._put(membership)
+            self._settle(membership, present)
+
+    # What happens to the interfaces
+
+    def follow(self, event: Event, present: Mapping[str, Link]) -> None:
+        """Join what an interface lets join that came, and leave on one that has gone."""
+        if isinstance(event, Missed):
+            # It may have gone and come back under its ifindex; the sockets do not tell.
+            names = list(self._desired)
+        else:
+            names = [event.link.name] if event.link.name in self._desired else []
+        for name in names:
+            for key, membership in self._desired[name].items():
+                if not isinstance(event, Came):
+                    self._leave(key)
+                if not isinstance(event, Gone):
+                    self._settle(membership, present)
+                self._news = True
+
+    def try_again(self, present: Mapping[str, Link]) -> None:
+        """Join what the kernel refused."""
+        for key in list(self._failed):
+            self._settle(self._desired[key.interface][key], present)
+            self._news = self._news or key not in self._failed
+
+    # Storing and telling
+
+    def take_edits(self) -> dict[Key, Edit]:
+        """What was done since the last time, to be stored."""
+        edits, self._edits = self._edits, {}
+        return edits
+
+    def take_back(self, edits: Mapping[Key, Edit], present: Mapping[str, Link]) -> None:
+        """Undo what could not be stored, of which some may not be ours."""
+        for old, new in edits.values():
+            if isinstance(new, Membership):
+                self._remove(new)
+            if isinstance(old, Membership):
+                self._put(old)
+                self._settle(old, present)
+
+    def tell(self) -> None:
+        """Tell of what has changed since the last time, if anything has."""
+        news, self._news = self._news, False
+        if news and self._listener:
+            self._listener()
+
+    def _note(self, key: MembershipKey, old: Membership | None, new: Membership | None) -> None:
+        before = self._edits[key].old if key in self._edits else old
+        self._edits[key] = Edit(before, new)
+        self._news = True
+
+    # What is desired, and what is joined
+
+    def _find(self, key: MembershipKey) -> Membership | None:
+        return self._desired.get(key.interface, {}).get(key)
+
+    def _put(self, membership: Membership) -> None:
+        self._desired.setdefault(membership.interface, {})[membership.key] = membership
+        self._count += 1
+
+    def _remove(self, membership: Membership) -> None:
+        self._leave(membership.key)
+        by_key = self._desired[membership.interface]
+        del by_key[membership.key]
+        if not by_key:
+            del self._desired[membership.interface]
+        self._count -= 1
+
+    def _settle(self, membership: Membership, present: Mapping[str, Link]) -> None:
+        """Join it if its interface is there and it is not joined."""
+        link = present.get(membership.interface)
+        if link is None or membership.key in self._joined:
+            return
+        try:
+            self._join(membership, link)
+        except OSError as error:
+            reason = _sentence(error)
+            if self._failed.get(membership.key) != reason:
+                log.error("Membership %s is not joined: %s", membership, reason)
+            self._failed[membership.key] = reason
+        else:
+            self._failed.pop(membership.key, None)
+
+    def _join(self, membership: Membership, link: Link) -> None:
+        join = Join(membership.group, link.ifindex, membership.source)
+        self._joins.join(join)
+        self._joined[membership.key] = join
+
+    def _leave(self, key: MembershipKey) -> None:
+        self._failed.pop(key, None)
+        join = self._joined.pop(key, None)
+        if join is not None:
+            try:
+                self._joins.leave(join)
+            except OSError as error:  # its socket has it, and nobody else
+                log.error("The kernel did not let go of a membership: %s", _sentence(error))
+
+
+def _sentence(error: OSError) -> str:
+    return os.strerror(error.errno or 0)

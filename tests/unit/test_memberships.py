@@ -1,0 +1,384 @@
+"""Memberships: joined while their interface is there, and stored or taken back."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from lab.fake import FakeGroupSocket, FakeKeeper, FakeKernel, FakeLinks
+
+from mfc_dbus.config import Config
+from mfc_dbus.controller import Controller
+from mfc_dbus.errors import (
+    InterfaceNotMulticast,
+    KernelError,
+    LimitExceeded,
+    MembershipExists,
+    NoSuchInterface,
+    NoSuchMembership,
+    RequestError,
+    StoreError,
+)
+from mfc_dbus.joins import Joins
+from mfc_dbus.kernel.links import Missed
+from mfc_dbus.memberships import Memberships
+from mfc_dbus.model import Family, Membership, MembershipKey, parse_membership, parse_route
+from mfc_dbus.table import Table
+
+GROUP = "239.1.1.1"
+
+
+def run(change: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(change)
+
+
+class Ground:
+    """A controller over fake sockets, and how often it told of its memberships."""
+
+    def __init__(self, *interfaces: str) -> None:
+        self.links = FakeLinks(*interfaces, silent=("lo",))
+        self.kernel = FakeKernel(self.links)
+        self.keeper = FakeKeeper()
+        self.error: int | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with what was kept, and with sockets of its own."""
+        self.sockets: list[FakeGroupSocket] = []
+        self.told = 0
+        self.kernel.clear()
+        self.links.begin_anew()
+        self.memberships = Memberships(Joins(self._open))
+        self.memberships.listen(self._listen)
+        self.controller = Controller(
+            [Table(socket.AF_INET, self.kernel)],
+            self.links,
+            self.keeper,
+            memberships=self.memberships,
+        )
+        self.controller.restore([*self.keeper.memberships.values()])
+
+    def join(
+        self, group: str = GROUP, source: str = "*", interface: str = "eth0", *, wait: bool = False
+    ) -> Membership:
+        membership = parse_membership(group, source, interface)
+        run(self.controller.join(membership, wait=wait))
+        return membership
+
+    def leave(self, group: str = GROUP, source: str = "*", interface: str = "eth0") -> None:
+        run(self.controller.leave(parse_membership(group, source, interface).key))
+
+    def refuse(self, error: int | None) -> None:
+        """Let the kernel refuse all joins."""
+        self.error = error
+        for sock in self.sockets:
+            sock.error = error
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {str(membership): state for membership, state, _ in self.memberships}
+
+    @property
+    def joined(self) -> set[MembershipKey]:
+        """What the sockets have, on devices that there are; and on others there must be nothing."""
+        names = {link.ifindex: name for name, link in self.links.links.items()}
+        return {
+            MembershipKey(group, source, names[ifindex])
+            for sock in self.sockets
+            for (group, ifindex), sources in sock.joined.items()
+            for source in sources
+        }
+
+    def _open(self, _: Family) -> FakeGroupSocket:
+        self.sockets.append(FakeGroupSocket())
+        self.sockets[-1].error = self.error
+        return self.sockets[-1]
+
+    def _listen(self) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def ground() -> Ground:
+    return Ground("eth0", "eth1")
+
+
+def test_a_membership_is_joined_stored_and_told(ground: Ground) -> None:
+    membership = ground.join()
+    assert ground.joined == {membership.key}
+    assert ground.keeper.memberships == {membership.key: membership}
+    assert ground.states == {"(*, 239.1.1.1) on 'eth0'": "joined"}
+    assert ground.told == 1
+
+
+def test_what_was_left_is_neither_joined_nor_stored(ground: Ground) -> None:
+    ground.join()
+    ground.leave()
+    assert ground.joined == set()
+    assert ground.keeper.memberships == {}
+    assert ground.states == {}
+    assert ground.told == 2
+
+
+def test_one_group_may_be_joined_from_any_source_from_one_and_on_another_interface(
+    ground: Ground,
+) -> None:
+    joined = [ground.join(), ground.join(source="10.0.0.1"), ground.join(interface="eth1")]
+    assert ground.joined == {membership.key for membership in joined}
+    ground.leave()
+    assert ground.joined == {membership.key for membership in joined[1:]}
+
+
+def test_what_cannot_be_is_refused_and_changes_nothing(ground: Ground) -> None:
+    membership = ground.join()
+    with pytest.raises(MembershipExists):
+        ground.controller.check_join(membership)
+    with pytest.raises(MembershipExists, match=r"\(\*, 239.1.1.1\) on 'eth0' exists already"):
+        ground.join()
+    with pytest.raises(NoSuchInterface, match="'eth9' not found"):
+        ground.join(interface="eth9")
+    with pytest.raises(InterfaceNotMulticast, match="'lo' does not carry multicast"):
+        ground.join(interface="lo")
+    with pytest.raises(NoSuchMembership, match=r"\(10.0.0.1, 239.1.1.1\) on 'eth0'"):
+        ground.leave(source="10.0.0.1")
+    assert ground.joined == {membership.key}
+    assert ground.told == 1
+
+
+def test_there_are_no_more_than_the_configuration_allows(ground: Ground) -> None:
+    run(ground.controller.configure(Config(max_memberships=1)))
+    ground.join()
+    with pytest.raises(LimitExceeded, match="There are 1 memberships"):
+        ground.join(source="10.0.0.1")
+    ground.leave()
+    ground.join(source="10.0.0.1")
+
+
+# Interfaces
+
+
+def test_a_membership_waits_for_its_interface_and_follows_it(ground: Ground) -> None:
+    membership = ground.join(interface="new", wait=True)
+    assert ground.states == {str(membership): "waiting"}
+    for _ in range(2):  # each time it has another ifindex
+        ground.links.add("new")
+        ground.controller.follow()
+        assert ground.states == {str(membership): "joined"}
+        assert ground.joined == {membership.key}
+        ground.links.remove("new")
+        ground.controller.follow()
+        assert ground.states == {str(membership): "waiting"}
+        assert ground.joined == set()
+    assert ground.told == 5
+
+
+def test_what_waits_can_be_left(ground: Ground) -> None:
+    ground.join(interface="new", wait=True)
+    ground.leave(interface="new")
+    ground.links.add("new")
+    ground.controller.follow()
+    assert ground.joined == set()
+
+
+def test_a_membership_follows_the_name(ground: Ground) -> None:
+    membership = ground.join()
+    ground.links.rename("eth0", "wan0")
+    ground.controller.follow()
+    assert ground.joined == set()
+    ground.links.rename("eth1", "eth0")
+    ground.controller.follow()
+    assert ground.joined == {membership.key}
+
+
+def test_a_change_of_other_interfaces_is_none_of_the_memberships(ground: Ground) -> None:
+    ground.join()
+    ground.links.remove("eth1")
+    ground.links.add("eth2")
+    ground.controller.follow()
+    assert ground.told == 1
+
+
+def test_where_events_were_lost_the_sockets_forget_and_join_again(ground: Ground) -> None:
+    membership = ground.join()
+    # It went and came back under its ifindex, unseen: the kernel has nothing, the socket a ghost.
+    ground.sockets[0].joined.clear()
+    ground.sockets[0].joined[membership.group, 1] = {membership.source}
+    ground.links._events = [Missed()]
+    ground.controller.follow()
+    assert ground.joined == {membership.key}
+    assert ground.states == {str(membership): "joined"}
+
+
+# The kernel refuses
+
+
+def test_what_the_kernel_refuses_is_an_error_for_the_caller(ground: Ground) -> None:
+    ground.refuse(errno.ENOBUFS)
+    with pytest.raises(KernelError, match="The kernel refused: No buffer space available"):
+        ground.join()
+    assert ground.states == {}
+    assert ground.keeper.memberships == {}
+
+
+def test_what_the_kernel_refuses_later_fails_with_a_reason_until_it_does_not(
+    ground: Ground, caplog: pytest.LogCaptureFixture
+) -> None:
+    membership = ground.join()
+    ground.refuse(errno.ENODEV)
+    ground.begin()
+    assert [*ground.memberships] == [(membership, "failed", "No such device")]
+    for _ in range(3):
+        run(ground.controller.join_again())
+    assert len(caplog.messages) == 1
+    assert ground.told == 0
+    ground.refuse(None)
+    run(ground.controller.join_again())
+    assert [*ground.memberships] == [(membership, "joined", "")]
+    assert ground.told == 1
+
+
+def test_what_failed_waits_when_its_interface_goes(ground: Ground) -> None:
+    membership = ground.join()
+    ground.refuse(errno.ENODEV)
+    ground.begin()
+    ground.links.remove("eth0")
+    ground.controller.follow()
+    assert [*ground.memberships] == [(membership, "waiting", "")]
+    run(ground.controller.join_again())
+
+
+# The store
+
+
+def test_what_cannot_be_stored_is_taken_back(ground: Ground) -> None:
+    kept = ground.join(source="10.0.0.1")
+    ground.keeper.broken = True
+    with pytest.raises(StoreError):
+        ground.join()
+    with pytest.raises(StoreError):
+        ground.leave(source="10.0.0.1")
+    assert ground.joined == {kept.key}
+    assert ground.states == {str(kept): "joined"}
+    ground.keeper.broken = False
+    ground.leave(source="10.0.0.1")
+    assert ground.joined == set()
+
+
+def test_routes_and_memberships_that_wait_together_share_a_commit(ground: Ground) -> None:
+    routes = [parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(5)]
+    memberships = [parse_membership(f"239.1.1.{n}", "*", "eth0") for n in range(5)]
+
+    async def change() -> None:
+        await asyncio.gather(
+            *map(ground.controller.add, routes), *map(ground.controller.join, memberships)
+        )
+
+    run(change())
+    assert ground.keeper.writes == 1
+    assert len(ground.keeper.routes) == len(ground.keeper.memberships) == 5
+
+
+def test_of_changes_that_wait_together_only_the_one_that_cannot_be_stored_fails(
+    ground: Ground,
+) -> None:
+    route = parse_route("10.0.0.1", GROUP, "eth0", ["eth1"])
+    membership = parse_membership(GROUP, "*", "eth0")
+    ground.keeper.refused = {membership.key}
+
+    async def change() -> Sequence[BaseException | None]:
+        return await asyncio.gather(
+            ground.controller.add(route),
+            ground.controller.join(membership),
+            return_exceptions=True,
+        )
+
+    added, joined = asyncio.run(change())
+    assert added is None
+    assert isinstance(joined, StoreError)
+    assert ground.keeper.routes.keys() == {route.key}
+    assert ground.joined == set()
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever happens in whatever order, what is joined is what a simple model says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ground = Ground("eth0")
+        self.model: set[MembershipKey] = set()
+
+    memberships = st.builds(
+        parse_membership,
+        st.sampled_from([GROUP, "239.1.1.2", "ff05::1"]),
+        st.just("*"),
+        st.sampled_from(["eth0", "eth1", "eth2"]),
+    ) | st.builds(
+        parse_membership,
+        st.just(GROUP),
+        st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+        st.sampled_from(["eth0", "eth1", "eth2"]),
+    )
+
+    @rule(membership=memberships, wait=st.booleans())
+    def join(self, membership: Membership, wait: bool) -> None:
+        possible = wait or membership.interface in self.ground.links.links
+        try:
+            run(self.ground.controller.join(membership, wait=wait))
+        except StoreError:
+            assert self.ground.keeper.broken
+        except RequestError:
+            assert membership.key in self.model or not possible
+        else:
+            assert membership.key not in self.model
+            self.model.add(membership.key)
+
+    @rule(membership=memberships)
+    def leave(self, membership: Membership) -> None:
+        try:
+            run(self.ground.controller.leave(membership.key))
+        except StoreError:
+            assert self.ground.keeper.broken
+        except NoSuchMembership:
+            assert membership.key not in self.model
+        else:
+            self.model.remove(membership.key)
+
+    @rule(name=st.sampled_from(["eth0", "eth1", "eth2"]))
+    def add_or_remove_an_interface(self, name: str) -> None:
+        if name in self.ground.links.links:
+            self.ground.links.remove(name)
+        else:
+            self.ground.links.add(name)
+
+    @rule(name=st.sampled_from(["eth0", "eth1", "eth2"]))
+    def replace_an_interface(self, name: str) -> None:
+        self.ground.links.add(name)
+
+    @rule(one=st.sampled_from(["eth0", "eth1"]))
+    def rename(self, one: str) -> None:
+        if one in self.ground.links.links and "eth2" not in self.ground.links.links:
+            self.ground.links.rename(one, "eth2")
+
+    @rule()
+    def break_or_mend_the_store(self) -> None:
+        self.ground.keeper.broken = not self.ground.keeper.broken
+
+    @rule()
+    def start_anew(self) -> None:
+        self.ground.begin()
+
+    @invariant()
+    def what_is_joined_is_what_can_be(self) -> None:
+        self.ground.controller.follow()
+        assert self.ground.keeper.memberships.keys() == self.model
+        present = {key for key in self.model if key.interface in self.ground.links.links}
+        assert self.ground.joined == present
+        states = {m.key: state for m, state, _ in self.ground.memberships}
+        assert states == {key: "joined" if key in present else "waiting" for key in self.model}
+
+
+TestMachine = Machine.TestCase
