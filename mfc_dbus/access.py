@@ -13,6 +13,7 @@ from mfc_dbus.polkit import Polkit
 
 PUBLIC = ""
 MANAGE_ROUTES = f"{INTERFACE}.manage-routes"
+MANAGE_MEMBERSHIPS = f"{INTERFACE}.manage-memberships"
 RELOAD = f"{INTERFACE}.reload"
 
 # Of the log's object alone, where it is not refused to everyone. No call has such a name.
@@ -22,6 +23,8 @@ ACCESS = {
     f"{INTERFACE}.AddRoute": MANAGE_ROUTES,
     f"{INTERFACE}.DeleteRoute": MANAGE_ROUTES,
     f"{INTERFACE}.FlushRoutes": MANAGE_ROUTES,
+    f"{INTERFACE}.JoinGroup": MANAGE_MEMBERSHIPS,
+    f"{INTERFACE}.LeaveGroup": MANAGE_MEMBERSHIPS,
     f"{INTERFACE}.Reload": RELOAD,
     SET_LOG: RELOAD,
     "org.freedesktop.DBus.Properties.Get": PUBLIC,

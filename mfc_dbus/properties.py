@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, NoReturn
 from mfc_dbus.bus.backend import Variant, encode
 from mfc_dbus.bus.connection import ERROR, PROPERTIES, Body, BusError, Connection
 from mfc_dbus.controller import Controller
-from mfc_dbus.model import FAMILY_NAMES, quote
+from mfc_dbus.memberships import MembershipStatus
+from mfc_dbus.model import FAMILY_NAMES, format_address, format_source, quote
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
 from mfc_dbus.table import Table
 from mfc_dbus.version import VERSION
@@ -41,6 +42,7 @@ class Properties:
         self.plain: Mapping[str, Property] = {
             "Interfaces": Property("aa{sv}", self._interfaces),
             "Tables": Property("aa{sv}", self._tables),
+            "Memberships": Property("aa{sv}", self._memberships),
             "Version": Property("s", lambda: VERSION),
             "Generation": Property("t", lambda: self.generation),
         }
@@ -93,6 +95,9 @@ class Properties:
     def _tables(self) -> list[dict[str, Variant]]:
         return [_table(table) for table in self._controller.tables.values()]
 
+    def _memberships(self) -> list[dict[str, Variant]]:
+        return [_membership(status) for status in self._controller.memberships]
+
 
 def _interface(table: Table, vif: Vif) -> dict[str, Variant]:
     described = {
@@ -124,3 +129,20 @@ def _table(table: Table) -> dict[str, Variant]:
         "interfaces": Variant("u", len(table.vifs)),
     }
     return described if table.owned else described | {"reason": Variant("s", table.reason)}
+
+
+def _membership(status: MembershipStatus) -> dict[str, Variant]:
+    membership, state, reason = status
+    described = {
+        "group": Variant("s", format_address(membership.group)),
+        "source": Variant("s", format_source(membership.source)),
+        "interface": Variant("s", membership.interface),
+        "state": Variant("s", state),
+    }
+    if reason:
+        described["reason"] = Variant("s", reason)
+    if membership.comment:
+        described["comment"] = Variant("s", membership.comment)
+    if not membership.persistent:
+        described["persistent"] = Variant("b", False)
+    return described

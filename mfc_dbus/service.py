@@ -34,12 +34,14 @@ from mfc_dbus.controller import Change, Controller
 from mfc_dbus.errors import InvalidArgs, RequestError
 from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.model import (
+    MembershipKey,
     Route,
     format_address,
     format_source,
     join,
     parse_group_prefix,
     parse_interface,
+    parse_membership,
     parse_route,
     parse_stream,
     quote,
@@ -67,6 +69,7 @@ _ADD_OPTIONS = {
 }
 _DELETE_OPTIONS = {"iif": "s"}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s"}
+_JOIN_OPTIONS = {"persistent": "b", "wait": "b", "comment": "s"}
 
 
 class Request(NamedTuple):
@@ -119,10 +122,13 @@ class MulticastForwarding:
             logcontrol.OBJECT_PATH: LogControl(),
         }
         controller.listen(self.changed)
+        controller.memberships.listen(self.memberships_changed)
         self.methods = {
             f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route),
             f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route),
             f"{INTERFACE}.FlushRoutes": Method("a{sv}", "u", self._flush_routes),
+            f"{INTERFACE}.JoinGroup": Method("sssa{sv}", "", self._join_group),
+            f"{INTERFACE}.LeaveGroup": Method("sssa{sv}", "", self._leave_group),
             f"{INTERFACE}.Reload": Method("a{sv}", "", self._prepare_reload),
             f"{PROPERTIES}.Get": Method("ss", "v", self._get),
             f"{PROPERTIES}.GetAll": Method("s", "a{sv}", self._get_all),
@@ -182,6 +188,10 @@ class MulticastForwarding:
         self._tell("RoutesChanged", [kept.put(route) for route in change.changed])
         self._tell("RoutesAdded", [kept.put(route) for route in change.added])
         self._properties.changed("Routes", "Interfaces", "Tables")
+
+    def memberships_changed(self) -> None:
+        """Tell everyone that there are other memberships, or that one has another state."""
+        self._properties.changed("Memberships")
 
     def tables_changed(self) -> None:
         """Tell everyone that a table was won."""
@@ -253,6 +263,36 @@ class MulticastForwarding:
             return [deleted]
 
         return Request(act, [{"bulk": "true"}])
+
+    def _join_group(self, call: Call) -> Request:
+        group, source, interface, options = call.body
+        given = _options(options, _JOIN_OPTIONS)
+        membership = dataclasses.replace(
+            parse_membership(group, source, interface, given.get("comment", "")),
+            persistent=given.get("persistent", True),
+        )
+        wait = given.get("wait", False)
+        self._controller.check_join(membership, wait=wait)
+
+        async def act() -> Body:
+            await self._controller.join(membership, wait=wait)
+            log.info("%s joined %s", call.header.sender, membership)
+            return ()
+
+        return Request(act, [_membership_details(membership.key)])
+
+    def _leave_group(self, call: Call) -> Request:
+        group, source, interface, options = call.body
+        _options(options, {})
+        key = parse_membership(group, source, interface).key
+        membership = self._controller.memberships.check_leave(key)
+
+        async def act() -> Body:
+            await self._controller.leave(key)
+            log.info("%s left %s", call.header.sender, membership)
+            return ()
+
+        return Request(act, [_membership_details(key)])
 
     def _prepare_reload(self, call: Call) -> Request:
         (options,) = call.body
@@ -355,4 +395,12 @@ def _details(route: Route) -> dict[str, str]:
         "group": format_address(route.group),
         "iif": route.iif,
         "oifs": " ".join(oif.name for oif in route.oifs),
+    }
+
+
+def _membership_details(key: MembershipKey) -> dict[str, str]:
+    return {
+        "source": format_source(key.source),
+        "group": format_address(key.group),
+        "iif": key.interface,
     }

@@ -30,6 +30,8 @@ _METHODS = {
     "AddRoute": "sssasa{sv}",
     "DeleteRoute": "ssa{sv}",
     "FlushRoutes": "a{sv}",
+    "JoinGroup": "sssa{sv}",
+    "LeaveGroup": "sssa{sv}",
 }
 _READING = {
     "org.freedesktop.DBus.Introspectable.Introspect": "",
@@ -249,6 +251,8 @@ def _unauthorised(rng: Random) -> Message:
             _add("10.1.0.10", "239.0.0.1", "eth1", ["eth3"], {"replace": ("b", 1)}),
             _call("DeleteRoute", "10.1.0.10", "239.0.0.1", {}),
             _call("FlushRoutes", {}),
+            _call("JoinGroup", group, "*", "eth1", {"wait": ("b", 1)}),
+            _call("LeaveGroup", "239.0.0.1", "*", "eth1", {}),
         )
     )
     return replace(message, flags=flags)

@@ -39,7 +39,16 @@ class Route(NamedTuple):
     oifs: Sequence[str] = ("eth2",)
 
 
+class Membership(NamedTuple):
+    """A membership in JoinGroup's own arguments."""
+
+    group: str = "239.1.2.3"
+    source: str = "*"
+    interface: str = "eth1"
+
+
 ROUTE = Route()
+MEMBERSHIP = Membership()
 
 
 class Caller(Connection):
@@ -94,6 +103,19 @@ class Caller(Connection):
     async def flush(self, **options: Any) -> int:
         (deleted,) = await self.ask("FlushRoutes", "a{sv}", [_variants(options)])
         return int(deleted)
+
+    async def join(
+        self, membership: Membership = MEMBERSHIP, *, interactive: bool = False, **options: Any
+    ) -> None:
+        body = [*membership, _variants(options)]
+        await self.ask("JoinGroup", "sssa{sv}", body, interactive=interactive)
+
+    async def leave(self, membership: Membership = MEMBERSHIP, **options: Any) -> None:
+        await self.ask("LeaveGroup", "sssa{sv}", [*membership, _variants(options)])
+
+    async def leave_all(self) -> None:
+        for shown in await self.get("Memberships"):
+            await self.leave(Membership(shown["group"], shown["source"], shown["interface"]))
 
     async def reload(self, *, interactive: bool = False) -> None:
         await self.ask("Reload", "a{sv}", [{}], interactive=interactive)

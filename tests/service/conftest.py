@@ -98,7 +98,7 @@ def _daemon(bus: PrivateBus, network: Namespace, library: str) -> Iterator[Daemo
 
 @pytest.fixture
 def daemon(_daemon: Daemon, bus: PrivateBus) -> Iterator[Daemon]:
-    """The daemon, with no routes; it must outlive the test, and not have been surprised."""
+    """The daemon, with nothing to do; it must outlive the test, and not have been surprised."""
     known = len(_daemon.log)
     yield _daemon
     asyncio.run(_flush(bus))
@@ -116,6 +116,7 @@ def own_daemon(own_bus: PrivateBus, own_network: Namespace, library: str) -> Ite
 async def _flush(bus: PrivateBus) -> None:
     async with Caller.at(bus.address) as root:
         await root.flush()
+        await root.leave_all()
 
 
 @pytest.fixture(scope="session")

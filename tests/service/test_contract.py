@@ -85,6 +85,7 @@ def test_every_property_says_how_it_tells_of_changes() -> None:
         "Routes": "invalidates",
         "Interfaces": "invalidates",
         "Tables": "invalidates",
+        "Memberships": "invalidates",
         "Version": "const",
         "Generation": "true",
     }

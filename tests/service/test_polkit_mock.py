@@ -56,6 +56,10 @@ async def test_without_polkit_only_root_may(bus: PrivateBus, nobody: int) -> Non
         await refused(on.stranger.delete(), DENIED)
         await refused(on.stranger.add(replace=True), DENIED)
         assert await on.groups() == [ROUTE.group]
+        await refused(on.stranger.join(), DENIED, "manage-memberships")
+        await on.root.join()
+        await refused(on.stranger.leave(), DENIED, "manage-memberships")
+        assert len(await on.root.get("Memberships")) == 1
 
 
 async def test_a_refused_user_of_busctl_is_told_so(bus: PrivateBus, nobody: int) -> None:
@@ -194,6 +198,17 @@ async def test_polkit_gets_the_caller_the_action_and_what_a_rule_may_decide_by(
         assert await asked() == DETAILS | {"source": "*", "group": "ff1e::123"}
         await on.stranger.flush(iif="eth1")
         assert await asked() == {"bulk": "true"}
+
+
+async def test_polkit_is_told_which_group_is_joined_and_where(bus: PrivateBus, nobody: int) -> None:
+    details = {"source": "*", "group": "239.1.2.3", "iif": "eth1"}
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+        for call in (on.stranger.join, on.stranger.leave):
+            await call()
+            check = polkit.asked.get_nowait()
+            assert check.action == "org.example.MulticastForwarding.manage-memberships"
+            assert check.details == details
+        assert polkit.asked.empty()
 
 
 async def test_a_password_may_be_asked_for_only_where_the_call_allows_it(
