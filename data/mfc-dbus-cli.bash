@@ -28,7 +28,7 @@ _mfc_dbus_cli() {
                 mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
                 return
                 ;;
-            -i | --iif)
+            -i | --iif | --interface)
                 if [[ $previous == "$option" ]]; then
                     _mfc_dbus_cli_interfaces "$word"
                     return
@@ -50,12 +50,15 @@ _mfc_dbus_cli() {
 
     choices='--json --no-ask-password --host --help'
     case "$object $verb" in
-        ' ') choices+=' --version show mfc monitor batch' ;;
-        s*' ') choices+=' routes interfaces tables' ;;
+        ' ') choices+=' --version show mfc group monitor batch' ;;
+        s*' ') choices+=' routes interfaces tables memberships' ;;
         mf*' ') choices+=' add del flush' ;;
         mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --transient --timeout --wait --comment' ;;
         mf*' d'*) choices+=' --source --group --iif' ;;
         mf*' f'*) choices+=' --iif --group' ;;
+        g*' ') choices+=' join leave' ;;
+        g*' j'*) choices+=' --source --group --interface --transient --wait --comment' ;;
+        g*' l'*) choices+=' --source --group --interface' ;;
         b*' ')
             if [[ $word != -* ]]; then
                 compopt -o filenames 2>/dev/null

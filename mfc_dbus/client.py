@@ -17,6 +17,7 @@ from mfc_dbus.info import (
     ClientError,
     Event,
     InterfaceInfo,
+    MembershipInfo,
     RouteEvent,
     RouteInfo,
     RouteKey,
@@ -34,6 +35,7 @@ __all__ = [
     "ClientError",
     "Event",
     "InterfaceInfo",
+    "MembershipInfo",
     "RouteEvent",
     "RouteInfo",
     "ServiceEvent",
@@ -48,6 +50,7 @@ _SIGNATURES = {
     "Routes": "a(sssasa{sv})",
     "Interfaces": "aa{sv}",
     "Tables": "aa{sv}",
+    "Memberships": "aa{sv}",
     "Version": "s",
     "Generation": "t",
 }
@@ -139,6 +142,31 @@ class Client:
         (count,) = await self._change("FlushRoutes", "a{sv}", body, returns="u")
         return int(count)
 
+    async def join_group(
+        self,
+        group: str,
+        interface: str,
+        *,
+        source: str = ANY_SOURCE,
+        persistent: bool = True,
+        wait: bool = False,
+        comment: str = "",
+    ) -> None:
+        """persistent: keep it over a reboot. wait: the interface need not be there yet."""
+        options: dict[str, Any] = {}
+        if not persistent:
+            options["persistent"] = Variant("b", False)
+        if wait:
+            options["wait"] = Variant("b", True)
+        if comment:
+            options["comment"] = Variant("s", comment)
+        body = [group, source, interface, options]
+        await self._change("JoinGroup", "sssa{sv}", body, returns="")
+
+    async def leave_group(self, group: str, interface: str, *, source: str = ANY_SOURCE) -> None:
+        body: list[Any] = [group, source, interface, {}]
+        await self._change("LeaveGroup", "sssa{sv}", body, returns="")
+
     async def routes(self) -> list[RouteInfo]:
         return [route_info(fields) for fields in await self._get("Routes")]
 
@@ -147,6 +175,9 @@ class Client:
 
     async def tables(self) -> list[TableInfo]:
         return [info(TableInfo, fields) for fields in await self._get("Tables")]
+
+    async def memberships(self) -> list[MembershipInfo]:
+        return [info(MembershipInfo, fields) for fields in await self._get("Memberships")]
 
     async def version(self) -> str:
         return str(await self._get("Version"))

@@ -1,4 +1,4 @@
-"""What the client tells: routes, interfaces, tables and events as values, and its error (pure)."""
+"""What the client tells: routes, memberships, events and more as values, and its error (pure)."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 ANY_SOURCE = "*"
 
 RouteKey = tuple[str, str, str]
-Info = TypeVar("Info", "InterfaceInfo", "TableInfo")
+Info = TypeVar("Info", "InterfaceInfo", "TableInfo", "MembershipInfo")
 
 
 class ClientError(Exception):
@@ -77,6 +77,19 @@ class TableInfo(_Value):
     routes: int
     interfaces: int
     reason: str = ""  # why it is unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipInfo(_Value):
+    """A group that is joined on an interface."""
+
+    source: str  # "*" for any source
+    group: str
+    interface: str
+    state: str  # joined, waiting, failed
+    reason: str = ""  # why it failed
+    comment: str = ""
+    persistent: bool = True  # kept over a reboot
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = Command(
-    "show and change the static multicast routes of this machine, by its mfc-dbus service",
+    "show and change the static multicast routes and memberships of this machine, by its "
+    "mfc-dbus service",
     words={
-        "show": Command("routes (the default), interfaces or tables", "show"),
+        "show": Command("routes (the default), interfaces, tables or memberships", "show"),
         "mfc": Command(
             "add, delete and flush routes: the kernel's multicast forwarding cache",
             words={
@@ -57,6 +58,17 @@ COMMANDS = Command(
   mfc-dbus-cli mfc add --source 10.0.1.10 --group 239.1.1.1 --iif eth1 --oifs eth2 eth3
   mfc-dbus-cli mfc del --source 10.0.1.10 --group 239.1.1.1
   mfc-dbus-cli mfc flush --iif eth1
+""",
+        ),
+        "group": Command(
+            "join and leave multicast groups, as a receiver would",
+            words={
+                "join": Command("join a group on an interface", "join"),
+                "leave": Command("leave it", "leave"),
+            },
+            examples="""\
+  mfc-dbus-cli group join --group 239.1.1.1 --interface eth1
+  mfc-dbus-cli group leave --group 239.1.1.1 --interface eth1
 """,
         ),
         "monitor": Command("tell of each change, until interrupted", "monitor"),
@@ -161,6 +173,18 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         "-s", "--source", type=text, default="*", help="sender's address; left out or *: any source"
     )
     parser.add_argument("-g", "--group", type=text, required=True, help="multicast group")
+
+
+def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
+    add_stream_arguments(parser)
+    parser.add_argument(
+        "-i",
+        "--interface",
+        type=text,
+        required=True,
+        metavar="IF",
+        help="interface that it is joined on",
+    )
 
 
 class _Parser(argparse.ArgumentParser):

@@ -24,6 +24,10 @@ A request has an "action" and its "payload":
            out: any), ttls (object: oif to TTL threshold), replace, persistent, wait (true or
            false), timeout (seconds), comment
   DEL_MFC  group; and where needed source, iif
+  JOIN_GROUP
+           group, interface; and where needed source, persistent, wait, comment
+  LEAVE_GROUP
+           group, interface; and where needed source
   SHOW     nothing; the response has "routes", an array as in "show --json"
 
 A response has "line" (the number of the request's line, from 1), "action" (null where it could
@@ -97,11 +101,27 @@ async def _delete(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any
     return {}
 
 
+async def _join(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
+    await client.join_group(**payload)
+    return {}
+
+
+async def _leave(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
+    await client.leave_group(**payload)
+    return {}
+
+
 async def _show(client: "Client", _: Mapping[str, Any]) -> dict[str, Any]:
     return {"routes": [route.to_json() for route in await client.routes()]}
 
 
-_ACTIONS = {"ADD_MFC": _add, "DEL_MFC": _delete, "SHOW": _show}
+_ACTIONS = {
+    "ADD_MFC": _add,
+    "DEL_MFC": _delete,
+    "JOIN_GROUP": _join,
+    "LEAVE_GROUP": _leave,
+    "SHOW": _show,
+}
 
 
 @contextlib.contextmanager

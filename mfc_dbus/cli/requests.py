@@ -64,6 +64,11 @@ _ACTIONS = {
         },
     ),
     "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING}),
+    "JOIN_GROUP": _Fields(
+        {"group": _STRING, "interface": _STRING},
+        {"source": _STRING, "persistent": _BOOLEAN, "wait": _BOOLEAN, "comment": _STRING},
+    ),
+    "LEAVE_GROUP": _Fields({"group": _STRING, "interface": _STRING}, {"source": _STRING}),
     "SHOW": _Fields({}, {}),
 }
 

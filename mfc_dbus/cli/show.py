@@ -14,12 +14,13 @@ from mfc_dbus.cli.table import Column, write_table
 from mfc_dbus.cli.text import oifs
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import Client, InterfaceInfo, RouteInfo, TableInfo
+    from mfc_dbus.client import Client, InterfaceInfo, MembershipInfo, RouteInfo, TableInfo
 
-USAGE = "[routes|interfaces|tables]"
+USAGE = "[routes|interfaces|tables|memberships]"
 
 DESCRIPTION = """\
-Show the routes, the interfaces that they use, or the multicast routing tables of the kernel.
+Show the routes, the interfaces that they use, the multicast routing tables of the kernel, or the
+groups that were joined.
 
 On a terminal it is a table, in a pipe columns with a header. With --json an array of objects:
   routes      source ("*": any), group, iif, oifs (array), state, ttls (object: oif to TTL
@@ -29,15 +30,20 @@ On a terminal it is a table, in a pipe columns with a header. With --json an arr
               packets_in, packets_out, bytes_in, bytes_out
   tables      family, table (its number), state, routes, interfaces (how many), reason (why it
               is unavailable)
+  memberships source ("*": any), group, interface, state (joined, waiting: its interface is
+              missing, failed), reason (why it failed), comment, persistent (over a reboot)
 """
 
 EXAMPLES = """\
   mfc-dbus-cli show
   mfc-dbus-cli show interfaces
+  mfc-dbus-cli show memberships
   mfc-dbus-cli --json show | jq -r '.[] | select(.iif == "eth1") | .group'
 """
 
 CHANGES = False
+
+_Order = tuple[int, bytes, bytes, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    rows: Sequence[RouteInfo] | Sequence[InterfaceInfo] | Sequence[TableInfo]
+    rows: (
+        Sequence[RouteInfo]
+        | Sequence[InterfaceInfo]
+        | Sequence[TableInfo]
+        | Sequence[MembershipInfo]
+    )
     rows = tables = await client.tables()
     if args.what == "routes":
-        rows = sorted(await client.routes(), key=_order)
+        rows = sorted(await client.routes(), key=_by_route)
     elif args.what == "interfaces":
         rows = await client.interfaces()
+    elif args.what == "memberships":
+        rows = sorted(await client.memberships(), key=_by_membership)
     if args.json:
         print("[" + ",\n ".join(json.dumps(row.to_json()) for row in rows) + "]")
     else:
@@ -69,9 +82,17 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     return Status.DONE
 
 
-def _order(route: "RouteInfo") -> tuple[int, bytes, bytes, str]:
-    group = _packed(route.group)
-    return len(group), group, _packed(route.source), route.iif
+def _by_route(route: "RouteInfo") -> _Order:
+    return _order(route.group, route.source, route.iif)
+
+
+def _by_membership(membership: "MembershipInfo") -> _Order:
+    return _order(membership.group, membership.source, membership.interface)
+
+
+def _order(group: str, source: str, interface: str) -> _Order:
+    packed = _packed(group)
+    return len(packed), packed, _packed(source), interface
 
 
 def _packed(address: str) -> bytes:
@@ -119,5 +140,14 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("ROUTES", "routes", number=True),
         Column("INTERFACES", "interfaces", number=True),
         Column("REASON", "reason", prose=True),
+    ],
+    "memberships": [
+        Column("SOURCE", "source"),
+        Column("GROUP", "group"),
+        Column("INTERFACE", "interface"),
+        Column("STATE", "state"),
+        Column("KEPT", lambda one: [] if one.persistent else ["transient"]),
+        Column("REASON", "reason", prose=True),
+        Column("COMMENT", "comment", prose=True),
     ],
 }

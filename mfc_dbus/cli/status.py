@@ -33,7 +33,9 @@ _STATUSES = {
     "Spawn": Status.NOT_RUNNING,  # and Spawn.…: the bus could not start it
     "NoSuchRoute": Status.NOT_FOUND,
     "NoSuchInterface": Status.NOT_FOUND,
+    "NoSuchMembership": Status.NOT_FOUND,
     "RouteExists": Status.EXISTS,
+    "MembershipExists": Status.EXISTS,
 }
 
 

@@ -9,7 +9,14 @@ from mfc_dbus.cli.text import printable
 
 # rich measures each cell several times: 10,000 rows would take it 10 seconds.
 _MAX_STYLED_ROWS = 500
-_STYLES = {"active": "green", "partial": "yellow", "waiting": "yellow", "unavailable": "red"}
+_STYLES = {
+    "active": "green",
+    "joined": "green",
+    "partial": "yellow",
+    "waiting": "yellow",
+    "unavailable": "red",
+    "failed": "red",
+}
 
 
 class Column(NamedTuple):

@@ -21,6 +21,7 @@ from typing import Any, Self
 import pytest
 from lab.bus import PrivateBus
 from lab.daemon import PROGRAMS, Daemon
+from lab.igmp import Member, members
 from lab.netns import Namespace
 from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 from lab.privileges import CAP_DAC_READ_SEARCH, become, in_child
@@ -36,6 +37,7 @@ ADD_MFC: dict[str, Any] = {
     "action": "ADD_MFC",
     "payload": {"source": "10.1.0.10", "group": "239.1.2.3", "iif": "eth1", "oifs": ["eth2"]},
 }
+JOIN = ["group", "join", "--group", "239.1.2.3", "--interface", "eth1"]
 SHOWN = {
     "source": "10.1.0.10",
     "group": "239.1.2.3",
@@ -232,6 +234,35 @@ def test_interfaces_and_tables_are_shown_for_people_and_programs(cli: CLI) -> No
     assert cli("s", "t").stdout.splitlines()[1].split() == ["ipv4", "0", "active", "1", "3"]
 
 
+def test_a_group_is_joined_shown_and_left(cli: CLI, network: Namespace) -> None:
+    assert cli(*JOIN).returncode == 0
+    assert cli(*JOIN, "-s", "10.1.0.10", "--transient", "--comment", "lobby").returncode == 0
+    assert cli("g", "j", "-g", "ff1e::1", "-i", "new", "--wait").returncode == 0
+    assert members(network) == {Member("eth1", "239.1.2.3", frozenset({"10.1.0.10"}))}
+    assert cli("show", "memberships").stdout.splitlines() == [
+        "SOURCE     GROUP      INTERFACE  STATE    KEPT       REASON  COMMENT",
+        "*          239.1.2.3  eth1       joined",
+        "10.1.0.10  239.1.2.3  eth1       joined   transient          lobby",
+        "*          ff1e::1    new        waiting",
+    ]
+    assert cli.json("s", "m")[1] == {
+        "source": "10.1.0.10",
+        "group": "239.1.2.3",
+        "interface": "eth1",
+        "state": "joined",
+        "reason": "",
+        "comment": "lobby",
+        "persistent": False,
+    }
+    done = cli(*JOIN)
+    assert (done.returncode, "exists already" in done.stderr) == (7, True)
+    assert cli("group", "leave", *JOIN[2:]).returncode == 0
+    assert cli("group", "leave", *JOIN[2:], "-s", "10.1.0.10").returncode == 0
+    done = cli("group", "leave", *JOIN[2:])
+    assert (done.returncode, "There is no membership" in done.stderr) == (6, True)
+    assert members(network) == set()
+
+
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
@@ -241,6 +272,8 @@ def test_interfaces_and_tables_are_shown_for_people_and_programs(cli: CLI) -> No
         ([*ADD, "--group", "10.0.0.1"], 2, "Group '10.0.0.1' is not a multicast address"),
         ([*ADD, "--group", "\x1b[31m"], 2, r"Group '\x1b[31m' is not an IPv4 or IPv6 address"),
         ([*ADD, *(f"x{n}" for n in range(30))], 1, "A route has at most 31 oifs"),
+        ([*JOIN, "--group", "ff01::1"], 2, "Group 'ff01::1' has interface-local scope"),
+        ([*JOIN, "--interface", "nope"], 6, "Interface 'nope' not found"),
         (["mfc", "flush", "--group", "239.0.0.0/33"], 2, "Prefix length '33'"),
     ],
 )
@@ -385,6 +418,17 @@ def test_a_batch_can_say_how_long_a_route_is_kept_and_what_it_waits_for(cli: CLI
         (route,) = batch.ask({"action": "SHOW"})["routes"]
         assert (route["state"], route["persistent"]) == ("waiting", False)
         assert route["expires"] > 0
+
+
+def test_a_batch_can_join_and_leave(cli: CLI) -> None:
+    payload = {"group": "239.1.2.3", "interface": "eth1"}
+    with cli.start("batch", "-") as batch:
+        assert batch.ask({"action": "JOIN_GROUP", "payload": payload})["status"] == "ok"
+        exists = batch.ask({"action": "JOIN_GROUP", "payload": payload})
+        assert exists["error"] == "MembershipExists"
+        assert batch.ask({"action": "LEAVE_GROUP", "payload": payload})["status"] == "ok"
+        gone = batch.ask({"action": "LEAVE_GROUP", "payload": payload})
+        assert gone["error"] == "NoSuchMembership"
 
 
 def test_a_batch_ends_when_it_is_told_to(cli: CLI) -> None:

@@ -16,7 +16,17 @@ from mfc_dbus.cli.status import Status
 
 COMPLETION = Path(__file__).parents[2] / "data" / "mfc-dbus-cli.bash"
 ADD = ["mfc", "add", "--group", "239.1.1.1", "--iif", "eth1"]
-VERBS = [["show"], ["mfc", "add"], ["mfc", "del"], ["mfc", "flush"], ["monitor"], ["batch"]]
+JOIN = ["group", "join", "--group", "239.1.1.1", "--interface", "eth1"]
+VERBS = [
+    ["show"],
+    ["mfc", "add"],
+    ["mfc", "del"],
+    ["mfc", "flush"],
+    ["group", "join"],
+    ["group", "leave"],
+    ["monitor"],
+    ["batch"],
+]
 
 # Linux allows a comma and a leading dash too, which --oifs would take for something else.
 INTERFACES = st.text("eth0.=+$(@", min_size=1, max_size=15)
@@ -47,6 +57,8 @@ def oifs(*words: str) -> list[str]:
         (["mfc", "d", "-g", "239.1.1.1"], "delete"),
         (["mfc", "delete", "-g", "239.1.1.1"], "delete"),
         (["mfc", "f"], "flush"),
+        (["g", "j", *JOIN[2:]], "join"),
+        (["gr", "l", "-g", "239.1.1.1", "-i", "eth1"], "leave"),
         (["mo"], "monitor"),
         (["b", "-"], "batch"),
     ],
@@ -74,15 +86,16 @@ def test_a_beginning_means_a_word_exactly_when_no_other_shares_it(
 @given(st.text())
 def test_what_is_no_beginning_is_refused(word: str) -> None:
     assume(not any(known.startswith(word) for known in COMMANDS.words) or not word)
-    with pytest.raises(UsageError, match="is none of show, mfc, monitor, batch"):
+    with pytest.raises(UsageError, match="is none of show, mfc, group, monitor, batch"):
         complete(word, COMMANDS.words)
 
 
-def test_show_knows_its_three_tables() -> None:
+def test_show_knows_its_four_tables() -> None:
     assert parsed("show").what == "routes"
     assert parsed("show", "r").what == "routes"
     assert parsed("show", "interf").what == "interfaces"
     assert parsed("s", "t").what == "tables"
+    assert parsed("s", "m").what == "memberships"
 
 
 @given(st.lists(st.lists(NAMES, min_size=1, max_size=3), min_size=1, max_size=3))
@@ -110,6 +123,18 @@ def test_a_route_is_kept_for_ever_and_now_unless_it_is_said() -> None:
     assert (route.transient, route.timeout, route.wait) == (False, None, False)
     route = parsed(*ADD, "-o", "eth2", "--transient", "--timeout", "4294967295", "--wait")
     assert (route.transient, route.timeout, route.wait) == (True, 2**32 - 1, True)
+
+
+def test_a_membership_is_of_any_source_and_kept_for_ever_unless_it_is_said() -> None:
+    plain = parsed(*JOIN)
+    assert (plain.source, plain.transient, plain.wait, plain.comment) == ("*", False, False, "")
+    full = parsed(*JOIN, "-s", "10.0.0.1", "--transient", "--wait", "--comment", "lobby")
+    assert (full.source, full.transient, full.wait, full.comment) == (
+        "10.0.0.1",
+        True,
+        True,
+        "lobby",
+    )
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "1h", "4294967296", "٣"])
@@ -156,7 +181,10 @@ def test_a_host_that_ssh_would_take_for_an_option_is_refused(host: str) -> None:
         (["mfc", "show"], "'show' is none of add, del, flush"),
         (["mfc", "add", "-g", "239.1.1.1"], "required: -i/--iif, -o/--oifs"),
         (["mfc", "del"], "required: -g/--group"),
-        (["show", "everything"], "'everything' is none of routes, interfaces, tables"),
+        (["group"], "say what to do: join, leave"),
+        (["group", "join", "-g", "239.1.1.1"], "required: -i/--interface"),
+        (["group", "leave", "-i", "eth1"], "required: -g/--group"),
+        (["show", "everything"], "'everything' is none of routes, interfaces, tables, "),
         (["show", "routes", "interfaces"], "unrecognized arguments: interfaces"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["mfc", "flush", "--gro", "239.0.0.0/8"], "unrecognized arguments: --gro"),
@@ -170,7 +198,7 @@ def test_a_wrong_usage_is_one_sentence(words: Sequence[str], sentence: str) -> N
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("words", [[], ["mfc"], *VERBS])
+@pytest.mark.parametrize("words", [[], ["mfc"], ["group"], *VERBS])
 def test_help_teaches_by_example_and_names_the_exit_statuses(
     words: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,10 +228,12 @@ def test_completion_offers_the_options_of_every_verb(
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ([""], ["show", "mfc", "monitor", "batch"]),
+        ([""], ["show", "mfc", "group", "monitor", "batch"]),
         (["m"], ["mfc", "monitor"]),
         (["--json", "mf", ""], ["add", "del", "flush"]),
-        (["-H", "somewhere", "show", ""], ["routes", "interfaces", "tables"]),
+        (["-H", "somewhere", "show", ""], ["routes", "interfaces", "tables", "memberships"]),
+        (["group", ""], ["join", "leave"]),
+        (["group", "join", "--interface", "l"], ["lo"]),
         (["mfc", "add", "--iif", "l"], ["lo"]),
         (["mfc", "add", "--oifs", "x", "l"], ["lo"]),
         (["mfc", "add", "--oifs", "x,l"], ["x,lo"]),

@@ -21,6 +21,7 @@ from mfc_dbus.client import Client, ClientError, RouteInfo
 
 ADD = {"action": "ADD_MFC", "payload": {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}}
 DELETE = {"action": "DEL_MFC", "payload": {"group": "239.1.1.1"}}
+JOIN = {"action": "JOIN_GROUP", "payload": {"group": "239.1.1.1", "interface": "eth1"}}
 SHOW = {"action": "SHOW"}
 # Those that are no strings.
 KEYS = {
@@ -161,7 +162,7 @@ def test_an_error_of_the_service_is_told_by_name_and_sentence(
         (b" " * (MAX_LINE + 1) + b"{}", "The line is longer than 1048576 bytes"),
         (b'{"action": "SHOW", "action": "SHOW"}', "The line is not JSON: a name is there twice"),
         ([], "The line is not a JSON object"),
-        ({}, "'action' is none of ADD_MFC, DEL_MFC, SHOW"),
+        ({}, "'action' is none of ADD_MFC, DEL_MFC, JOIN_GROUP, LEAVE_GROUP, SHOW"),
         ({"action": ["SHOW"]}, "'action' is none of"),
         ({"action": "show"}, "'action' is none of"),
     ],
@@ -196,6 +197,9 @@ def test_a_line_that_cannot_be_read_is_one_error_and_not_the_end(
         ("ADD_MFC", {"timeout": 2**32}, "'timeout' is not a number of seconds"),
         ("ADD_MFC", {"timeout": 1.0}, "'timeout' is not a number of seconds"),
         ("ADD_MFC", {"timeout": True}, "'timeout' is not a number of seconds"),
+        ("JOIN_GROUP", {"interface": 1}, "'interface' is not a string"),
+        ("JOIN_GROUP", {"timeout": 5}, "'timeout' is not known in the payload of JOIN_GROUP"),
+        ("LEAVE_GROUP", {"wait": True}, "'wait' is not known in the payload of LEAVE_GROUP"),
         ("ADD_MFC", {"expires": 5}, "'expires' is not known in the payload of ADD_MFC"),
         ("DEL_MFC", {"oifs": []}, "'oifs' is not known in the payload of DEL_MFC"),
         ("DEL_MFC", {"iif": 1}, "'iif' is not a string"),
@@ -205,7 +209,7 @@ def test_a_line_that_cannot_be_read_is_one_error_and_not_the_end(
 def test_a_payload_of_another_form_names_the_key(
     action: str, change: dict[str, object], message: str
 ) -> None:
-    request = next(it for it in (ADD, DELETE, SHOW) if it["action"] == action)
+    request = next((it for it in (ADD, DELETE, JOIN) if it["action"] == action), SHOW)
     payload = {**cast("dict[str, Any]", request.get("payload", {})), **change}
     with pytest.raises(InvalidRequest, match=f"^{message}") as error:
         parse_request(json.dumps({"action": action, "payload": payload}).encode())
@@ -239,9 +243,9 @@ def test_any_line_is_a_request_or_an_error(line: bytes) -> None:
 
 
 @given(
-    action=st.sampled_from(["ADD_MFC", "DEL_MFC", "SHOW"]),
+    action=st.sampled_from(["ADD_MFC", "DEL_MFC", "JOIN_GROUP", "LEAVE_GROUP", "SHOW"]),
     payload=st.dictionaries(
-        st.sampled_from([*KEYS, "source", "group", "iif", "comment"]),
+        st.sampled_from([*KEYS, "source", "group", "iif", "interface", "comment"]),
         JSON | st.lists(st.text()) | st.dictionaries(st.text(), st.integers()),
     ),
 )

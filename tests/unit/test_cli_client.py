@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, Signal
-from mfc_dbus.client import Client, ClientError, Event, InterfaceInfo, RouteInfo, TableInfo
+from mfc_dbus.client import (
+    Client,
+    ClientError,
+    Event,
+    InterfaceInfo,
+    MembershipInfo,
+    RouteInfo,
+    TableInfo,
+)
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
 BUS = "org.freedesktop.DBus"
@@ -230,6 +238,26 @@ def test_a_change_carries_only_the_options_that_are_set() -> None:
     on_bus(test)
 
 
+def test_a_membership_carries_only_the_options_that_are_set() -> None:
+    async def test(bus: FakeBus, client: Client) -> None:
+        await client.join_group("239.1.1.1", "eth1")
+        await client.join_group(
+            "239.1.1.1", "eth1", source="10.0.1.10", persistent=False, wait=True, comment="lobby"
+        )
+        await client.leave_group("239.1.1.1", "eth1", source="10.0.1.10")
+        join, full, leave = bus.calls
+        assert join == ("JoinGroup", "sssa{sv}", "239.1.1.1", "*", "eth1", {})
+        assert full[3] == "10.0.1.10"
+        assert plain(full[-1]) == {
+            "persistent": ("b", False),
+            "wait": ("b", True),
+            "comment": ("s", "lobby"),
+        }
+        assert leave == ("LeaveGroup", "sssa{sv}", "239.1.1.1", "10.0.1.10", "eth1", {})
+
+    on_bus(test)
+
+
 def test_only_a_change_may_ask_for_a_password_and_then_waits_longer() -> None:
     async def test(bus: FakeBus, client: Client) -> None:
         bus.start()
@@ -255,6 +283,7 @@ def test_what_the_service_tells_becomes_values() -> None:
         }
         bus.properties["Interfaces"] = Variant("aa{sv}", [INTERFACE_FIELDS])
         bus.properties["Tables"] = Variant("aa{sv}", [TABLE_FIELDS])
+        bus.properties["Memberships"] = Variant("aa{sv}", [MEMBERSHIP_FIELDS])
         oifs, ttls = ("eth2",), {"eth2": 16}
         route = RouteInfo("*", "239.1.1.1", "eth1", oifs, "active", ttls, "lobby", False, 5_000_000)
         assert await client.routes() == [route]
@@ -262,6 +291,9 @@ def test_what_the_service_tells_becomes_values() -> None:
             InterfaceInfo("eth1", "ipv4", 0, 7, 3, "active", packets_in=5)
         ]
         assert await client.tables() == [TableInfo("ipv4", 0, "unavailable", 0, 0, "Busy")]
+        assert await client.memberships() == [
+            MembershipInfo("*", "239.1.1.1", "eth1", "failed", "No such device")
+        ]
         assert await client.version() == "1.2.3"
 
     on_bus(test)
@@ -284,6 +316,14 @@ TABLE_FIELDS = {
     "reason": Variant("s", "Busy"),
     "routes": Variant("u", 0),
     "interfaces": Variant("u", 0),
+}
+MEMBERSHIP_FIELDS = {
+    "group": Variant("s", "239.1.1.1"),
+    "source": Variant("s", "*"),
+    "interface": Variant("s", "eth1"),
+    "state": Variant("s", "failed"),
+    "reason": Variant("s", "No such device"),
+    "future": Variant("s", "something that a newer service tells"),
 }
 
 

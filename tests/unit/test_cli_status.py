@@ -71,7 +71,9 @@ def test_every_error_of_the_service_has_the_status_that_help_promises() -> None:
         "InteractiveAuthorizationRequired": Status.NOT_AUTHORISED,
         "NoSuchRoute": Status.NOT_FOUND,
         "NoSuchInterface": Status.NOT_FOUND,
+        "NoSuchMembership": Status.NOT_FOUND,
         "RouteExists": Status.EXISTS,
+        "MembershipExists": Status.EXISTS,
     }
 
 

@@ -1,0 +1,30 @@
+"""group leave"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.arguments import add_membership_arguments
+from mfc_dbus.cli.status import Status
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = "[-s SOURCE] -g GROUP -i IF"
+
+DESCRIPTION = "Leave a group that was joined on an interface, from the same source or from any."
+
+EXAMPLES = """\
+  mfc-dbus-cli group leave --group 239.1.1.1 --interface eth1
+  mfc-dbus-cli group leave --group 232.1.1.1 --source 10.0.1.10 --interface eth1
+"""
+
+CHANGES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_membership_arguments(parser)
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    await client.leave_group(args.group, args.interface, source=args.source)
+    return Status.DONE
