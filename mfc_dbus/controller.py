@@ -221,9 +221,9 @@ class Controller:
         """Try to get the tables that are not ours, and put the routes in."""
         await self._commits.run(self._take_tables)
 
-    async def join_again(self) -> None:
-        """Try to join what the kernel refused before."""
-        await self._commits.run(lambda: self.memberships.try_again(self._present))
+    async def mend_memberships(self) -> None:
+        """Join what the kernel refused before, or has lost."""
+        await self._commits.run(lambda: self.memberships.mend(self._present))
 
     def restore(self, kept: Iterable[Desired], held: Mapping[Family, Held] | None = None) -> None:
         """Begin with what was stored, and tell nobody. What cannot be done now waits.

@@ -2,11 +2,11 @@
 
 import errno
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import ExitStack
 from typing import NamedTuple, Protocol, Self
 
-from mfc_dbus.kernel.groups import GroupSocket
+from mfc_dbus.kernel.groups import GroupSocket, held
 from mfc_dbus.model import Family, family_of
 
 _FULL = (errno.ENOBUFS, errno.ENOMEM)
@@ -60,8 +60,14 @@ class _Place:
 class Joins:
     """As many joins as anyone wants. Once opened, a socket stays: it will be filled again."""
 
-    def __init__(self, opener: Callable[[Family], Socket] = GroupSocket) -> None:
+    def __init__(
+        self,
+        opener: Callable[[Family], Socket] = GroupSocket,
+        held: Callable[[], Container[tuple[bytes, int]]] = held,
+    ) -> None:
+        """held: reads which groups the kernel has joined, and on which ifindexes."""
         self._opener = opener
+        self._held = held
         self._stack = ExitStack()
         # No socket may have both kinds of one group: any source, and only some.
         self._pools: dict[tuple[Family, bool], list[_Place]] = {}
@@ -97,6 +103,15 @@ class Joins:
         """Leave a group that was joined, also where its device has gone. Raises OSError."""
         self._taken[join].leave(join)
         del self._taken[join]
+
+    def lost(self) -> list[Join]:
+        """Find those that the kernel does not have, though the sockets do. Raises OSError.
+
+        So it is when a device was deleted and came back under its ifindex, unseen; or when another
+        socket closes that had the same on the first: the kernel takes it from the second.
+        """
+        held = self._held() if self._taken else ()
+        return [join for join in self._taken if (join.group, join.ifindex) not in held]
 
     def _open(self, join: Join) -> Socket:
         sock = self._opener(family_of(join.group))

@@ -17,7 +17,7 @@ from mfc_dbus.errors import (
     NoSuchMembership,
 )
 from mfc_dbus.joins import Join, Joins
-from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
+from mfc_dbus.kernel.links import Event, Gone, Link, Missed
 from mfc_dbus.model import Edit, Key, Membership, MembershipKey, quote
 
 log = logging.getLogger(__name__)
@@ -116,20 +116,24 @@ class Memberships:
     def follow(self, event: Event, present: Mapping[str, Link]) -> None:
         """Join what an interface lets join that came, and leave on one that has gone."""
         if isinstance(event, Missed):
-            # It may have gone and come back under its ifindex; the sockets do not tell.
-            names = list(self._desired)
-        else:
-            names = [event.link.name] if event.link.name in self._desired else []
-        for name in names:
-            for key, membership in self._desired[name].items():
-                if not isinstance(event, Came):
-                    self._leave(key)
-                if not isinstance(event, Gone):
-                    self._settle(membership, present)
-                self._news = True
+            self.mend(present)
+            return
+        for key, membership in self._desired.get(event.link.name, {}).items():
+            if isinstance(event, Gone):
+                self._leave(key)
+            else:
+                self._settle(membership, present)
+            self._news = True
 
-    def try_again(self, present: Mapping[str, Link]) -> None:
-        """Join what the kernel refused."""
+    def mend(self, present: Mapping[str, Link]) -> None:
+        """Join what the kernel refused, and what it has lost: see `Joins.lost`."""
+        lost = set(self._joins.lost())
+        for key in [key for key, join in self._joined.items() if join in lost]:
+            membership = self._desired[key.interface][key]
+            log.warning("The kernel has lost membership %s: joining again", membership)
+            self._leave(key)
+            self._settle(membership, present)
+            self._news = True
         for key in list(self._failed):
             self._settle(self._desired[key.interface][key], present)
             self._news = self._news or key not in self._failed

@@ -6,9 +6,35 @@ above. Facts: RFC 3678, net/ipv4/igmp.c, net/ipv6/mcast.c, linux/in.h.
 
 import errno
 import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from mfc_dbus.kernel import abi
+
+_LISTS = Path("/proc/thread-self/net")
+
+
+def held() -> set[tuple[bytes, int]]:
+    """Read the groups that are joined here, by whoever it is, and the ifindexes they are joined on.
+
+    A family that the kernel does not have has none.
+    """
+    groups: set[tuple[bytes, int]] = set()
+    ifindex = 0
+    with suppress(FileNotFoundError):
+        for line in (_LISTS / "igmp").read_text().splitlines()[1:]:
+            first = line.split()[0]
+            if line.startswith("\t"):
+                groups.add((int(first, 16).to_bytes(4, sys.byteorder), ifindex))
+            else:
+                ifindex = int(first)
+    with suppress(FileNotFoundError):
+        for line in (_LISTS / "igmp6").read_text().splitlines():
+            number, _, group, *_ = line.split()
+            groups.add((bytes.fromhex(group), int(number)))
+    return groups
 
 
 class GroupSocket:

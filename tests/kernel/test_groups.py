@@ -18,7 +18,7 @@ from lab.netns import Namespace
 from lab.privileges import in_child, set_capabilities
 
 from mfc_dbus.joins import Join, Joins
-from mfc_dbus.kernel.groups import GroupSocket
+from mfc_dbus.kernel.groups import GroupSocket, held
 from mfc_dbus.model import Family
 
 # What the numbers of groups and sources are counted from.
@@ -169,6 +169,35 @@ def test_a_join_lives_as_long_as_a_copy_of_its_socket(ground: Ground) -> None:
     assert members(ground.namespace) == {ground.member(1)}
     os.close(copy)
     assert members(ground.namespace) == set()
+
+
+def test_what_is_held_is_what_the_kernel_has(ground: Ground) -> None:
+    joins = [ground.named(1), ground.named(1, 1), ground.named(2, 1)]
+    with ground.namespace:
+        own = held()
+        for join in joins:
+            ground.joins.join(join)
+        assert held() - own == {(join.group, join.ifindex) for join in joins}
+
+
+def test_joins_are_lost_with_a_device_that_comes_back_as_it_was(ground: Ground) -> None:
+    """And so they are when a socket closes that had them on the first."""
+    ifindex = ground.ifindex()
+    join, other = ground.named(1), ground.named(2, 1)
+    first = ground.open(ground.family)
+    first.join(join.group, ifindex, join.source)
+    ground.namespace.ip("link delete dev eth1")
+    ground.add_devices(ifindex)
+    with ground.namespace:
+        ground.joins.join(join)
+        ground.joins.join(other)
+        assert ground.joins.lost() == []
+        first.close()
+        assert ground.joins.lost() == [join]
+        ground.joins.leave(join)
+        ground.joins.join(join)
+        assert ground.joins.lost() == []
+    assert members(ground.namespace) == {ground.member(1), ground.member(2, 1)}
 
 
 def test_no_capability_is_needed(ground: Ground) -> None:

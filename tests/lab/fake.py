@@ -218,6 +218,7 @@ class FakeGroupSocket:
         self.joined: dict[tuple[bytes, int], set[bytes]] = {}
         self.error: int | None = None  # that all joins meet
         self.closed = False
+        self.leaves = 0
         self._max_groups = max_groups
         self._max_sources = max_sources
 
@@ -238,6 +239,7 @@ class FakeGroupSocket:
         sources.add(source)
 
     def leave(self, group: bytes, ifindex: int, source: bytes) -> None:
+        self.leaves += 1
         sources = self.joined[group, ifindex]
         sources.remove(source)
         if not sources:

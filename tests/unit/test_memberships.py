@@ -44,6 +44,7 @@ class Ground:
         self.kernel = FakeKernel(self.links)
         self.keeper = FakeKeeper()
         self.error: int | None = None
+        self.lost: set[tuple[bytes, int]] = set()  # by the kernel alone
         self.begin()
 
     def begin(self) -> None:
@@ -52,7 +53,7 @@ class Ground:
         self.told = 0
         self.kernel.clear()
         self.links.begin_anew()
-        self.memberships = Memberships(Joins(self._open))
+        self.memberships = Memberships(Joins(self._open, self._held))
         self.memberships.listen(self._listen)
         self.controller = Controller(
             [Table(socket.AF_INET, self.kernel)],
@@ -97,6 +98,9 @@ class Ground:
         self.sockets.append(FakeGroupSocket())
         self.sockets[-1].error = self.error
         return self.sockets[-1]
+
+    def _held(self) -> set[tuple[bytes, int]]:
+        return {key for sock in self.sockets for key in sock.joined} - self.lost
 
     def _listen(self) -> None:
         self.told += 1
@@ -202,15 +206,17 @@ def test_a_change_of_other_interfaces_is_none_of_the_memberships(ground: Ground)
     assert ground.told == 1
 
 
-def test_where_events_were_lost_the_sockets_forget_and_join_again(ground: Ground) -> None:
+def test_where_events_were_lost_what_the_kernel_has_not_is_joined_again(ground: Ground) -> None:
     membership = ground.join()
-    # It went and came back under its ifindex, unseen: the kernel has nothing, the socket a ghost.
-    ground.sockets[0].joined.clear()
-    ground.sockets[0].joined[membership.group, 1] = {membership.source}
+    other = ground.join(interface="eth1")
+    # It went and came back under its ifindex, unseen: the socket has what the kernel has not.
+    ground.lost = {(membership.group, ground.links.links["eth0"].ifindex)}
     ground.links._events = [Missed()]
+    before = ground.sockets[0].leaves
     ground.controller.follow()
-    assert ground.joined == {membership.key}
-    assert ground.states == {str(membership): "joined"}
+    assert ground.sockets[0].leaves == before + 1
+    assert ground.joined == {membership.key, other.key}
+    assert set(ground.states.values()) == {"joined"}
 
 
 # The kernel refuses
@@ -232,11 +238,11 @@ def test_what_the_kernel_refuses_later_fails_with_a_reason_until_it_does_not(
     ground.begin()
     assert [*ground.memberships] == [(membership, "failed", "No such device")]
     for _ in range(3):
-        run(ground.controller.join_again())
+        run(ground.controller.mend_memberships())
     assert len(caplog.messages) == 1
     assert ground.told == 0
     ground.refuse(None)
-    run(ground.controller.join_again())
+    run(ground.controller.mend_memberships())
     assert [*ground.memberships] == [(membership, "joined", "")]
     assert ground.told == 1
 
@@ -248,7 +254,7 @@ def test_what_failed_waits_when_its_interface_goes(ground: Ground) -> None:
     ground.links.remove("eth0")
     ground.controller.follow()
     assert [*ground.memberships] == [(membership, "waiting", "")]
-    run(ground.controller.join_again())
+    run(ground.controller.mend_memberships())
 
 
 # The store
