@@ -3,11 +3,12 @@
 import argparse
 import asyncio
 import gc
+import itertools
 import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, NameTa
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller, Held
 from mfc_dbus.errors import ConfigError, RequestError
+from mfc_dbus.joins import Joins
 from mfc_dbus.keeper import Keeper
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.capabilities import drop_all
+from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.links import Links
 from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Family
 from mfc_dbus.names import BUS_NAME
 from mfc_dbus.polkit import Polkit
@@ -38,12 +42,13 @@ NAME_TAKEN = 3
 BUS_LOST = 4
 
 _TICK = 1.0  # seconds
+_GROUPS = "groups-"  # the sockets of joins are kept under this and a number
 _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
 
 _EPILOG = f"""\
 It serves {BUS_NAME} on the bus of DBUS_SYSTEM_BUS_ADDRESS, or on the
-system bus. Routes are kept under STATE_DIRECTORY, those that are not to outlive a
-reboot under RUNTIME_DIRECTORY.
+system bus. Routes and memberships are kept under STATE_DIRECTORY, those that are not to
+outlive a reboot under RUNTIME_DIRECTORY.
 
 exit status:
   0  told to stop, by SIGTERM or SIGINT
@@ -68,20 +73,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     manager = ServiceManager(os.environ)
     with ExitStack() as stack:
         links = stack.enter_context(Links())
-        kept = _take_kept(manager)
+        kept, joined = _take_kept(manager)
         tables = [_open_table(stack, family, kept.get(family)) for family in FAMILIES]
         keeper = stack.enter_context(
             Keeper(_directory("STATE_DIRECTORY"), _directory("RUNTIME_DIRECTORY"))
         )
+        joins = stack.enter_context(Joins(_group_opener(manager, joined)))
         drop_all()
         try:
-            controller = Controller(tables, links, keeper, _configuration())
+            controller = Controller(tables, links, keeper, _configuration(), Memberships(joins))
             # Of all that this makes nothing is garbage, and looking for it would take a second, now
             # and each time again.
             gc.disable()
             controller.restore(keeper.read(), {family: _held(family) for family in kept})
             gc.freeze()
             gc.enable()
+            # All is joined once more, so that the kernel leaves nothing when these go.
+            for name, fd in joined:
+                os.close(fd)
+                manager.forget(name)
             return asyncio.run(_serve(controller, links, manager))
         except (OSError, ValueError, BusError, TimeoutError) as error:
             log.error("Cannot serve %s: %s", BUS_NAME, error)
@@ -94,22 +104,47 @@ def main(argv: Sequence[str] | None = None) -> int:
             return BUS_LOST
 
 
-def _take_kept(manager: ServiceManager) -> dict[Family, int]:
-    """Take the sockets that an earlier process left to us; others have no business here."""
+def _take_kept(manager: ServiceManager) -> tuple[dict[Family, int], list[tuple[str, int]]]:
+    """Take the sockets that an earlier process left to us: of tables, and named ones of joins.
+
+    Others have no business here.
+    """
     names = {_kept_name(family): family for family in FAMILIES}
     kept: dict[Family, int] = {}
+    joined: list[tuple[str, int]] = []
     for name, fd in kept_fds(os.environ):
         if name in names and names[name] not in kept:
             kept[names[name]] = fd
+        elif name.startswith(_GROUPS):
+            joined.append((name, fd))
         else:
             log.warning("Closing the socket '%s', which was kept for nobody", name)
             os.close(fd)
             manager.forget(name)
-    return kept
+    return kept, joined
 
 
 def _kept_name(family: Family) -> str:
     return f"mroute-{FAMILY_NAMES[family]}"
+
+
+def _group_opener(
+    manager: ServiceManager, joined: Sequence[tuple[str, int]]
+) -> Callable[[Family], GroupSocket]:
+    """Open sockets that are kept from the start, under names that are not those of earlier ones."""
+    taken = {name for name, _ in joined}
+    names = (name for n in itertools.count() if (name := f"{_GROUPS}{n}") not in taken)
+
+    def open_(family: Family) -> GroupSocket:
+        sock = GroupSocket(family)
+        try:
+            manager.keep(next(names), sock.fileno())
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    return open_
 
 
 def _open_table(stack: ExitStack, family: Family, kept: int | None) -> Table:
@@ -189,6 +224,7 @@ async def _tick(
     """
     while True:
         await controller.take_tables()
+        await controller.mend_memberships()
         for family, table in controller.tables.items():
             if table.reason != reasons[family]:
                 reasons[family] = _report(table, manager)
