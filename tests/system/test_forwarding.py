@@ -1,6 +1,7 @@
 """Streams of 1,000 packets a second, IPv4 and IPv6, while things happen to the service."""
 
 from lab.flows import Flows
+from lab.igmp import groups
 from lab.installed import Installed, eventually
 from lab.stage import STREAMS, Network
 
@@ -73,3 +74,24 @@ def test_stop_ends_the_routes_and_start_brings_them_back(
     assert not network.entries()
     installed.systemctl("start", "mfc-dbus")
     assert network.entries() == ENTRIES
+
+
+def test_groups_stay_joined_over_a_restart_and_are_left_by_a_stop(
+    installed: Installed, network: Network
+) -> None:
+    joined = {("up", "239.1.1.1"), ("up", "ff3e::1:1")}
+    for interface, group in joined:
+        installed.cli("group", "join", "--group", group, "--interface", interface)
+    assert groups(network.router) == joined
+    for _ in range(2):
+        installed.systemctl("restart", "mfc-dbus")
+        # Each family has its table and a socket of its memberships, and none twice.
+        eventually(lambda: installed.show("NFileDescriptorStore") == "4")
+        assert groups(network.router) == joined
+    installed.systemctl("stop", "mfc-dbus")
+    assert groups(network.router) == set()
+    installed.systemctl("start", "mfc-dbus")
+    assert groups(network.router) == joined
+    for interface, group in joined:
+        installed.cli("group", "leave", "--group", group, "--interface", interface)
+    assert groups(network.router) == set()
