@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,6 @@ _SOURCES = (
     *("mfc_dbus", "meson.build", "pyproject.toml"),
 )
 _WRITTEN = ("root/", "tmp/", "var/lib/polkit-1/", "var/lib/systemd/", "var/log/", "var/tmp/")
-_CHECKOUT = Path("root/mfc-dbus")
 
 
 class Installed:
@@ -33,8 +33,10 @@ class Installed:
             raise OSError(f"{sys.prefix} is not an environment of this Makefile: use 'make test'")
         self.machine = machine
         _make(TOP, "build/wheels/all")
+        # The machine's root is an overlay of ours: no name is free for sure but a new one.
+        self._checkout = Path(tempfile.mkdtemp(prefix="mfc-dbus-", dir=machine.root / "root"))
         for name in _SOURCES:
-            target = machine.root / _CHECKOUT / name
+            target = self._checkout / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if (TOP / name).is_dir():
                 shutil.copytree(TOP / name, target)
@@ -55,7 +57,7 @@ class Installed:
 
     def make(self, *targets: str) -> str:
         """Run make in the machine's checkout, as an administrator with secrets; what it says."""
-        command = _make_command(Path("/", _CHECKOUT), *targets)
+        command = _make_command("/" / self._checkout.relative_to(self.machine.root), *targets)
         return self.machine.run("sh", "-c", 'umask 077 && exec "$@"', "sh", *command).stdout
 
     def systemctl(self, *arguments: str) -> str:

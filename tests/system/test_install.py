@@ -1,5 +1,6 @@
 """What is installed, where, and what is left of it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ PACKAGED = {
 
 def meson(*arguments: object) -> None:
     command = [sys.executable, "-m", "mesonbuild.mesonmain", *map(str, arguments)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for ninja
+    subprocess.run(command, check=True, env=os.environ | {"PATH": path})
 
 
 @pytest.fixture(scope="module")
