@@ -1,6 +1,7 @@
 """Changes one after the other; those that wait while others are being stored share a commit."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,10 @@ class _Waiting(NamedTuple):
 
 
 class Commits:
-    """A queue of changes: functions that do something, or raise RequestError and do nothing."""
+    """A queue of changes: functions that do something, or raise RequestError and do nothing.
+
+    One that takes long may be a coroutine function; the others wait for it all the same.
+    """
 
     def __init__(self, commit: Callable[[], Awaitable[None]]) -> None:
         """commit: stores what was done since it was called last, or takes it back (StoreError)."""
@@ -46,7 +50,7 @@ class Commits:
 
     async def _run(self, batch: Sequence[_Waiting]) -> bool:
         """Do changes together. False: they could not be stored, of which some may need no store."""
-        answers = [_do(waiting) for waiting in batch]
+        answers = [await _do(waiting) for waiting in batch]
         try:
             await self._commit()
         except StoreError:
@@ -56,7 +60,7 @@ class Commits:
         return True
 
     async def _run_alone(self, waiting: _Waiting) -> None:
-        answer = _do(waiting)
+        answer = await _do(waiting)
         try:
             await self._commit()
         except StoreError as error:
@@ -64,10 +68,12 @@ class Commits:
         answer()
 
 
-def _do(waiting: _Waiting) -> Callable[[], None]:
+async def _do(waiting: _Waiting) -> Callable[[], None]:
     """Do a change; what answers it."""
     try:
         result = waiting.change()
+        if inspect.iscoroutine(result):
+            result = await result
     except Exception as error:  # noqa: BLE001 - it is for the one who waits
         return partial(_fail, waiting.reply, error)
     return partial(_succeed, waiting.reply, result)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mfc_dbus import toml
 from mfc_dbus.errors import ConfigError
 from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Family, join, quote
 
@@ -39,11 +40,11 @@ def load(directory: Path) -> Config:
     try:
         return _parse(tomllib.loads(text))
     except _WrongValue as error:
-        raise ConfigError(f"{path}: line {_line(text, error.key)}: {error}") from None
-    except _NOT_TOML as error:
-        line = _line(text)
-        begins = quote(text.split("\n")[line - 1])
-        raise ConfigError(f"{path}: line {line}: {begins} is not TOML: {error}") from None
+        line = toml.lines(text, [error.key])[error.key]
+        raise ConfigError(f"{path}: line {line}: {error}") from None
+    except _NOT_TOML:
+        line, sentence = next(toml.mistakes(text))
+        raise ConfigError(f"{path}: line {line}: {sentence}") from None
 
 
 class _WrongValue(Exception):
@@ -93,29 +94,3 @@ _SETTINGS: Mapping[_Key, tuple[str, Callable[[_Key, Any], Any]]] = {
     ("limits", "routes"): ("max_routes", _parse_count),
     ("limits", "memberships"): ("max_memberships", _parse_count),
 }
-
-
-def _line(text: str, key: _Key | None = None) -> int:
-    """Find where a setting begins, or without a key what is not TOML: tomllib does not tell.
-
-    It is after the most lines that are a document without it.
-    """
-    lines = text.split("\n")
-    begins = 1
-    for count in range(1, len(lines) + 1):
-        try:
-            document = tomllib.loads("\n".join(lines[:count]))
-        except _NOT_TOML:
-            continue  # in the middle of a value, or of no value
-        if key is not None and _has(document, key):
-            break
-        begins = count + 1
-    return begins
-
-
-def _has(document: Any, key: _Key) -> bool:
-    for name in key:
-        if not isinstance(document, Mapping) or name not in document:
-            return False
-        document = document[name]
-    return True

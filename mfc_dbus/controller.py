@@ -3,12 +3,15 @@
 Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces and stores.
 """
 
+import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
+from mfc_dbus import apply
 from mfc_dbus.adopt import adopt
+from mfc_dbus.apply import Difference
 from mfc_dbus.commits import Commits
 from mfc_dbus.config import Config
 from mfc_dbus.errors import (
@@ -107,6 +110,8 @@ class Controller:
         self._keeper = keeper
         self._listener: Callable[[Change], None] | None = None
         self._present: dict[str, Link] = {}
+        self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
+        self._busy = False
         self._expiries: list[tuple[int, RouteKey]] = []  # a heap
         self._starved: set[RouteKey] = set()  # what the kernel had no room for
         self._commits = Commits(self._commit)
@@ -140,6 +145,7 @@ class Controller:
         if len(chosen) > 1:
             iifs = join(route.iif for route in chosen)
             raise InvalidArgs(f"Route {chosen[0]} exists from {iifs}: say which by 'iif'")
+        apply.check_configured(chosen[0])
         return chosen[0]
 
     def check_join(self, membership: Membership, *, wait: bool = False) -> None:
@@ -186,12 +192,17 @@ class Controller:
         await self._commits.run(change)
 
     async def flush(self, group: Prefix | None = None, iif: str | None = None) -> int:
-        """Delete all routes, or those of a group prefix or an iif; their number."""
+        """Delete all routes, or those of a group prefix or an iif; their number.
+
+        Those of the configuration stay.
+        """
 
         def change() -> int:
             return self._delete_where(
                 lambda route: (
-                    (iif is None or route.iif == iif) and (group is None or route.group in group)
+                    not route.file
+                    and (iif is None or route.iif == iif)
+                    and (group is None or route.group in group)
                 )
             )
 
@@ -208,6 +219,39 @@ class Controller:
 
     async def leave(self, key: MembershipKey) -> None:
         await self._commits.run(lambda: self.memberships.leave(key))
+
+    async def apply(
+        self,
+        wanted: Sequence[Route],
+        *,
+        merge: bool = False,
+        wait: bool = False,
+        dry_run: bool = False,
+    ) -> Difference:
+        """Make these the routes that were made over the bus; what it took, or would take.
+
+        merge: others stay. wait: as in `add`. dry_run: only look. Raises all that forbids it.
+        """
+        doomed = None if merge else apply.made_over_the_bus
+
+        def change() -> Difference:
+            difference = apply.differences(self.tables, wanted, doomed)
+            self._check_count(difference.growth)
+            apply.check(
+                self.tables,
+                wanted,
+                difference,
+                lambda route, beside: self._check_route(route, beside, wait=wait),
+            )
+            transitions = apply.transitions(self.tables, difference)
+            if dry_run:
+                for transition in transitions:
+                    check(transition, self._present)
+            else:
+                self._change(transitions)
+            return difference
+
+        return cast(Difference, await self._commits.run(lambda: self._aside(change)))
 
     async def expire(self, now: int) -> None:
         """Remove the routes whose time has run out by now, in nanoseconds since boot."""
@@ -260,9 +304,23 @@ class Controller:
         """When `expire` has something to do, in nanoseconds since boot."""
         return self._expiries[0][0] if self._expiries else None
 
+    async def _aside(self, change: Callable[[], Any]) -> Any:
+        """Do a long change in a thread. Nothing else touches routes and kernel meanwhile."""
+        self._follow()
+        self._busy = True
+        try:
+            return await asyncio.to_thread(change)
+        finally:
+            self._busy = False
+            self._follow()
+
     def _follow(self) -> None:
+        self._events += self._links.update()
+        if self._busy:
+            return
         self._take_tables()
-        for event in self._links.update():
+        events, self._events = self._events, []
+        for event in events:
             self._see(event)
             self.memberships.follow(event, self._present)
             if isinstance(event, Missed):
@@ -351,17 +409,26 @@ class Controller:
         if present is not None and not replace:
             where = f" from {quote(route.iif)}" if route.any_source else ""
             raise RouteExists(f"Route {route}{where} exists already")
-        count = sum(len(each.routes) for each in self.tables.values())
-        if present is None and count >= self._config.max_routes:
+        if present is not None:
+            apply.check_configured(present)
+        else:
+            self._check_count(1)
+        self._check_route(route, table.routes.of_stream(route.source, route.group), wait=wait)
+        return Transition(table, [present] if present else [], [route])
+
+    def _check_count(self, growth: int) -> None:
+        count = sum(len(table.routes) for table in self.tables.values())
+        if growth > 0 and count + growth > self._config.max_routes:
             raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
+
+    def _check_route(self, route: Route, beside: Iterable[Route], *, wait: bool) -> None:
         for name in route.interfaces:
             link = self._present.get(name)
             if link is None and not wait:
                 raise NoSuchInterface(f"Interface {quote(name)} not found")
             if link is not None and not link.multicast:
                 raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
-        _check_conflict(table, route)
-        return Transition(table, [present] if present else [], [route])
+        _check_conflict(route, beside)
 
     def _delete_where(self, doomed: Callable[[Route], bool]) -> int:
         transitions = [
@@ -483,23 +550,28 @@ class Controller:
 
 
 def _edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
-    """What all of them together come to."""
+    """What all of them together come to, of what is to be kept."""
     edits: dict[Key, Edit] = {}
     for _, old, new in transitions:
         before = {route.key: route for route in old}
         after = {route.key: route for route in new}
         for key in before | after:
-            first = edits[key].old if key in edits else before.get(key)
-            edits[key] = Edit(first, after.get(key))
+            first = edits[key].old if key in edits else _kept(before.get(key))
+            edits[key] = Edit(first, _kept(after.get(key)))
     return edits
 
 
-def _check_conflict(table: Table, route: Route) -> None:
+def _kept(route: Route | None) -> Route | None:
+    """What comes from a file is kept there."""
+    return None if route is not None and route.file else route
+
+
+def _check_conflict(route: Route, beside: Iterable[Route]) -> None:
     # The kernel looks an any-source entry up by group and by any VIF in it: of two where the iif of
     # one is an oif of the other, it takes the newer for what arrives on that interface.
     if not route.any_source:
         return
-    for other in table.routes.of_stream(route.source, route.group):
+    for other in beside:
         if other.iif == route.iif:
             continue
         for one, two in ((route, other), (other, route)):

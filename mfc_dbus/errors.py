@@ -37,6 +37,12 @@ class RouteExists(RequestError):
     bus_name = f"{INTERFACE}.Error.RouteExists"
 
 
+class RouteConfigured(RequestError):
+    """The route comes from a file of the configuration, and is changed there."""
+
+    bus_name = f"{INTERFACE}.Error.RouteConfigured"
+
+
 class NoSuchRoute(RequestError):
     """No route has this source, group and iif."""
 

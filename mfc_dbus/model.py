@@ -46,7 +46,8 @@ class Route:
     """One stream, the interface on which it arrives, and those by which it leaves.
 
     persistent: whether it outlives a reboot. expires: when it is to be removed, on the boot-time
-    clock in nanoseconds; 0 is never. key: made of the others, and shared by all that index routes.
+    clock in nanoseconds; 0 is never. file: the one of the configuration that has it, empty for one
+    that was made over the bus. key: made of the others, and shared by all that index routes.
     """
 
     source: bytes
@@ -56,6 +57,7 @@ class Route:
     comment: str = ""
     persistent: bool = True
     expires: int = 0
+    file: str = ""
     key: RouteKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,10 @@ class Route:
     def durable(self) -> bool:
         """Whether it outlives a reboot: a boot-time clock does not."""
         return self.persistent and not self.expires
+
+    @property
+    def origin(self) -> str:
+        return "config" if self.file else "bus"
 
     @property
     def interfaces(self) -> tuple[str, ...]:

@@ -78,6 +78,8 @@ def encode_route(status: Status) -> bytes:
         extra["persistent"] = Variant("b", False)
     if route.expires:
         extra["expires"] = Variant("t", route.expires // 1000)
+    if route.file:
+        extra["origin"] = Variant("s", route.origin)
     values = [
         format_source(route.source),
         format_address(route.group),

@@ -1,0 +1,59 @@
+"""What is wrong with a document, and where: by path, "route[17].ttls.eth3", or by line."""
+
+import json
+import re
+
+from mfc_dbus import toml
+from mfc_dbus.errors import InvalidArgs, RequestError
+from mfc_dbus.toml import Path
+
+_MAX_LISTED = 20
+_MAX_KEY = 40  # characters of it that are shown
+_PATH = re.compile(r'^(\w+)\[(\d+)\]((?:\.(?:[\w-]+|"(?:\\.|[^"\\])*"))*): ', re.MULTILINE)
+_KEY = re.compile(r'\.([\w-]+|"(?:\\.|[^"\\])*")')
+
+
+class Problems:
+    """All that is wrong with a document: the first of it as text, the rest as a number."""
+
+    def __init__(self) -> None:
+        self._type: type[RequestError] = InvalidArgs
+        self._listed: list[str] = []
+        self._more = 0
+
+    def add(self, path: Path, error: RequestError) -> None:
+        self.add_at(write_path(path), error)
+
+    def add_at(self, place: str, error: RequestError) -> None:
+        if not self._listed:
+            self._type = type(error)
+        if len(self._listed) < _MAX_LISTED:
+            self._listed.append(f"{place}: {error}")
+        else:
+            self._more += 1
+
+    def check(self) -> None:
+        """Raise what was added, as an error of the first one's kind."""
+        if self._listed:
+            more = [f"and {self._more} more"] if self._more else []
+            raise self._type("\n".join(self._listed + more))
+
+
+def write_path(path: Path) -> str:
+    keys = (
+        f"[{key}]" if isinstance(key, int) else f".{toml.write_key(key[:_MAX_KEY])}" for key in path
+    )
+    return "".join(keys).removeprefix(".")
+
+
+def with_lines(problems: str, text: str) -> str:
+    """Say of each problem whose path is known in which line of a TOML text it is."""
+    paths = {match.start(): _read_path(match) for match in _PATH.finditer(problems)}
+    found = toml.lines(text, paths.values())
+    return _PATH.sub(lambda match: f"line {found[paths[match.start()]]}: {match[0]}", problems)
+
+
+def _read_path(match: re.Match[str]) -> Path:
+    keys = [key[1] for key in _KEY.finditer(match[3])]
+    plain = [json.loads(key) if key.startswith('"') else key for key in keys]
+    return (match[1], int(match[2]), *plain)

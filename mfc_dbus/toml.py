@@ -1,0 +1,152 @@
+"""TOML: where in a text a value or a mistake is, which tomllib does not tell, and how to write it.
+
+All of it is linear: a text may have 100,000 tables.
+"""
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from mfc_dbus.model import quote
+
+Path = tuple[str | int, ...]  # the keys on the way to a value, and indexes in arrays of tables
+
+_WRONG = (ValueError, RecursionError)  # what tomllib raises
+# What may hold a bracket or a newline that means nothing, what nests, and what ends a statement.
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[{\]}\n]',
+    re.DOTALL,
+)
+_HEADER = re.compile(r"\s*(\[\[?)(.*?)\]\]?\s*(?:#.*)?", re.DOTALL)
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+class Statement(NamedTuple):
+    """A table's header, or a key with its value; blank lines and comments are statements too."""
+
+    line: int
+    text: str
+
+
+def statements(text: str) -> Iterator[Statement]:
+    """Cut a text where a new statement may begin."""
+    start, line, depth = 0, 1, 0
+    for token in _TOKEN.finditer(text):
+        character = token[0]
+        if character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth = max(depth - 1, 0)
+        elif character == "\n" and not depth:
+            statement = text[start : token.start()]
+            yield Statement(line, statement.removesuffix("\r"))
+            line += statement.count("\n") + 1
+            start = token.end()
+    yield Statement(line, text[start:])
+
+
+def mistakes(text: str) -> Iterator[tuple[int, str]]:
+    """Find what is not TOML: line and sentence of each statement that makes no sense."""
+    found = False
+    for statement in statements(text):
+        try:
+            tomllib.loads(statement.text)
+        except _WRONG as error:
+            found = True
+            yield statement.line, _sentence(statement.text, error)
+    if not found:
+        try:
+            tomllib.loads(text)
+        except _WRONG as error:  # each makes sense alone
+            place = _PLACE.search(str(error))
+            line = int(place[1]) if place and place[1] else text.count("\n") + 1
+            yield line, _sentence(text.split("\n")[line - 1], error)
+
+
+def _sentence(text: str, error: Exception) -> str:
+    begins = quote(text.strip().partition("\n")[0])
+    return f"{begins} is not TOML: {_PLACE.sub('', str(error))}"
+
+
+def lines(text: str, paths: Iterable[Path]) -> dict[Path, int]:
+    """Find the line where each of these values begins, or the closest table that is there."""
+    # By every beginning of a path: where it is.
+    places: dict[Path, int] = {path[:n]: 0 for path in paths for n in range(1, len(path) + 1)}
+    wanted = set(places)
+    counts: Counter[Path] = Counter()
+    table: Path | None = ()
+    for statement in statements(text):
+        header = _HEADER.fullmatch(statement.text)
+        if header:
+            table = _table(header, counts)
+            _mark(places, table, statement.line)
+        elif table is not None and (not table or table in wanted):
+            for path in _keys(statement.text):
+                _mark(places, (*table, *path), statement.line)
+    return {path: _closest(places, path) for path in wanted}
+
+
+def _table(header: re.Match[str], counts: Counter[Path]) -> Path | None:
+    """Name the table that a header begins; None where it makes no sense."""
+    keys = max(_keys(f"{header[2]} = 0"), key=len, default=None)
+    if keys is None:
+        return None
+    path: Path = ()
+    for key in keys[:-1]:
+        path = (*path, key)
+        if counts[path]:
+            path = (*path, counts[path] - 1)
+    path = (*path, keys[-1])
+    if header[1] == "[[":
+        counts[path] += 1
+        path = (*path, counts[path] - 1)
+    return path
+
+
+def _keys(statement: str) -> Iterator[Path]:
+    """Name each value of a statement, and what it lies in."""
+    try:
+        document = tomllib.loads(statement)
+    except _WRONG:
+        return
+    pending: list[tuple[Path, Any]] = [((), document)]
+    while pending:
+        path, value = pending.pop()
+        inner = value.items() if isinstance(value, dict) else ()
+        pending += [((*path, key), each) for key, each in inner]
+        if path:
+            yield path
+
+
+def _mark(places: dict[Path, int], path: Path | None, line: int) -> None:
+    for n in range(1, len(path or ()) + 1):
+        if places.get((path or ())[:n]) == 0:
+            places[(path or ())[:n]] = line
+
+
+def _closest(places: Mapping[Path, int], path: Path) -> int:
+    return next((places[path[:n]] for n in range(len(path), 0, -1) if places[path[:n]]), 1)
+
+
+def write_table(name: str, values: Mapping[str, Any]) -> str:
+    """Write one table of an array of tables."""
+    pairs = (f"{write_key(key)} = {_write(value)}\n" for key, value in values.items())
+    return f"[[{write_key(name)}]]\n{''.join(pairs)}"
+
+
+def write_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _write(key)
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{write_key(key)} = {_write(each)}" for key, each in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_write, value))}]"
+    # Strings of JSON are strings of TOML, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
