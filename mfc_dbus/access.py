@@ -25,6 +25,8 @@ ACCESS = {
     f"{INTERFACE}.FlushRoutes": MANAGE_ROUTES,
     f"{INTERFACE}.JoinGroup": MANAGE_MEMBERSHIPS,
     f"{INTERFACE}.LeaveGroup": MANAGE_MEMBERSHIPS,
+    f"{INTERFACE}.Apply": MANAGE_ROUTES,
+    f"{INTERFACE}.Describe": PUBLIC,
     f"{INTERFACE}.Reload": RELOAD,
     SET_LOG: RELOAD,
     "org.freedesktop.DBus.Properties.Get": PUBLIC,
@@ -41,6 +43,7 @@ _MAX_UIDS = 1024  # that are remembered
 _MAX_CHECKS_OF_SENDER = 4
 _MAX_CHECKS_OF_USER = 16
 _MAX_CHECKS = 64
+_MAX_BYTES_OF_USER = 24 * 1024 * 1024  # of calls that are kept meanwhile
 
 
 class Access:
@@ -71,6 +74,7 @@ class Access:
             self._limited("this caller", call.sender, _MAX_CHECKS_OF_SENDER),
             self._limited("this user", f"uid {uid}", _MAX_CHECKS_OF_USER),
             self._limited("all users", "all", _MAX_CHECKS),
+            self._limited("this user", f"bytes of uid {uid}", _MAX_BYTES_OF_USER, call.body_length),
         ):
             await self._ask_while_connected(call, action, details)
 
@@ -128,13 +132,14 @@ class Access:
             raise AccessDenied(f"Not authorised ({action})")
 
     @contextmanager
-    def _limited(self, who: str, key: str, limit: int) -> Iterator[None]:
-        if self._checks[key] >= limit:
-            raise LimitExceeded(f"{limit} calls of {who} wait for authorisation already")
-        self._checks[key] += 1
+    def _limited(self, who: str, key: str, limit: int, weight: int = 1) -> Iterator[None]:
+        if self._checks[key] + weight > limit:
+            what = f"{limit} calls" if weight == 1 else f"{self._checks[key]} bytes"
+            raise LimitExceeded(f"{what} of {who} wait for authorisation already")
+        self._checks[key] += weight
         try:
             yield
         finally:
-            self._checks[key] -= 1
+            self._checks[key] -= weight
             if not self._checks[key]:
                 del self._checks[key]

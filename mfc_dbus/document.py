@@ -116,9 +116,14 @@ def from_toml(text: str) -> Document:
 def to_json(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry] = ()) -> bytes:
     """Write JSON, an entry a line."""
     sections = {"route": routes, "membership": memberships}
-    arrays = {name: b",\n".join(map(msgspec.json.encode, each)) for name, each in sections.items()}
-    parts = (b'"%s": [%s]' % (name.encode(), array) for name, array in arrays.items() if array)
-    return b"{" + b",\n".join(parts) + b"}"
+    return join_json({name: map(msgspec.json.encode, each) for name, each in sections.items()})
+
+
+def join_json(sections: Mapping[str, Iterable[bytes]]) -> bytes:
+    """Write JSON of entries that are written already."""
+    arrays = {name: b",\n".join(parts) for name, parts in sections.items()}
+    written = (b'"%s":[%s]' % (name.encode(), array) for name, array in arrays.items() if array)
+    return b"{" + b",\n".join(written) + b"}"
 
 
 def to_toml(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry] = ()) -> str:
@@ -156,7 +161,7 @@ def _fields(route: Route) -> dict[str, Any]:
 def json_schema() -> bytes:
     """Describe the document in JSON Schema, for editors and for other people's programs."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return msgspec.json.format(msgspec.json.encode(schema | msgspec.json.schema(Layout))) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(schema | msgspec.json.schema(Layout)))
 
 
 # From entries to values

@@ -243,17 +243,26 @@ def parse_membership(group: str, source: str, interface: str, comment: str = "")
 
 def parse_group_prefix(text: str) -> Prefix:
     """Make a prefix of groups: a group, or one with a slash and the number of leading bits."""
+    prefix = _parse_prefix(text, "Group")
+    multicast = _MULTICAST[len(prefix.address)]
+    if prefix.length < multicast.length or prefix.address not in multicast:
+        raise InvalidArgs(f"{quote(text)} is no prefix of multicast groups")
+    return prefix
+
+
+def parse_source_prefix(text: str) -> Prefix:
+    """Make a prefix of sources, in the same form."""
+    return _parse_prefix(text, "Source")
+
+
+def _parse_prefix(text: str, what: str) -> Prefix:
     address, slash, digits = text.partition("/")
-    packed = _parse_address(address, "Group")
+    packed = _parse_address(address, what)
     bits = 8 * len(packed)
     length = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
     if slash and (length is None or length > bits):
         raise InvalidArgs(f"Prefix length {quote(digits)} is not from 0 to {bits}")
-    prefix = Prefix(packed, bits if length is None else length)
-    multicast = _MULTICAST[len(packed)]
-    if prefix.length < multicast.length or packed not in multicast:
-        raise InvalidArgs(f"{quote(text)} is no prefix of multicast groups")
-    return prefix
+    return Prefix(packed, bits if length is None else length)
 
 
 def parse_interface(name: str) -> str:

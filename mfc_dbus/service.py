@@ -4,9 +4,11 @@ Every call goes the same way: parse, validate, authorise, validate again, kernel
 store, signal, reply.
 """
 
+import asyncio
 import dataclasses
 import functools
 import logging
+import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
@@ -31,6 +33,9 @@ from mfc_dbus.bus.connection import (
 )
 from mfc_dbus.bus.frames import Header
 from mfc_dbus.controller import Change, Controller
+from mfc_dbus.describe import OPTIONS as _DESCRIBE_OPTIONS
+from mfc_dbus.describe import Readers, describe, parse_filter
+from mfc_dbus.document import MAX_BYTES, from_json
 from mfc_dbus.errors import InvalidArgs, RequestError
 from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.model import (
@@ -70,6 +75,7 @@ _ADD_OPTIONS = {
 _DELETE_OPTIONS = {"iif": "s"}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s"}
 _JOIN_OPTIONS = {"persistent": "b", "wait": "b", "comment": "s"}
+_APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b"}
 
 
 class Request(NamedTuple):
@@ -84,11 +90,15 @@ class Request(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method's signatures, and what parses and validates a call of it."""
+    """A method's signatures, and what parses and validates a call of it.
+
+    late: it reads its arguments when the caller is authorised, and they may be large.
+    """
 
     takes: str
     gives: str
     prepare: Callable[[Call], Request]
+    late: bool = False
 
 
 class _Object(Protocol):
@@ -117,6 +127,7 @@ class MulticastForwarding:
         self._access = access
         self._controller = controller
         self._properties = Properties(connection, controller)
+        self._readers = Readers()
         self._objects: Mapping[str, _Object] = {
             OBJECT_PATH: self._properties,
             logcontrol.OBJECT_PATH: LogControl(),
@@ -129,6 +140,8 @@ class MulticastForwarding:
             f"{INTERFACE}.FlushRoutes": Method("a{sv}", "u", self._flush_routes),
             f"{INTERFACE}.JoinGroup": Method("sssa{sv}", "", self._join_group),
             f"{INTERFACE}.LeaveGroup": Method("sssa{sv}", "", self._leave_group),
+            f"{INTERFACE}.Apply": Method("sa{sv}", "uuu", self._apply, late=True),
+            f"{INTERFACE}.Describe": Method("a{sv}", "s", self._describe),
             f"{INTERFACE}.Reload": Method("a{sv}", "", self._prepare_reload),
             f"{PROPERTIES}.Get": Method("ss", "v", self._get),
             f"{PROPERTIES}.GetAll": Method("s", "a{sv}", self._get_all),
@@ -143,16 +156,17 @@ class MulticastForwarding:
 
     def refuse(self, header: Header) -> BusError | None:
         """Find what is wrong with a call that its header shows."""
-        if header.body_length > _MAX_BODY:
+        name = self._method_name(header)
+        method = self.methods.get(name)
+        limit = MAX_BYTES if method is not None and method.late else _MAX_BODY
+        if header.body_length > limit:
             return BusError(
                 LIMITS_EXCEEDED,
-                f"A call with {header.body_length} bytes of arguments is above {_MAX_BODY}",
+                f"A call with {header.body_length} bytes of arguments is above {limit}",
             )
-        name = self._method_name(header)
         at_any_path = name == _INTROSPECT or name.startswith(f"{PEER}.")
         if header.path not in self._objects and not at_any_path:
             return BusError(f"{ERROR}.UnknownObject", f"There is no object {quote(header.path)}")
-        method = self.methods.get(name)
         ours = header.path == OBJECT_PATH or not name.startswith(f"{INTERFACE}.")
         if method is None or not ours:
             return BusError(UNKNOWN_METHOD, f"There is no method {quote(name)}")
@@ -163,6 +177,9 @@ class MulticastForwarding:
                 f"and not {quote(header.signature)}",
             )
         return None
+
+    def reads_late(self, header: Header) -> bool:
+        return self.methods[self._method_name(header)].late
 
     async def handle(self, call: Call) -> None:
         header = call.header
@@ -294,6 +311,28 @@ class MulticastForwarding:
 
         return Request(act, [_membership_details(key)])
 
+    def _apply(self, call: Call) -> Request:
+        async def act() -> Body:
+            # Megabytes are read for nobody who was not authorised.
+            text, options = call.read()
+            given = _options(options, _APPLY_OPTIONS)
+            document = await asyncio.to_thread(from_json, text)
+            if document.memberships:
+                raise InvalidArgs("membership[0]: This version of the service joins no groups")
+            dry_run = given.get("dry-run", False)
+            difference = await self._controller.apply(
+                document.routes,
+                merge=given.get("merge", False),
+                wait=given.get("wait", False),
+                dry_run=dry_run,
+            )
+            counts = [len(each) for each in difference]
+            if not dry_run:
+                log.info("%s added %d, changed %d, deleted %d routes", call.header.sender, *counts)
+            return counts
+
+        return Request(act, [{"bulk": "true"}])
+
     def _prepare_reload(self, call: Call) -> Request:
         (options,) = call.body
         _options(options, {})
@@ -304,6 +343,20 @@ class MulticastForwarding:
             return ()
 
         return Request(act, [{}])
+
+    # The methods that read
+
+    def _describe(self, call: Call) -> Request:
+        (options,) = call.body
+        chosen = parse_filter(_options(options, _DESCRIBE_OPTIONS))
+
+        async def act() -> Body:
+            async with self._readers.turn(call.header.sender):
+                await self._connection.writable()
+                text = await describe(self._controller, chosen)
+            return struct.pack("<I", len(text)) + text + b"\0"
+
+        return Request(act)
 
     # The methods of every object
 

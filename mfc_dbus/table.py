@@ -5,7 +5,7 @@ import os
 from typing import Protocol
 
 from mfc_dbus.errors import KernelError, TableBusy
-from mfc_dbus.kernel.mroute import VIFCount
+from mfc_dbus.kernel.mroute import SGCount, VIFCount
 from mfc_dbus.model import FAMILY_NAMES, Family, Route, RouteKey
 from mfc_dbus.plan import KernelTable
 from mfc_dbus.routes import Routes
@@ -20,6 +20,7 @@ class Kernel(KernelTable, Protocol):
     def done(self) -> None: ...
     def fileno(self) -> int: ...
     def vif_count(self, vif: int) -> VIFCount: ...
+    def sg_count(self, source: bytes, group: bytes) -> SGCount: ...
 
 
 class Table:

@@ -20,6 +20,7 @@ from mfc_dbus.bus.frames import (
     ProtocolError,
     write_header,
 )
+from mfc_dbus.bus.large import LargeCalls
 from mfc_dbus.bus.turns import Turns
 from mfc_dbus.bus.variants import strange
 
@@ -82,10 +83,15 @@ class Signal(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A method call that came in."""
+    """A method call that came in; its body, or what it will be read from."""
 
     header: Header
     body: list[Any]
+    unread: bytes = b""
+
+    def read(self) -> list[Any]:
+        """Decode what is unread. Raises BusError."""
+        return _arguments(self.header, self.unread)
 
 
 class _Pending(NamedTuple):
@@ -100,6 +106,9 @@ class Service(Protocol):
 
     def refuse(self, header: Header) -> BusError | None:
         """Judge a call by its header: the error that answers it undecoded, or None."""
+
+    def reads_late(self, header: Header) -> bool:
+        """Whether it decodes the body of this call itself, when it has decided on the caller."""
 
     async def handle(self, call: Call) -> None:
         """Do what a call asks for, and reply. Must not raise."""
@@ -121,6 +130,7 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._patience: asyncio.TimerHandle | None = None
         self._turns = Turns()
+        self._large = LargeCalls()
         self._next_turn: asyncio.Handle | None = None
         self._came = 0  # bytes since a turn was thought of
         self._crowd = 0  # bytes since one was taken, where many came
@@ -173,6 +183,11 @@ class Connection(asyncio.Protocol):
     async def wait_closed(self) -> str:
         """Wait until the connection is no more; the reason, empty where we closed it."""
         return await asyncio.shield(self._closed)
+
+    async def writable(self) -> None:
+        """Wait until what was sent is on its way."""
+        while not self._writable.is_set():
+            await self._writable.wait()
 
     # What goes out
 
@@ -397,6 +412,8 @@ class Connection(asyncio.Protocol):
                 refusal = BusError(LIMITS_EXCEEDED, "Too many calls are waiting")
             else:
                 refusal = self._service.refuse(header)
+                if refusal is None and not self._large.admit(header):
+                    refusal = BusError(LIMITS_EXCEEDED, "Too many large calls are being handled")
             if refusal:
                 self.reply_error(header, refusal.name, refusal.message)
             return refusal is None
@@ -450,25 +467,27 @@ class Connection(asyncio.Protocol):
     def _start(self, frame: Frame) -> None:
         assert self._service is not None
         header = frame.header
-        try:
-            type_ = strange(header.signature, frame.body, header.order)
-            if type_:
-                self.reply_error(header, INVALID_ARGS, f"No argument or option has type '{type_}'")
+        if self._service.reads_late(header):
+            call = Call(header, [], frame.body)
+        else:
+            try:
+                call = Call(header, _arguments(header, frame.body))
+            except BusError as error:
+                self.reply_error(header, error.name, error.message)
+                self._large.release(header)
                 return
-            body = _decode(frame)
-        except (ValueError, backend.DecodeError):
-            self.reply_error(header, INVALID_ARGS, "The arguments cannot be decoded")
-            return
-        task = self._loop.create_task(self._handle(Call(header, body)))
+        task = self._loop.create_task(self._handle(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _handle(self, call: Call) -> None:
         assert self._service is not None
-        # A reply may be 24 MiB: one of them at a time, whoever else was taken with it.
-        while not self._writable.is_set():
-            await self._writable.wait()
-        await self._service.handle(call)
+        try:
+            # A reply may be 24 MiB: one of them at a time, whoever else was taken with it.
+            await self.writable()
+            await self._service.handle(call)
+        finally:
+            self._large.release(call.header)
 
     def _give_up(self, reason: str) -> None:
         self._finish(reason)
@@ -486,6 +505,17 @@ class Connection(asyncio.Protocol):
                 pending.reply.set_exception(ConnectionLost(reason or "the connection is closed"))
         for task in self._tasks:
             task.cancel()
+
+
+def _arguments(header: Header, body: bytes) -> list[Any]:
+    """Decode the body of a call. Raises BusError."""
+    try:
+        type_ = strange(header.signature, body, header.order)
+        if type_:
+            raise BusError(INVALID_ARGS, f"No argument or option has type '{type_}'")
+        return backend.decode(header.signature, body, header.order)
+    except (ValueError, backend.DecodeError):
+        raise BusError(INVALID_ARGS, "The arguments cannot be decoded") from None
 
 
 def _decode(frame: Frame) -> list[Any]:

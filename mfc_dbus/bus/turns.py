@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 
 from mfc_dbus.bus.frames import Frame, Header
+from mfc_dbus.bus.large import SMALL
 
 _MAX_CALLS = 64  # of one sender
 _MAX_BYTES = 16 * 1024 * 1024  # of all senders
@@ -10,7 +11,7 @@ _SHARE = 16 * 1024  # bytes of one sender that have room however much the others
 
 
 class Turns:
-    """A queue for each sender, served round robin."""
+    """A queue for each sender, served round robin. Large calls are accounted for elsewhere."""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[Frame]] = OrderedDict()
@@ -24,13 +25,14 @@ class Turns:
         waiting = self._queues.get(header.sender, ())
         if len(waiting) >= _MAX_CALLS:
             return False
-        if self._bytes + header.body_length <= _MAX_BYTES:
+        weight = _weight(header)
+        if self._bytes + weight <= _MAX_BYTES:
             return True
-        return sum(frame.header.body_length for frame in waiting) + header.body_length <= _SHARE
+        return sum(_weight(frame.header) for frame in waiting) + weight <= _SHARE
 
     def put(self, frame: Frame) -> None:
         self._queues.setdefault(frame.header.sender, deque()).append(frame)
-        self._bytes += frame.header.body_length
+        self._bytes += _weight(frame.header)
 
     def take(self) -> Frame:
         """Take the oldest call of the sender whose turn it is, who goes to the end of the row."""
@@ -38,5 +40,9 @@ class Turns:
         frame = queue.popleft()
         if queue:
             self._queues[sender] = queue
-        self._bytes -= frame.header.body_length
+        self._bytes -= _weight(frame.header)
         return frame
+
+
+def _weight(header: Header) -> int:
+    return header.body_length if header.body_length <= SMALL else 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
@@ -26,6 +27,10 @@ _OPTIONS = {
     "comment": "s",
     "iif": "s",
     "group": "s",
+    "source": "s",
+    "state": "s",
+    "merge": "b",
+    "dry-run": "b",
 }
 _TIMEOUT = 20.0
 
@@ -116,6 +121,18 @@ class Caller(Connection):
     async def leave_all(self) -> None:
         for shown in await self.get("Memberships"):
             await self.leave(Membership(shown["group"], shown["source"], shown["interface"]))
+
+    async def apply(self, document: Any, **options: Any) -> list[int]:
+        """document: text, or what becomes one. What was added, changed and deleted."""
+        text = document if isinstance(document, str) else json.dumps(document)
+        given = {name.replace("_", "-"): value for name, value in options.items()}
+        return await self.ask("Apply", "sa{sv}", [text, _variants(given)])
+
+    async def describe(self, **chosen: str) -> list[dict[str, Any]]:
+        """Describe the routes."""
+        (text,) = await self.ask("Describe", "a{sv}", [_variants(chosen)])
+        routes: list[dict[str, Any]] = json.loads(text).get("route", [])
+        return routes
 
     async def reload(self, *, interactive: bool = False) -> None:
         await self.ask("Reload", "a{sv}", [{}], interactive=interactive)

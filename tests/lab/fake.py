@@ -13,7 +13,7 @@ from mfc_dbus.controller import Held
 from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
-from mfc_dbus.kernel.mroute import MFCEntry, VIFCount
+from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
 from mfc_dbus.model import (
     MAX_VIFS,
     Desired,
@@ -163,6 +163,11 @@ class FakeKernel:
         if vif not in self.vifs:
             raise _error(errno.EADDRNOTAVAIL)
         return VIFCount(0, 0, 0, 0)
+
+    def sg_count(self, source: bytes, group: bytes) -> SGCount:
+        if not any((entry.source, entry.group) == (source, group) for entry in self.entries):
+            raise _error(errno.EADDRNOTAVAIL)
+        return SGCount(0, 0, 0)
 
     def named(self, links: Mapping[str, Link]) -> set[tuple[object, ...]]:
         """The entries with interface names for VIF numbers: source, group, iif, oifs.

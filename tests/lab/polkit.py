@@ -83,6 +83,9 @@ class MockPolkit:
     def refuse(self, header: Header) -> BusError | None:
         return None
 
+    def reads_late(self, _header: Header) -> bool:
+        return False
+
     async def handle(self, call: Call) -> None:
         if call.header.member == "CancelCheckAuthorization":
             self.cancelled.put_nowait(call.body[0])

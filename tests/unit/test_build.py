@@ -1,14 +1,17 @@
 """What is built and installed is what the checkout has."""
 
+import json
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import mfc_dbus
+from mfc_dbus.document import json_schema
 
 TOP = Path(__file__).parents[2]
 CHECKOUT = TOP / "mfc_dbus"
 INSTALLED = Path(mfc_dbus.__file__).parent
+SCHEMA = "mfc-dbus.schema.json"  # which the build makes
 
 
 def content(package: Path) -> dict[str, bytes]:
@@ -25,6 +28,7 @@ def test_the_tests_import_the_installed_package() -> None:
 
 def test_meson_installs_every_file_of_the_package() -> None:
     checkout, installed = content(CHECKOUT), content(INSTALLED)
+    del installed[SCHEMA]
     assert not checkout.keys() - installed.keys(), "not listed in meson.build"
     assert installed == checkout, "the installed package is stale: run the tests by 'make test'"
 
@@ -35,6 +39,10 @@ def test_the_programs_are_installed_and_lead_somewhere() -> None:
     for program in programs:
         assert callable(program.load())
         assert Path(sys.prefix, "bin", program.name).exists()
+
+
+def test_the_schema_is_installed() -> None:
+    assert json.loads((INSTALLED / SCHEMA).read_bytes()) == json.loads(json_schema())
 
 
 def test_the_version_is_the_one_of_meson_build() -> None:

@@ -59,6 +59,9 @@ class Service:
     def refuse(self, header: Header) -> BusError | None:
         return None
 
+    def reads_late(self, _header: Header) -> bool:
+        return False
+
     async def handle(self, call: Call) -> None:
         self.handled.append(call.header)
         self._connection.reply(call.header, "ay", LARGE)

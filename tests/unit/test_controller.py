@@ -100,6 +100,10 @@ class Ground:
         prefix = parse_group_prefix(group) if group else None
         return run(self.controller.flush(prefix, iif))
 
+    def apply(self, *routes: Route, **options: bool) -> tuple[int, int, int]:
+        added, changed, deleted = run(self.controller.apply(routes, **options))
+        return len(added), len(changed), len(deleted)
+
     def states(self) -> dict[str, str]:
         return {str(route): state for route, state in self.controller.told.values()}
 
@@ -109,7 +113,7 @@ class Ground:
     def routes(self) -> set[Route]:
         return {route for table in self.controller.tables.values() for route in table.routes}
 
-    def snapshot(self) -> object:
+    def snapshot(self) -> tuple[object, ...]:
         """All that there is, to be compared later."""
         return (
             [(dict(kernel.vifs), kernel.entries) for kernel in self.kernels.values()],
@@ -597,7 +601,33 @@ CHANGES: dict[str, Callable[[Ground], object]] = {
     ),
     "delete": lambda ground: ground.delete("*", "239.1.1.2"),
     "flush": lambda ground: ground.flush(),
+    "apply": lambda ground: ground.apply(
+        parse_route("10.0.0.1", "239.1.1.1", "eth3", ["eth4", "eth1"]),
+        parse_route("fd00::1", "ff05::1", "eth0", ["eth1"]),
+        parse_route("*", "ff05::2", "eth2", ["eth3"]),
+        parse_route("*", "239.9.9.9", "eth3", ["eth4", "eth5"]),
+    ),
 }
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_store_that_fails_takes_back_all_that_was_done(change: str) -> None:
+    ground = Ground()
+    ground.add("10.0.0.1", "239.1.1.1", "eth0", "eth1 eth2")
+    ground.add("*", "239.1.1.2", "eth0", "eth5")
+    ground.add("fd00::1", "ff05::1", "eth0", "eth1")
+    before = ground.snapshot()
+    held = ground.held()
+    ground.keeper.broken = True
+    with pytest.raises(StoreError):
+        CHANGES[change](ground)
+    assert ground.held() == held
+    assert ground.routes() == set(ground.keeper.routes.values())
+    assert len(ground.changes) == 3
+    ground.keeper.broken = False
+    if change == "apply":
+        assert ground.apply(*ground.keeper.routes.values()) == (0, 0, 0)
+        assert ground.snapshot()[2:] == before[2:]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -752,6 +782,53 @@ class Machine(RuleBasedStateMachine):
         else:
             (route,) = matching
             del self.model[route.key]
+
+    @rule(
+        entries=st.lists(
+            st.tuples(sources, groups, interfaces, st.lists(interfaces, min_size=1, unique=True)),
+            max_size=6,
+        ),
+        merge=st.booleans(),
+        wait=st.booleans(),
+        dry_run=st.booleans(),
+        failure=failures,
+    )
+    def apply(
+        self,
+        entries: list[tuple[str, str, str, list[str]]],
+        merge: bool,
+        wait: bool,
+        dry_run: bool,
+        failure: int | str | None,
+    ) -> None:
+        wanted: dict[RouteKey, Route] = {}
+        for entry in entries:
+            try:
+                route = parse_route(*entry)
+            except RequestError:
+                continue
+            wanted[route.key] = route
+        before = dict(self.model)
+        after = before | wanted if merge else wanted
+        counts = (
+            len(after.keys() - before.keys()),
+            sum(before[key] != after[key] for key in after.keys() & before.keys()),
+            len(before.keys() - after.keys()),
+        )
+        fresh = [route for key, route in wanted.items() if before.get(key) != route]
+        self._fail(failure)
+        try:
+            told = self.ground.apply(*wanted.values(), merge=merge, wait=wait, dry_run=dry_run)
+        except NoSuchInterface:
+            assert not wait
+            assert any(not set(each.interfaces) <= self.ground.links.links.keys() for each in fresh)
+        except StoreError:
+            assert failure == "store"
+        except KernelError as error:
+            assert failure is not None or "cannot both be in the kernel" in str(error)
+        else:
+            assert told == counts
+            self.model = before if dry_run else after
 
     @rule(group=st.sampled_from([None, "239.1.0.0/16", "ff05::1"]), iif=st.none() | interfaces)
     def flush(self, group: str | None, iif: str | None) -> None:

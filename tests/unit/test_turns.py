@@ -1,6 +1,7 @@
 """Calls wait in turns: nobody who sends a lot keeps the others waiting."""
 
 from mfc_dbus.bus.frames import Frame, Header, MessageType
+from mfc_dbus.bus.large import LargeCalls
 from mfc_dbus.bus.turns import Turns
 
 
@@ -32,15 +33,36 @@ def test_a_sender_who_fills_his_queue_leaves_room_for_others() -> None:
 
 def test_bytes_are_counted_over_all_senders() -> None:
     turns = Turns()
-    size = 1024 * 1024
-    count = 0
-    while turns.has_room(frame(f"s{count}", size=size).header):
-        turns.put(frame(f"s{count}", size=size))
-        count += 1
-    assert count == 16
+    size = 16 * 1024
+    for sender in range(16):
+        for _ in range(64):
+            assert turns.has_room(frame(f"s{sender}", size=size).header)
+            turns.put(frame(f"s{sender}", size=size))
     assert turns.has_room(frame("more", size=16 * 1024).header)
     turns.put(frame("more", size=16 * 1024))
     assert not turns.has_room(frame("more", size=1).header)
     turns.take()
     turns.take()
     assert turns.has_room(frame("more", size=size).header)
+
+
+def test_large_calls_are_one_of_each_sender_and_few_in_all() -> None:
+    large = LargeCalls()
+    size = 24 * 1024 * 1024
+    calls = [frame(f"s{number}", size=size).header for number in range(6)]
+    assert [large.admit(call) for call in calls] == [True] * 4 + [False] * 2
+    assert not large.admit(calls[0])
+    assert large.admit(frame("s0", size=16 * 1024).header)
+    large.release(calls[0])
+    large.release(frame("s0", size=16 * 1024).header)
+    assert large.admit(calls[4])
+    assert not large.admit(calls[0])
+
+
+def test_large_calls_take_no_room_of_others() -> None:
+    turns = Turns()
+    for number in range(4):
+        call = frame(f"s{number}", size=24 * 1024 * 1024)
+        assert turns.has_room(call.header)
+        turns.put(call)
+    assert turns.has_room(frame("more", size=16 * 1024).header)

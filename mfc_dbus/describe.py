@@ -1,0 +1,117 @@
+"""All routes as one document, with their states and counters."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import msgspec
+
+from mfc_dbus.controller import Controller, Status
+from mfc_dbus.document import MAX_BYTES, RouteReport, join_json, report
+from mfc_dbus.errors import InvalidArgs, LimitExceeded
+from mfc_dbus.model import (
+    Prefix,
+    join,
+    parse_group_prefix,
+    parse_interface,
+    parse_source_prefix,
+    quote,
+)
+from mfc_dbus.table import Table
+
+OPTIONS = {"group": "s", "source": "s", "iif": "s", "state": "s"}
+_STATES = ("active", "partial", "waiting", "unavailable")
+_SLICE = 0.005  # seconds in which nobody else is served
+_MAX_WAITING = 64
+
+
+class Filter(NamedTuple):
+    """Which routes; None is any."""
+
+    group: Prefix | None = None
+    source: Prefix | None = None
+    iif: str | None = None
+    state: str | None = None
+
+    def takes(self, status: Status) -> bool:
+        route, state = status
+        return (
+            (self.group is None or route.group in self.group)
+            and (self.source is None or route.source in self.source)
+            and self.iif in (None, route.iif)
+            and self.state in (None, state)
+        )
+
+
+def parse_filter(options: Mapping[str, str]) -> Filter:
+    """Raises InvalidArgs."""
+    state = options.get("state")
+    if state is not None and state not in _STATES:
+        raise InvalidArgs(f"{quote(state)} is no state; there are {join(_STATES)}")
+    return Filter(
+        parse_group_prefix(options["group"]) if "group" in options else None,
+        parse_source_prefix(options["source"]) if "source" in options else None,
+        parse_interface(options["iif"]) if "iif" in options else None,
+        state,
+    )
+
+
+async def describe(controller: Controller, chosen: Filter) -> bytes:
+    """Write the routes as JSON, as they were when this began. Raises LimitExceeded.
+
+    Reading the counters of 100,000 takes long: others are served in between.
+    """
+    parts: list[bytes] = []
+    size = 0
+    until = time.monotonic() + _SLICE
+    for status in list(controller.told.values()):
+        if time.monotonic() > until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + _SLICE
+        if not chosen.takes(status):
+            continue
+        part = msgspec.json.encode(_counted(controller.tables[status.route.family], status))
+        parts.append(part)
+        size += len(part) + 2
+        if size > MAX_BYTES:
+            raise LimitExceeded(
+                f"This is more than {MAX_BYTES >> 20} MiB, too much for one message: filter it"
+            )
+    return join_json({"route": parts})
+
+
+def _counted(table: Table, status: Status) -> RouteReport:
+    route = status.route
+    described = report(route, status.state)
+    alone = not route.any_source or len(table.routes.of_stream(route.source, route.group)) == 1
+    if alone and table.owned and route.key in table.installed:
+        try:
+            count = table.kernel.sg_count(route.source, route.group)
+        except OSError:  # it has gone meanwhile
+            return described
+        described.packets, described.bytes, described.wrong_if = count
+    return described
+
+
+class Readers:
+    """Long answers are made one by one, and each caller waits for one at most."""
+
+    def __init__(self) -> None:
+        self._waiting: set[str] = set()
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self, sender: str) -> AsyncIterator[None]:
+        """Wait for this caller's turn. Raises LimitExceeded."""
+        if sender in self._waiting:
+            raise LimitExceeded("A call of this caller is being answered: wait for it")
+        if len(self._waiting) >= _MAX_WAITING:
+            raise LimitExceeded(f"{_MAX_WAITING} calls wait already: try again later")
+        self._waiting.add(sender)
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._waiting.discard(sender)

@@ -1,0 +1,162 @@
+"""Whole documents over the bus: Apply and Describe."""
+
+import asyncio
+import json
+from typing import Any
+
+from lab.bus import PrivateBus
+from lab.caller import OWN, STANDARD, Caller, Route, refused
+from lab.daemon import Daemon
+
+from mfc_dbus.bus.backend import Variant
+
+ONE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
+TWO = {"group": "ff3e::2", "iif": "eth2", "oifs": ["eth1", "eth3"], "comment": "Zwölf »Rufe«"}
+THREE = ONE | {"group": "239.1.1.3", "oifs": ["eth3"], "ttls": {"eth3": 16}, "persistent": False}
+
+
+def document(*routes: dict[str, Any]) -> dict[str, Any]:
+    return {"route": routes}
+
+
+def many(count: int) -> dict[str, Any]:
+    return document(*(ONE | {"group": f"239.2.{n >> 8}.{n & 255}"} for n in range(count)))
+
+
+def plain(described: list[dict[str, Any]]) -> dict[str, Any]:
+    """What of it a document says."""
+    told = ("state", "packets", "bytes", "wrong_if")
+    return document(
+        *({key: value for key, value in each.items() if key not in told} for each in described)
+    )
+
+
+async def test_the_routes_become_the_document(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        assert await caller.apply(document(ONE, TWO)) == [2, 0, 0]
+        await caller.follow()
+        changed = TWO | {"oifs": ["eth1"]}
+        assert await caller.apply(document(THREE, changed)) == [1, 1, 1]
+        assert await caller.apply(document(THREE, changed)) == [0, 0, 0]
+        await caller.ping()
+        assert [signal.member for signal in caller.signals if signal.member.startswith("R")] == [
+            "RoutesRemoved",
+            "RoutesChanged",
+            "RoutesAdded",
+        ]
+        assert plain(await caller.describe()) == document(changed, THREE)
+        assert await caller.apply("{}") == [0, 0, 2]
+
+
+async def test_merge_deletes_nothing_and_dry_run_does_nothing(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.apply(document(ONE))
+        assert await caller.apply(document(TWO), dry_run=True) == [1, 0, 1]
+        assert await caller.apply(document(TWO), merge=True, dry_run=True) == [1, 0, 0]
+        assert plain(await caller.describe()) == document(ONE)
+        assert await caller.apply(document(TWO), merge=True) == [1, 0, 0]
+        assert plain(await caller.describe()) == document(ONE, TWO)
+
+
+async def test_what_is_described_is_applied_with_no_change(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.apply(document(ONE, TWO, THREE))
+        await caller.add(Route("*", "239.9.9.9", "eth1", ["eth77"]), wait=True)
+        described = await caller.describe()
+        assert [each["state"] for each in described] == ["active"] * 3 + ["partial"]
+        assert described[0] == ONE | {"state": "active", "packets": 0, "bytes": 0, "wrong_if": 0}
+        assert await caller.apply(plain(described)) == [0, 0, 0]
+
+
+async def test_a_route_with_a_timeout_is_left_alone_where_it_is_not_named(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add(timeout=1000)
+        assert await caller.apply("{}") == [0, 0, 0]
+        (described,) = await caller.describe()
+        assert described.pop("expires") > 0
+        assert await caller.apply(plain([described])) == [0, 1, 0]
+        assert await caller.apply("{}") == [0, 0, 1]
+
+
+async def test_the_description_can_be_filtered(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.apply(document(ONE, TWO, THREE))
+        for chosen, found in (
+            ({"group": "239.1.1.0/30"}, [ONE, THREE]),
+            ({"group": "239.1.1.3"}, [THREE]),
+            ({"source": "10.1.0.0/16"}, [ONE, THREE]),
+            ({"source": "::"}, [TWO]),
+            ({"iif": "eth2"}, [TWO]),
+            ({"state": "active", "iif": "eth1", "group": "239.1.1.1"}, [ONE]),
+            ({"state": "waiting"}, []),
+        ):
+            assert plain(await caller.describe(**chosen)) == document(*found)
+        for name, value in (("group", "1.1.1.1/8"), ("source", "x"), ("state", "good")):
+            await refused(caller.describe(**{name: value}), f"{STANDARD}.InvalidArgs", f"'{value}'")
+
+
+async def test_all_that_is_wrong_is_told_at_once(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.apply(document(ONE))
+        missing = [ONE | {"iif": "eth77", "group": "239.1.1.7"}, ONE | {"oifs": ["eth78"]}]
+        sentence = (
+            "route[0]: Interface 'eth77' not found\nroute[1]: Interface 'eth78' not found\n"
+            "route[2]: Interface 'lo' does not carry multicast"
+        )
+        wrong = document(*missing, TWO | {"iif": "lo"})
+        await refused(caller.apply(wrong), f"{OWN}.NoSuchInterface", sentence)
+        await refused(
+            caller.apply(document(ONE | {"iif": 3}, {})),
+            f"{STANDARD}.InvalidArgs",
+            "route[0].iif: Expected `str`, got `int`\nroute[1].group: is missing\n",
+        )
+        await refused(caller.apply("["), f"{STANDARD}.InvalidArgs", "not JSON")
+        conflict = [ONE | {"source": "*"}, ONE | {"source": "*", "iif": "eth2", "oifs": ["eth1"]}]
+        await refused(caller.apply(document(*conflict)), f"{OWN}.KernelError", "route[1]: Route (*")
+        assert plain(await caller.describe()) == document(ONE)
+        assert await caller.apply(document(*missing), wait=True) == [1, 1, 0]
+
+
+async def test_a_stranger_is_refused_before_his_document_is_read(
+    bus: PrivateBus, daemon: Daemon, nobody: int
+) -> None:
+    async with Caller.at(bus.address, nobody) as stranger:
+        for text in ("[", json.dumps(many(2000))):
+            await refused(stranger.apply(text), f"{STANDARD}.AccessDenied")
+        strange = ["{}", {"x": Variant("(s)", ["y"])}]
+        await refused(stranger.ask("Apply", "sa{sv}", strange), f"{STANDARD}.AccessDenied")
+
+
+async def test_large_documents_come_one_by_one_from_a_caller(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller, Caller.at(bus.address) as other:
+        text = json.dumps(many(3000))
+        calls = [each.apply(text) for each in (caller, caller, other)]
+        first, second, third = await asyncio.gather(*calls, return_exceptions=True)
+        assert "Too many large calls" in str(second)
+        assert first in ([3000, 0, 0], [0, 0, 0])
+        assert third in ([3000, 0, 0], [0, 0, 0])
+        assert first != third
+        assert await caller.apply(text) == [0, 0, 0]
+        await caller.follow()
+        assert await caller.apply("{}") == [0, 0, 3000]
+        await caller.ping()
+        assert [len(routes) for (routes,) in caller.told("RoutesRemoved")] == [1000] * 3
+        await refused(caller.apply(" " * (24 << 20)), f"{STANDARD}.LimitsExceeded", "is above 25")
+        await refused(caller.apply(" " * (23 << 20)), f"{STANDARD}.InvalidArgs", "truncated")
+
+
+async def test_a_caller_has_one_description_at_a_time(bus: PrivateBus, daemon: Daemon) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.apply(many(3000))
+        calls = [asyncio.ensure_future(caller.describe()) for _ in range(8)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert len([each for each in answers if isinstance(each, list)]) >= 1
+        for answer in answers:
+            assert isinstance(answer, list) or "wait for it" in str(answer)
+        assert len(await caller.describe()) == 3000
