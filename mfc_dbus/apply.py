@@ -77,7 +77,7 @@ def check(
     difference: Difference,
     allowed: Callable[[Route, Iterable[Route]], None],
 ) -> None:
-    """Raise all that forbids it, by the path in the document.
+    """Raise all that forbids it, each with its place: file and route, or the path in the document.
 
     allowed: raises what forbids a new or changed route beside others from any source to its group.
     """
@@ -94,7 +94,10 @@ def check(
                     check_configured(present)
                 allowed(route, beside.of(route))
             except RequestError as error:
-                problems.add(("route", index), error)
+                if route.file:
+                    problems.add_at(f"{route.file}: Route {route}", error)
+                else:
+                    problems.add(("route", index), error)
     problems.check()
 
 

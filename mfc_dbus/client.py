@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, Signal
@@ -29,6 +29,9 @@ from mfc_dbus.info import (
 )
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
+if TYPE_CHECKING:
+    from mfc_dbus.document import RouteReport
+
 __all__ = [
     "ANY_SOURCE",
     "Client",
@@ -44,6 +47,7 @@ __all__ = [
 
 _TIMEOUT = 30.0
 _INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
+_LONG_TIMEOUT = 300.0  # 100,000 routes take a slow machine a minute
 _BUS = "org.freedesktop.DBus"
 _PROPERTIES = f"{_BUS}.Properties"
 _SIGNATURES = {
@@ -68,7 +72,7 @@ class Client:
     def __init__(self, connection: Connection, *, interactive: bool = False) -> None:
         """interactive: the user may be asked for a password."""
         self._connection = connection
-        self._interactive = interactive
+        self.interactive = interactive
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -167,6 +171,31 @@ class Client:
         body: list[Any] = [group, source, interface, {}]
         await self._change("LeaveGroup", "sssa{sv}", body, returns="")
 
+    async def apply(
+        self, document: str, *, merge: bool = False, dry_run: bool = False, wait: bool = False
+    ) -> tuple[int, int, int]:
+        """Make the routes of a JSON document those of the service.
+
+        merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. What
+        was, or would be, added, changed and deleted.
+        """
+        given = {"merge": merge, "dry-run": dry_run, "wait": wait}
+        options = {name: Variant("b", True) for name, value in given.items() if value}
+        added, changed, deleted = await self._change(
+            "Apply", "sa{sv}", [document, options], returns="uuu", timeout=_LONG_TIMEOUT
+        )
+        return added, changed, deleted
+
+    async def describe(self) -> "list[RouteReport]":
+        """All routes with their states and counters, in one message."""
+        from mfc_dbus.document import read_report
+
+        (text,) = await self._call(
+            INTERFACE, "Describe", "a{sv}", [{}], returns="s", timeout=_LONG_TIMEOUT
+        )
+        with bad_reply():
+            return read_report(text)
+
     async def routes(self) -> list[RouteInfo]:
         return [route_info(fields) for fields in await self._get("Routes")]
 
@@ -245,10 +274,22 @@ class Client:
             return routes, _value("Generation", properties["Generation"])
 
     async def _change(
-        self, member: str, signature: str, body: Sequence[Any], *, returns: str
+        self,
+        member: str,
+        signature: str,
+        body: Sequence[Any],
+        *,
+        returns: str,
+        timeout: float = _TIMEOUT,
     ) -> list[Any]:
         return await self._call(
-            INTERFACE, member, signature, body, returns=returns, interactive=self._interactive
+            INTERFACE,
+            member,
+            signature,
+            body,
+            returns=returns,
+            interactive=self.interactive,
+            timeout=timeout,
         )
 
     async def _get(self, name: str) -> Any:
@@ -264,8 +305,9 @@ class Client:
         *,
         returns: str,
         interactive: bool = False,
+        timeout: float = _TIMEOUT,
     ) -> list[Any]:
-        timeout = _INTERACTIVE_TIMEOUT if interactive else _TIMEOUT
+        timeout = max(timeout, _INTERACTIVE_TIMEOUT if interactive else 0)
         with _client_errors(timeout):
             return await self._connection.call(
                 BUS_NAME,

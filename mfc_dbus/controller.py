@@ -16,6 +16,7 @@ from mfc_dbus.commits import Commits
 from mfc_dbus.config import Config
 from mfc_dbus.errors import (
     AccessDenied,
+    ConfigError,
     InterfaceNotMulticast,
     InvalidArgs,
     KernelError,
@@ -257,9 +258,30 @@ class Controller:
         """Remove the routes whose time has run out by now, in nanoseconds since boot."""
         await self._commits.run(lambda: self._expire(now))
 
-    async def configure(self, config: Config) -> None:
-        """Go by other settings, with no touch to what stays. Raises KernelError."""
-        await self._commits.run(lambda: self._configure(config))
+    async def configure(self, config: Config, routes: Sequence[Route] = ()) -> None:
+        """Go by other settings and routes of files, with no touch to what stays.
+
+        A route of a file takes the place of one that was made over the bus. Raises ConfigError,
+        and has changed nothing; KernelError, StoreError.
+        """
+
+        def change() -> None:
+            difference = apply.differences(self.tables, routes, apply.from_a_file)
+            try:
+                apply.check(
+                    self.tables,
+                    routes,
+                    difference,
+                    lambda route, beside: self._check_route(route, beside, wait=True),
+                )
+            except RequestError as error:
+                raise ConfigError(str(error)) from error
+            self._configure(config)
+            transitions = apply.transitions(self.tables, difference)
+            install([each for each in transitions if each.table.owned], self._present)
+            self._became(transitions)
+
+        await self._commits.run(lambda: self._aside(change))
 
     async def take_tables(self) -> None:
         """Try to get the tables that are not ours, and put the routes in."""
@@ -467,6 +489,9 @@ class Controller:
     def _change(self, transitions: Sequence[Transition]) -> None:
         """Make other routes the desired ones: in the kernel, here, and soon in the store."""
         install(transitions, self._present)
+        self._became(transitions)
+
+    def _became(self, transitions: Sequence[Transition]) -> None:
         for transition in transitions:
             transition.desire()
             for route in transition.new:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from mfc_dbus import config, logcontrol
+from mfc_dbus import config, logcontrol, routesd
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, NameTaken
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller, Held
-from mfc_dbus.errors import ConfigError, RequestError
+from mfc_dbus.errors import ConfigError, RequestError, StoreError
 from mfc_dbus.joins import Joins
 from mfc_dbus.keeper import Keeper
 from mfc_dbus.kernel import dump
@@ -26,7 +26,7 @@ from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.links import Links
 from mfc_dbus.kernel.mroute import MRoute
 from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Family
+from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Desired, Family
 from mfc_dbus.names import BUS_NAME
 from mfc_dbus.polkit import Polkit
 from mfc_dbus.sdnotify import ServiceManager, kept_fds
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Of all that this makes nothing is garbage, and looking for it would take a second, now
             # and each time again.
             gc.disable()
-            controller.restore(keeper.read(), {family: _held(family) for family in kept})
+            controller.restore(_desired(keeper), {family: _held(family) for family in kept})
             gc.freeze()
             gc.enable()
             # All is joined once more, so that the kernel leaves nothing when these go.
@@ -166,6 +166,21 @@ def _configuration() -> Config:
         return Config()
 
 
+def _desired(keeper: Keeper) -> list[Desired]:
+    """Get what was stored and what is in files, which take the place of what was stored."""
+    files = routesd.load(_CONFIGURATION)
+    for problem in files.problems:
+        log.error("%s; going without this file", problem)
+    keys = {route.key for route in files.routes}
+    stored = keeper.read()
+    replaced = [each for each in stored if each.key in keys]
+    try:
+        keeper.forget(replaced)
+    except StoreError as error:  # then they are replaced at the next start too
+        log.error("%s", error)
+    return [*(each for each in stored if each.key not in keys), *files.routes]
+
+
 def _directory(variable: str) -> Path | None:
     value = os.environ.get(variable)
     if not value:
@@ -185,7 +200,8 @@ async def _serve(controller: Controller, links: Links, manager: ServiceManager) 
     access = Access(connection, Polkit(connection))
 
     async def reload() -> None:
-        await controller.configure(config.load(_CONFIGURATION))
+        files = await asyncio.to_thread(routesd.load, _CONFIGURATION)
+        await controller.configure(config.load(_CONFIGURATION), files.check())
 
     service = MulticastForwarding(connection, access, controller, reload)
     connection.serve(service)

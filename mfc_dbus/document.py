@@ -40,7 +40,9 @@ class RouteEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
 
 
-class RouteReport(RouteEntry, kw_only=True, omit_defaults=True, gc=False):
+class RouteReport(
+    RouteEntry, kw_only=True, omit_defaults=True, forbid_unknown_fields=False, gc=False
+):
     """A route with what became of it; counters of a route that has its own in the kernel."""
 
     state: str
@@ -49,6 +51,12 @@ class RouteReport(RouteEntry, kw_only=True, omit_defaults=True, gc=False):
     packets: int | msgspec.UnsetType = msgspec.UNSET
     bytes: int | msgspec.UnsetType = msgspec.UNSET
     wrong_if: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Report(Struct):
+    """What the service describes; a newer one may tell more."""
+
+    route: list[RouteReport] = field(default_factory=list)
 
 
 class MembershipEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -158,11 +166,21 @@ def _fields(route: Route) -> dict[str, Any]:
     }
 
 
+def read_report(text: str) -> list[RouteReport]:
+    """Read what the service describes. Raises ValueError."""
+    try:
+        return _REPORT.decode(text).route
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
+
+
 def json_schema() -> bytes:
     """Describe the document in JSON Schema, for editors and for other people's programs."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return msgspec.json.format(msgspec.json.encode(schema | msgspec.json.schema(Layout)))
 
+
+_REPORT = msgspec.json.Decoder(Report)
 
 # From entries to values
 

@@ -44,6 +44,7 @@ class RouteInfo(_Value):
     comment: str = ""
     persistent: bool = True  # kept over a reboot
     expires: int = 0  # microseconds on the boot-time clock; 0: never
+    origin: str = "bus"  # "config": from /etc/mfc-dbus/routes.d
 
     @property
     def key(self) -> RouteKey:
@@ -125,6 +126,7 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
             options.get("comment", ""),
             options.get("persistent", True),
             options.get("expires", 0),
+            options.get("origin", "bus"),
         )
 
 

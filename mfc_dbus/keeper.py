@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,6 +44,10 @@ class Keeper:
         """Read what was kept; a store that cannot be read is left alone from now on."""
         self._finish_rest()
         return [*self._read(durable=True), *self._read(durable=False)]
+
+    def forget(self, desired: Iterable[Desired]) -> None:
+        """Delete what was kept before anything else is done. Raises StoreError."""
+        self._write({each.key: Edit(each, None) for each in desired})
 
     async def write(self, edits: Mapping[Key, Edit]) -> None:
         """Return when it is on disk. Raises StoreError, and has kept nothing."""

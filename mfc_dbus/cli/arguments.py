@@ -71,6 +71,8 @@ COMMANDS = Command(
   mfc-dbus-cli group leave --group 239.1.1.1 --interface eth1
 """,
         ),
+        "apply": Command("make the routes of a document those of the service", "apply"),
+        "export": Command("write the routes as a document", "export"),
         "monitor": Command("tell of each change, until interrupted", "monitor"),
         "batch": Command("do what lines of JSON ask for", "batch"),
     },
@@ -82,6 +84,7 @@ COMMANDS = Command(
   mfc-dbus-cli mfc add --group ff3e::1 --iif eth1 --oifs eth2      from any source
   mfc-dbus-cli mfc del --source 10.0.1.10 --group 239.1.1.1
   mfc-dbus-cli monitor              each change as it happens
+  mfc-dbus-cli export >routes.toml  and back: mfc-dbus-cli apply routes.toml
   mfc-dbus-cli --json show | jq '.[].group'
 
 words may be shortened: "mfc-dbus-cli s i" is "mfc-dbus-cli show interfaces"

@@ -25,7 +25,7 @@ groups that were joined.
 On a terminal it is a table, in a pipe columns with a header. With --json an array of objects:
   routes      source ("*": any), group, iif, oifs (array), state, ttls (object: oif to TTL
               threshold, where it is not 1), comment, persistent (over a reboot), expires
-              (microseconds since boot, or 0)
+              (microseconds since boot, or 0), origin ("bus", or "config": from routes.d)
   interfaces  name, family (ipv4, ipv6), vif, ifindex, references (routes that use it), state,
               packets_in, packets_out, bytes_in, bytes_out
   tables      family, table (its number), state, routes, interfaces (how many), reason (why it
@@ -108,6 +108,8 @@ def kept(route: "RouteInfo") -> list[str]:
     if route.expires:
         left = route.expires // 1_000_000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 10**9
         return [f"{max(left, 0)}s"]
+    if route.origin != "bus":
+        return [route.origin]
     return [] if route.persistent else ["transient"]
 
 

@@ -48,6 +48,7 @@ SHOWN = {
     "comment": "",
     "persistent": True,
     "expires": 0,
+    "origin": "bus",
 }
 PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
 

@@ -86,7 +86,7 @@ def test_a_beginning_means_a_word_exactly_when_no_other_shares_it(
 @given(st.text())
 def test_what_is_no_beginning_is_refused(word: str) -> None:
     assume(not any(known.startswith(word) for known in COMMANDS.words) or not word)
-    with pytest.raises(UsageError, match="is none of show, mfc, group, monitor, batch"):
+    with pytest.raises(UsageError, match="is none of show, mfc, group, apply, export, "):
         complete(word, COMMANDS.words)
 
 
@@ -228,7 +228,7 @@ def test_completion_offers_the_options_of_every_verb(
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ([""], ["show", "mfc", "group", "monitor", "batch"]),
+        ([""], ["show", "mfc", "group", "apply", "export", "monitor", "batch"]),
         (["m"], ["mfc", "monitor"]),
         (["--json", "mf", ""], ["add", "del", "flush"]),
         (["-H", "somewhere", "show", ""], ["routes", "interfaces", "tables", "memberships"]),

@@ -1,0 +1,38 @@
+"""export"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.status import Status
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = ""
+
+DESCRIPTION = """\
+Write the routes as a document, in TOML or with --json in JSON: what "apply" takes. Left out is what
+no document speaks for: routes with a timeout, and those of /etc/mfc-dbus/routes.d."""
+
+EXAMPLES = """\
+  mfc-dbus-cli export >routes.toml
+  mfc-dbus-cli export | mfc-dbus-cli -H root@other apply -
+"""
+
+CHANGES = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    from mfc_dbus import document
+    from mfc_dbus.cli.diff import documented, plain
+
+    entries = [plain(each) for each in await client.describe() if documented(each)]
+    if args.json:
+        print(document.to_json(entries).decode())
+    else:
+        print(document.to_toml(entries), end="")
+    return Status.DONE

@@ -1,0 +1,121 @@
+"""apply and export: documents by the command line, against the real daemon."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from lab.bus import PrivateBus
+from lab.daemon import PROGRAMS, Daemon
+
+TOML = """\
+[[route]]
+source = "10.1.0.10"
+group = "239.1.1.1"
+iif = "eth1"
+oifs = ["eth2", "eth3"]
+ttls = { eth3 = 16 }
+
+[[route]]
+group = "ff3e::2"
+iif = "eth1"
+oifs = ["eth2"]
+comment = "the lobby's \\"screens\\""
+persistent = false
+"""
+
+
+class CLI:
+    def __init__(self, address: str) -> None:
+        self.environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address}
+
+    def __call__(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAMS / "mfc-dbus-cli", *words],
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    def apply(self, document: str, *words: str) -> list[str]:
+        """The lines that it writes."""
+        done = self("apply", "-", *words, given=document)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+def cli(bus: PrivateBus, daemon: Daemon) -> CLI:
+    return CLI(bus.address)
+
+
+def test_a_document_goes_in_and_comes_out_as_it_was(cli: CLI) -> None:
+    cli.apply(TOML)
+    assert cli("export").stdout == TOML
+    assert cli.apply(cli("export").stdout) == ["0 added, 0 changed, 0 deleted"]
+    assert cli.apply(cli("--json", "export").stdout) == ["0 added, 0 changed, 0 deleted"]
+
+
+def test_what_changes_is_told_line_by_line(cli: CLI) -> None:
+    first = [
+        "+ 10.1.0.10 239.1.1.1 iif eth1 oifs eth2,eth3(ttl>16)",
+        '+ * ff3e::2 iif eth1 oifs eth2 transient comment the lobby\'s "screens"',
+    ]
+    assert cli.apply(TOML, "--dry-run") == [
+        *first,
+        "2 would be added, 0 would be changed, 0 would be deleted",
+    ]
+    assert cli.apply(TOML) == [*first, "2 added, 0 changed, 0 deleted"]
+    other = '[[route]]\nsource="10.1.0.10"\ngroup="239.1.1.1"\niif="eth2"\noifs=["eth3"]\n'
+    change = "~ 10.1.0.10 239.1.1.1 iif eth1 → eth2, oifs eth2,eth3(ttl>16) → eth3"
+    assert cli.apply(other, "--merge", "--dry-run")[0] == change
+    assert cli.apply(other) == [change, first[1].replace("+", "-"), "0 added, 1 changed, 1 deleted"]
+
+
+def test_what_changes_is_told_in_json(cli: CLI) -> None:
+    cli.apply(TOML)
+    done = cli("--json", "apply", "-", given="")
+    told = json.loads(done.stdout)
+    assert [len(told[name]) for name in ("added", "changed", "deleted")] == [0, 0, 2]
+    assert told["deleted"][0]["ttls"] == {"eth3": 16}
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "lines"),
+    [
+        (
+            TOML.replace('"eth1"', "1") + "x = 3\n",
+            2,
+            [
+                "4: route[0].iif: Expected `str`, got `int`",
+                "14: route[1].x: is not known; there are source, group, iif, oifs, ttls, "
+                "comment, persistent",
+                "10: route[1].iif: Expected `str`, got `int`",
+            ],
+        ),
+        (TOML.replace('"eth1"', '"eth77"'), 6, ["1: route[0]: Interface 'eth77' not found"]),
+        ("[[route]\n", 2, ["1: '[[route]' is not TOML: Expected ']]' at the end of an array"]),
+        ('{"route": [{}]}', 2, [" route[0].group: is missing"]),
+        ("\n{", 2, [" The document is not JSON, or no object: Input data was truncated"]),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_and_line(
+    document: str, status: int, lines: list[str], cli: CLI, tmp_path: Path
+) -> None:
+    path = tmp_path / "routes.toml"
+    path.write_text(document)
+    done = cli("apply", str(path))
+    assert done.returncode == status
+    told = done.stderr.splitlines()
+    for line, expected in zip(told, lines, strict=False):
+        assert line.startswith(f"mfc-dbus-cli: {path}:{expected}")
+    assert cli("export").stdout == ""
+
+
+def test_a_file_that_is_not_there_fails(cli: CLI) -> None:
+    done = cli("apply", "/nowhere/routes.toml")
+    assert done.returncode == 1
+    assert done.stderr == "mfc-dbus-cli: /nowhere/routes.toml: No such file or directory\n"
