@@ -50,7 +50,7 @@ _mfc_dbus_cli() {
 
     choices='--json --no-ask-password --host --help'
     case "$object $verb" in
-        ' ') choices+=' --version show mfc group apply export monitor batch' ;;
+        ' ') choices+=' --version show mfc group apply export import monitor batch' ;;
         s*' ') choices+=' routes interfaces tables memberships' ;;
         mf*' ') choices+=' add del flush' ;;
         mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --transient --timeout --wait --comment' ;;
@@ -59,7 +59,7 @@ _mfc_dbus_cli() {
         g*' ') choices+=' join leave' ;;
         g*' j'*) choices+=' --source --group --interface --transient --wait --comment' ;;
         g*' l'*) choices+=' --source --group --interface' ;;
-        b*' ' | a*' ')
+        b*' ' | a*' ' | i*' ')
             [[ $object == a* ]] && choices+=' --merge --dry-run --wait'
             if [[ $word != -* ]]; then
                 compopt -o filenames 2>/dev/null

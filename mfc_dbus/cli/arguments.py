@@ -6,7 +6,7 @@ Words may be shortened to any beginning that no other word shares, as in iproute
 import argparse
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast, runtime_checkable
 
 from mfc_dbus.cli.text import on_bus
 
@@ -30,6 +30,13 @@ class Verb(Protocol):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
     async def run(self, client: "Client", args: argparse.Namespace) -> int: ...
+
+
+@runtime_checkable
+class Local(Protocol):
+    """A verb that needs no service."""
+
+    def run_here(self, args: argparse.Namespace) -> int: ...
 
 
 class Command(NamedTuple):
@@ -73,6 +80,7 @@ COMMANDS = Command(
         ),
         "apply": Command("make the routes of a document those of the service", "apply"),
         "export": Command("write the routes as a document", "export"),
+        "import": Command("turn an smcroute.conf into a document", "import_"),
         "monitor": Command("tell of each change, until interrupted", "monitor"),
         "batch": Command("do what lines of JSON ask for", "batch"),
     },

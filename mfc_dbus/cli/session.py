@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from mfc_dbus.cli.arguments import Verb
+from mfc_dbus.cli.arguments import Local, Verb
 from mfc_dbus.cli.children import password_agent, ssh
 from mfc_dbus.cli.status import complain, status_of
 from mfc_dbus.client import Client, ClientError
@@ -20,6 +20,8 @@ class Terminated(BaseException):
 
 def run(verb: Verb, args: argparse.Namespace) -> int:
     """Run a verb to its end; the exit status. Raises OSError, KeyboardInterrupt, Terminated."""
+    if isinstance(verb, Local):
+        return verb.run_here(args)
     try:
         with contextlib.ExitStack() as stack:
             sock = stack.enter_context(ssh(args.host)) if args.host else None

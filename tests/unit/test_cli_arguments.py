@@ -228,7 +228,7 @@ def test_completion_offers_the_options_of_every_verb(
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ([""], ["show", "mfc", "group", "apply", "export", "monitor", "batch"]),
+        ([""], ["show", "mfc", "group", "apply", "export", "import", "monitor", "batch"]),
         (["m"], ["mfc", "monitor"]),
         (["--json", "mf", ""], ["add", "del", "flush"]),
         (["-H", "somewhere", "show", ""], ["routes", "interfaces", "tables", "memberships"]),

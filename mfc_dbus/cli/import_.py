@@ -1,0 +1,48 @@
+"""import"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.status import Status, complain
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = "FILE|-"
+
+DESCRIPTION = """\
+Turn the configuration of smcroute, an smcroute.conf and what it includes, into a document for
+"apply" or for /etc/mfc-dbus/routes.d, on stdout: TOML, or with --json JSON. What could not be
+carried over is listed on stderr, by file and line; then the exit status is 1. Changes nothing."""
+
+EXAMPLES = """\
+  mfc-dbus-cli import /etc/smcroute.conf >routes.toml
+  mfc-dbus-cli import /etc/smcroute.conf | mfc-dbus-cli apply - --dry-run
+"""
+
+CHANGES = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE|-", help="the smcroute.conf")
+
+
+async def run(_client: "Client", args: argparse.Namespace) -> int:
+    return run_here(args)
+
+
+def run_here(args: argparse.Namespace) -> int:
+    from mfc_dbus import document, smcroute
+
+    data = sys.stdin.buffer.read() if args.file == "-" else Path(args.file).read_bytes()
+    imported = smcroute.read(args.file, data.decode(errors="replace"))
+    if args.json:
+        print(document.to_json(imported.routes, imported.memberships).decode())
+    else:
+        print(document.to_toml(imported.routes, imported.memberships), end="")
+    sys.stdout.flush()
+    for sentence in imported.left_out:
+        complain(sentence)
+    return Status.FAILED if imported.left_out else Status.DONE
