@@ -9,8 +9,9 @@ from mfc_dbus.toml import Path
 
 _MAX_LISTED = 20
 _MAX_KEY = 40  # characters of it that are shown
-_PATH = re.compile(r'^(\w+)\[(\d+)\]((?:\.(?:[\w-]+|"(?:\\.|[^"\\])*"))*): ', re.MULTILINE)
-_KEY = re.compile(r'\.([\w-]+|"(?:\\.|[^"\\])*")')
+_KEY = r'[\w-]+|"(?:\\.|[^"\\])*"'
+_PATH = re.compile(rf"^({_KEY})(?:\[(\d+)\])?((?:\.(?:{_KEY}))*): ", re.MULTILINE)
+_KEYS = re.compile(rf"\.({_KEY})")
 
 
 class Problems:
@@ -54,6 +55,8 @@ def with_lines(problems: str, text: str) -> str:
 
 
 def _read_path(match: re.Match[str]) -> Path:
-    keys = [key[1] for key in _KEY.finditer(match[3])]
-    plain = [json.loads(key) if key.startswith('"') else key for key in keys]
-    return (match[1], int(match[2]), *plain)
+    name, *keys = (
+        json.loads(key) if key.startswith('"') else key
+        for key in (match[1], *(key[1] for key in _KEYS.finditer(match[3])))
+    )
+    return (name, *([int(match[2])] if match[2] else []), *keys)

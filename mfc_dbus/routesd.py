@@ -1,6 +1,6 @@
 """/etc/mfc-dbus/routes.d/*.toml: documents whose routes are there as long as the files are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mfc_dbus.document import Document, from_toml
 from mfc_dbus.errors import ConfigError, InvalidArgs
 from mfc_dbus.model import Route, RouteKey
+from mfc_dbus.problems import Problems, with_lines
 
 DIRECTORY = "routes.d"
 _MAX_LISTED = 20
@@ -34,8 +35,7 @@ def load(directory: Path) -> Files:
     problems: list[str] = []
     for path in _paths(directory / DIRECTORY, problems):
         try:
-            document = from_toml(path.read_text())
-            _check_new(document, routes)
+            document = _read(path, routes)
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{path}: {getattr(error, 'strerror', error)}")
         except InvalidArgs as error:
@@ -55,10 +55,19 @@ def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
         problems.append(f"{directory}: {error.strerror}")
 
 
-def _check_new(document: Document, routes: dict[RouteKey, Route]) -> None:
+def _read(path: Path, others: Mapping[RouteKey, Route]) -> Document:
+    text = path.read_text()
+    document = from_toml(text)
+    problems = Problems()
     if document.memberships:
-        raise InvalidArgs("membership[0]: This version of the service joins no groups")
+        sentence = "This version of the service joins no groups"
+        problems.add(("membership", 0), InvalidArgs(sentence))
     for index, route in enumerate(document.routes):
-        if route.key in routes:
-            there = routes[route.key].file
-            raise InvalidArgs(f"route[{index}]: Route {route} is in {there} already")
+        if route.key in others:
+            there = others[route.key].file
+            problems.add(("route", index), InvalidArgs(f"Route {route} is in {there} already"))
+    try:
+        problems.check()
+    except InvalidArgs as error:
+        raise InvalidArgs(with_lines(str(error), text)) from None
+    return document

@@ -32,6 +32,8 @@ _METHODS = {
     "FlushRoutes": "a{sv}",
     "JoinGroup": "sssa{sv}",
     "LeaveGroup": "sssa{sv}",
+    "Apply": "sa{sv}",
+    "Describe": "a{sv}",
 }
 _READING = {
     "org.freedesktop.DBus.Introspectable.Introspect": "",
@@ -253,6 +255,8 @@ def _unauthorised(rng: Random) -> Message:
             _call("FlushRoutes", {}),
             _call("JoinGroup", group, "*", "eth1", {"wait": ("b", 1)}),
             _call("LeaveGroup", "239.0.0.1", "*", "eth1", {}),
+            _call("Apply", "{}", {}),
+            _call("Apply", "[" * rng.choice((1, 10_000, 100_000)), {"merge": ("b", 1)}),
         )
     )
     return replace(message, flags=flags)
@@ -280,6 +284,8 @@ def _options(rng: Random) -> Message:
             _add("10.1.0.10", "239.1.1.1", "eth1", ["eth2"], options),
             _call("DeleteRoute", "10.1.0.10", "239.0.0.1", options),
             _call("FlushRoutes", options),
+            _call("Apply", rng.text(), options),
+            _call("Describe", options),
         )
     )
 

@@ -27,7 +27,7 @@ GROWTH = 4 * 1024 * 1024  # bytes
 PRESENT = Route(group="239.0.0.1")
 OTHER = Route(group="239.0.0.2")
 Answers = Counter[tuple[str, str]]
-CHANGING = ("AddRoute", "DeleteRoute", "FlushRoutes", "JoinGroup", "LeaveGroup", "Set")
+CHANGING = ("AddRoute", "DeleteRoute", "FlushRoutes", "Apply", "JoinGroup", "LeaveGroup", "Set")
 
 
 @pytest.fixture
