@@ -4,11 +4,15 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from lab.bus import PrivateBus
 from lab.caller import OWN, STANDARD, Caller, Route, refused
 from lab.daemon import Daemon
+from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 
+from mfc_dbus.access import MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import BusError
 
 ONE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 TWO = {"group": "ff3e::2", "iif": "eth2", "oifs": ["eth1", "eth3"], "comment": "Zwölf »Rufe«"}
@@ -129,6 +133,42 @@ async def test_a_stranger_is_refused_before_his_document_is_read(
             await refused(stranger.apply(text), f"{STANDARD}.AccessDenied")
         strange = ["{}", {"x": Variant("(s)", ["y"])}]
         await refused(stranger.ask("Apply", "sa{sv}", strange), f"{STANDARD}.AccessDenied")
+
+
+async def test_polkit_is_asked_once_for_the_whole_document(
+    bus: PrivateBus, daemon: Daemon, nobody: int
+) -> None:
+    async with Caller.at(bus.address, nobody) as stranger:
+        for answer, error in ((NO, "AccessDenied"), (CHALLENGE, "InteractiveAuth")):
+            async with MockPolkit.at(bus.address, answer):
+                with pytest.raises(BusError) as caught:
+                    await stranger.apply("[")
+                assert error in caught.value.name
+        async with MockPolkit.at(bus.address, YES) as polkit:
+            await refused(stranger.apply("["), f"{STANDARD}.InvalidArgs")
+            assert await stranger.apply(many(2000)) == [2000, 0, 0]
+            for _ in range(2):
+                check = await polkit.asked.get()
+                assert (check.action, check.details) == (MANAGE_ROUTES, {"bulk": "true"})
+
+
+async def test_what_a_user_makes_the_service_keep_while_polkit_thinks_is_bounded(
+    bus: PrivateBus, daemon: Daemon, nobody: int
+) -> None:
+    text = "[" * (13 << 20)
+    async with (
+        MockPolkit.at(bus.address) as polkit,
+        Caller.at(bus.address, nobody) as one,
+        Caller.at(bus.address, nobody) as two,
+        Caller.at(bus.address) as root,
+    ):
+        first = asyncio.ensure_future(one.apply(text))
+        check = await polkit.asked.get()
+        await refused(one.apply(text), f"{STANDARD}.LimitsExceeded", "Too many large calls")
+        await refused(two.apply(text), f"{OWN}.LimitExceeded", "bytes of this user wait")
+        await refused(root.apply(text), f"{STANDARD}.InvalidArgs")
+        polkit.tell(check, NO)
+        await refused(first, f"{STANDARD}.AccessDenied")
 
 
 async def test_large_documents_come_one_by_one_from_a_caller(
