@@ -6,6 +6,7 @@ async with Client.open() as client:
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -186,13 +187,27 @@ class Client:
         )
         return added, changed, deleted
 
-    async def describe(self) -> "list[RouteReport]":
-        """All routes with their states and counters, in one message."""
+    async def describe(self, *, group: str | None = None) -> "list[RouteReport]":
+        """All routes with their states and counters, or those of a group prefix.
+
+        In one message; what is too much for one is asked for by halves of the groups.
+        """
         from mfc_dbus.document import read_report
 
-        (text,) = await self._call(
-            INTERFACE, "Describe", "a{sv}", [{}], returns="s", timeout=_LONG_TIMEOUT
-        )
+        try:
+            (text,) = await self._call(
+                INTERFACE,
+                "Describe",
+                "a{sv}",
+                [_strings(group=group)],
+                returns="s",
+                timeout=_LONG_TIMEOUT,
+            )
+        except ClientError as error:
+            parts = _halves(group)
+            if error.name != "LimitExceeded" or not parts:
+                raise
+            return [each for part in parts for each in await self.describe(group=part)]
         with bad_reply():
             return read_report(text)
 
@@ -407,6 +422,16 @@ class _Follower:
 
 def _strings(**options: str | None) -> dict[str, Any]:
     return {name: Variant("s", value) for name, value in options.items() if value is not None}
+
+
+def _halves(group: str | None) -> list[str]:
+    """Split a prefix of groups, None for all; a single group has no halves."""
+    if group is None:
+        return ["224.0.0.0/4", "ff00::/8"]
+    network = ipaddress.ip_network(group)
+    if network.prefixlen == network.max_prefixlen:
+        return []
+    return [str(half) for half in network.subnets()]
 
 
 def _value(name: str, variant: Any) -> Any:

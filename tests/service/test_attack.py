@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def bus(tmp_path: Path) -> Iterator[PrivateBus]:
     policy.write_text(MOCK_POLICY)
     with PrivateBus(includes=[policy]) as bus:
         yield bus
+
+
+@pytest.fixture
+def network() -> Iterator[Namespace]:
+    """A network of its own: in that of the other tests their daemon has the tables."""
+    with closing(Namespace()) as namespace:
+        namespace.ip(
+            *(f"link add name eth{n} type veth peer name eth{n + 1}" for n in (1, 3)),
+            *(f"link set dev eth{n} up" for n in range(1, 5)),
+        )
+        yield namespace
 
 
 @pytest.fixture

@@ -258,6 +258,37 @@ def test_a_membership_carries_only_the_options_that_are_set() -> None:
     on_bus(test)
 
 
+def test_a_document_is_applied_with_the_options_that_are_set() -> None:
+    async def test(bus: FakeBus, client: Client) -> None:
+        bus.returns = [1, 2, 3]
+        assert await client.apply("{}") == (1, 2, 3)
+        assert await client.apply("{}", merge=True, dry_run=True, wait=True) == (1, 2, 3)
+        first, second = bus.calls
+        assert first == ("Apply", "sa{sv}", "{}", {})
+        assert plain(second[-1]) == dict.fromkeys(("merge", "dry-run", "wait"), ("b", True))
+
+    on_bus(test)
+
+
+def test_what_is_too_much_for_one_message_is_asked_for_by_halves() -> None:
+    async def test(bus: FakeBus, client: Client) -> None:
+        route = '{"group": "239.1.1.1", "iif": "a", "oifs": ["b"], "state": "active", "new": 1}'
+        bus.returns = [f'{{"route": [{route}]}}']
+        too_much = BusError(f"{INTERFACE}.Error.LimitExceeded", "too much")
+        bus.failures = [too_much, too_much]
+        assert [each.group for each in await client.describe()] == ["239.1.1.1"] * 3
+        asked = [plain(call[-1]).get("group", ("s", ""))[1] for call in bus.calls]
+        assert asked == ["", "224.0.0.0/4", "224.0.0.0/5", "232.0.0.0/5", "ff00::/8"]
+        bus.failures = [too_much]
+        with pytest.raises(ClientError):
+            await client.describe(group="239.1.1.1/32")
+        bus.returns = ["?"]
+        with pytest.raises(ClientError, match="does not understand"):
+            await client.describe()
+
+    on_bus(test)
+
+
 def test_only_a_change_may_ask_for_a_password_and_then_waits_longer() -> None:
     async def test(bus: FakeBus, client: Client) -> None:
         bus.start()
