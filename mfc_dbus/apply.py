@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.errors import RequestError, RouteConfigured
-from mfc_dbus.model import Edit, Family, Route, RouteKey
+from mfc_dbus.model import Family, Route, RouteKey
 from mfc_dbus.problems import Problems
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition
@@ -12,11 +12,18 @@ from mfc_dbus.transition import Transition
 Tables = Mapping[Family, Table]
 
 
+class Replacement(NamedTuple):
+    """A route in another's place."""
+
+    old: Route
+    new: Route
+
+
 class Difference(NamedTuple):
     """What comes, what becomes another, and what goes. What stays is not in it."""
 
     added: Sequence[Route]
-    changed: Sequence[Edit]
+    changed: Sequence[Replacement]
     deleted: Sequence[Route]
 
     @property
@@ -42,13 +49,13 @@ def differences(
 ) -> Difference:
     """Compare; doomed: which routes go where they are not wanted, None for none at all."""
     added: list[Route] = []
-    changed: list[Edit] = []
+    changed: list[Replacement] = []
     for route in wanted:
         present = tables[route.family].routes.get(route.key)
         if present is None:
             added.append(route)
         elif present != route:
-            changed.append(Edit(present, route))
+            changed.append(Replacement(present, route))
     deleted: list[Route] = []
     if doomed is not None:
         keys = {route.key for route in wanted}
@@ -61,11 +68,11 @@ def transitions(tables: Tables, difference: Difference) -> list[Transition]:
     """What is to be done, table by table."""
     made: list[Transition] = []
     for family, table in tables.items():
-        edits = [each for each in difference.changed if each.new and each.new.family == family]
+        changed = [each for each in difference.changed if each.new.family == family]
         old = [route for route in difference.deleted if route.family == family]
         new = [route for route in difference.added if route.family == family]
-        old += [each.old for each in edits if each.old]
-        new += [each.new for each in edits if each.new]
+        old += [each.old for each in changed]
+        new += [each.new for each in changed]
         if old or new:
             made.append(Transition(table, old, new))
     return made
@@ -82,7 +89,7 @@ def check(
     allowed: raises what forbids a new or changed route beside others from any source to its group.
     """
     touched = {route.key for route in difference.added}
-    touched |= {each.new.key for each in difference.changed if each.new}
+    touched |= {each.new.key for each in difference.changed}
     gone = {route.key for route in difference.deleted}
     beside = _Beside(tables, wanted, gone)
     problems = Problems()
