@@ -53,9 +53,9 @@ _mfc_dbus_cli() {
         ' ') choices+=' --version show mfc group apply export import monitor batch' ;;
         s*' ') choices+=' routes interfaces tables memberships' ;;
         mf*' ') choices+=' add del flush' ;;
-        mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --transient --timeout --wait --comment' ;;
-        mf*' d'*) choices+=' --source --group --iif' ;;
-        mf*' f'*) choices+=' --iif --group' ;;
+        mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --transient --timeout --wait --table --comment' ;;
+        mf*' d'*) choices+=' --source --group --iif --table' ;;
+        mf*' f'*) choices+=' --iif --group --table' ;;
         g*' ') choices+=' join leave' ;;
         g*' j'*) choices+=' --source --group --interface --transient --wait --comment' ;;
         g*' l'*) choices+=' --source --group --interface' ;;

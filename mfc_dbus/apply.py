@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.errors import RequestError, RouteConfigured
-from mfc_dbus.model import Family, Route, RouteKey
+from mfc_dbus.model import Route, RouteKey, TableId
 from mfc_dbus.problems import Problems
-from mfc_dbus.table import Table
+from mfc_dbus.table import Table, find_table
 from mfc_dbus.transition import Transition
 
-Tables = Mapping[Family, Table]
+Tables = Mapping[TableId, Table]
 
 
 class Replacement(NamedTuple):
@@ -51,7 +51,8 @@ def differences(
     added: list[Route] = []
     changed: list[Replacement] = []
     for route in wanted:
-        present = tables[route.family].routes.get(route.key)
+        table = tables.get(route.table_id)
+        present = table.routes.get(route.key) if table else None
         if present is None:
             added.append(route)
         elif present != route:
@@ -67,10 +68,10 @@ def differences(
 def transitions(tables: Tables, difference: Difference) -> list[Transition]:
     """What is to be done, table by table."""
     made: list[Transition] = []
-    for family, table in tables.items():
-        changed = [each for each in difference.changed if each.new.family == family]
-        old = [route for route in difference.deleted if route.family == family]
-        new = [route for route in difference.added if route.family == family]
+    for id_, table in tables.items():
+        changed = [each for each in difference.changed if each.new.table_id == id_]
+        old = [route for route in difference.deleted if route.table_id == id_]
+        new = [route for route in difference.added if route.table_id == id_]
         old += [each.old for each in changed]
         new += [each.new for each in changed]
         if old or new:
@@ -96,7 +97,7 @@ def check(
     for index, route in enumerate(wanted):
         if route.key in touched:
             try:
-                present = tables[route.family].routes.get(route.key)
+                present = find_table(tables, route.table_id).routes.get(route.key)
                 if present is not None and not route.file:
                     check_configured(present)
                 allowed(route, beside.of(route))
@@ -120,16 +121,16 @@ class _Beside:
     def __init__(self, tables: Tables, wanted: Sequence[Route], gone: set[RouteKey]) -> None:
         self._tables = tables
         self._left_out = gone
-        self._wanted: dict[bytes, dict[RouteKey, Route]] = {}
+        self._wanted: dict[tuple[TableId, bytes], dict[RouteKey, Route]] = {}
         for route in wanted:
             if route.any_source:
-                self._wanted.setdefault(route.group, {})[route.key] = route
+                self._wanted.setdefault((route.table_id, route.group), {})[route.key] = route
 
     def of(self, route: Route) -> Iterable[Route]:
         if not route.any_source:
             return ()
-        wanted = self._wanted[route.group]
-        present = self._tables[route.family].routes.of_stream(route.source, route.group)
+        wanted = self._wanted[route.table_id, route.group]
+        present = self._tables[route.table_id].routes.of_stream(route.source, route.group)
         left = (
             each for each in present if each.key not in wanted and each.key not in self._left_out
         )

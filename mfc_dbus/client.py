@@ -112,13 +112,15 @@ class Client:
         timeout: int | None = None,
         wait: bool = False,
         comment: str = "",
+        table: int = 0,
     ) -> None:
         """ttls: TTL thresholds of the oifs where it is not 1; IPv4 only.
 
         persistent: keep it over a reboot; so it is where neither this nor a timeout is given.
-        timeout: seconds after which it goes. wait: its interfaces need not be there yet.
+        timeout: seconds after which it goes. wait: its interfaces need not be there yet. table:
+        number of the kernel's routing table, 0 the default one.
         """
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = _table(table or None)
         if ttls:
             options["ttls"] = Variant("a{sy}", dict(ttls))
         if replace:
@@ -135,15 +137,20 @@ class Client:
         await self._change("AddRoute", "sssasa{sv}", body, returns="")
 
     async def delete_route(
-        self, group: str, *, source: str = ANY_SOURCE, iif: str | None = None
+        self, group: str, *, source: str = ANY_SOURCE, iif: str | None = None, table: int = 0
     ) -> None:
-        """iif: which one, where any source has several."""
-        body = [source, group, _strings(iif=iif)]
+        """iif: which one, where any source has several. table: its number."""
+        body = [source, group, _strings(iif=iif) | _table(table or None)]
         await self._change("DeleteRoute", "ssa{sv}", body, returns="")
 
-    async def flush_routes(self, *, iif: str | None = None, group: str | None = None) -> int:
-        """Delete all routes, or those of an iif or a group prefix ("239.1.0.0/16"); how many."""
-        body = [_strings(iif=iif, group=group)]
+    async def flush_routes(
+        self, *, iif: str | None = None, group: str | None = None, table: int | None = None
+    ) -> int:
+        """Delete all routes, or those of an iif, a group prefix ("239.1.0.0/16") or a table.
+
+        Returns how many there were.
+        """
+        body = [_strings(iif=iif, group=group) | _table(table)]
         (count,) = await self._change("FlushRoutes", "a{sv}", body, returns="u")
         return int(count)
 
@@ -422,6 +429,10 @@ class _Follower:
 
 def _strings(**options: str | None) -> dict[str, Any]:
     return {name: Variant("s", value) for name, value in options.items() if value is not None}
+
+
+def _table(number: int | None) -> dict[str, Any]:
+    return {} if number is None else {"table": Variant("u", number)}
 
 
 def _halves(group: str | None) -> list[str]:

@@ -1,18 +1,21 @@
 """/etc/mfc-dbus/mfc-dbus.toml: the daemon's settings. Without the file, all is as it is here."""
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mfc_dbus import toml
-from mfc_dbus.errors import ConfigError
-from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Family, join, quote
+from mfc_dbus.errors import ConfigError, InvalidArgs
+from mfc_dbus.model import FAMILIES, FAMILY_NAMES, TableId, join, parse_interface, quote
 
 FILE = "mfc-dbus.toml"
 _FAMILIES = {name: family for family, name in FAMILY_NAMES.items()}
 _NOT_TOML = (ValueError, RecursionError)
+# Of those that the kernel takes, without its own: default, main and local.
+_TABLE_NUMBER = re.compile("(?!25[345]$)[1-9][0-9]{0,7}", re.ASCII)
 _Key = tuple[str, ...]
 
 
@@ -21,11 +24,14 @@ class Config:
     """tables: the kernel's tables to own.
 
     max_routes, max_memberships: the most that there may be, of all tables and on all interfaces.
+
+    rules: the number of the table for packets that arrive on an interface.
     """
 
-    tables: tuple[Family, ...] = FAMILIES
+    tables: tuple[TableId, ...] = tuple(map(TableId, FAMILIES))
     max_routes: int = 1_000_000
     max_memberships: int = 1_000
+    rules: Mapping[str, int] = field(default_factory=dict)
 
 
 def load(directory: Path) -> Config:
@@ -56,13 +62,18 @@ class _WrongValue(Exception):
 
 
 def _parse(document: Mapping[str, Any]) -> Config:
-    known = {}
+    known: dict[str, Any] = {}
     for key, value in _settings(document):
         if key not in _SETTINGS:
             raise _WrongValue(key, f"is no setting; there are {join(map('.'.join, _SETTINGS))}")
-        field, parse = _SETTINGS[key]
-        known[field] = parse(key, value)
-    return Config(**known)
+        name, parse = _SETTINGS[key]
+        known[name] = parse(key, value)
+    config = Config(**known)
+    numbers = {table.number for table in config.tables}
+    for iif, number in config.rules.items():
+        if number not in numbers:
+            raise _WrongValue(("rules", iif), f"names a table that 'tables' does not: {number}")
+    return config
 
 
 def _settings(document: Mapping[str, Any]) -> Iterator[tuple[_Key, Any]]:
@@ -75,12 +86,36 @@ def _settings(document: Mapping[str, Any]) -> Iterator[tuple[_Key, Any]]:
             raise _WrongValue((name,), "is not a table")
 
 
-def _parse_tables(key: _Key, value: Any) -> tuple[Family, ...]:
-    if not isinstance(value, list) or not all(
-        isinstance(name, str) and name in _FAMILIES for name in value
-    ):
-        raise _WrongValue(key, f"is not an array of {join(_FAMILIES)}")
-    return tuple(_FAMILIES[name] for name in dict.fromkeys(value))
+def _parse_tables(key: _Key, value: Any) -> tuple[TableId, ...]:
+    tables = [_parse_table(name) for name in value] if isinstance(value, list) else [None]
+    if None in tables:
+        raise _WrongValue(
+            key,
+            f"is not an array of {join(_FAMILIES)}, or for other tables than the default one with "
+            "a number, 'ipv4/100'",
+        )
+    return tuple(table for table in dict.fromkeys(tables) if table)
+
+
+def _parse_table(name: Any) -> TableId | None:
+    family, slash, number = name.partition("/") if isinstance(name, str) else ("", "", "")
+    if family not in _FAMILIES:
+        return None
+    if not slash:
+        return TableId(_FAMILIES[family])
+    return TableId(_FAMILIES[family], int(number)) if _TABLE_NUMBER.fullmatch(number) else None
+
+
+def _parse_rules(key: _Key, value: Any) -> Mapping[str, int]:
+    if not isinstance(value, Mapping):
+        raise _WrongValue(key, "is not a table of interfaces and numbers of tables")
+    for iif, number in value.items():
+        try:
+            parse_interface(iif)
+        except InvalidArgs as error:
+            raise _WrongValue((*key, iif), f"is no rule: {error}") from None
+        _parse_count((*key, iif), number)
+    return value
 
 
 def _parse_count(key: _Key, value: Any) -> int:
@@ -93,4 +128,5 @@ _SETTINGS: Mapping[_Key, tuple[str, Callable[[_Key, Any], Any]]] = {
     ("tables",): ("tables", _parse_tables),
     ("limits", "routes"): ("max_routes", _parse_count),
     ("limits", "memberships"): ("max_memberships", _parse_count),
+    ("rules",): ("rules", _parse_rules),
 }

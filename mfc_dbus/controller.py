@@ -27,24 +27,24 @@ from mfc_dbus.errors import (
     RouteExists,
     StoreError,
 )
-from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import (
     Desired,
     Edit,
-    Family,
     Key,
     Membership,
     MembershipKey,
     Prefix,
     Route,
     RouteKey,
+    TableId,
     join,
     quote,
     stream,
 )
-from mfc_dbus.table import Table
+from mfc_dbus.table import Table, find_table
 from mfc_dbus.transition import Transition, check, install
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,6 @@ class Keeper(Protocol):
 
     async def write(self, edits: Mapping[Key, Edit]) -> None:
         """Return when all of it is kept. Raises StoreError, and has kept nothing."""
-
-
-class Held(NamedTuple):
-    """What the kernel has of a table: ifindex by VIF number, and entries."""
-
-    vifs: Mapping[int, int]
-    entries: Sequence[HeldEntry]
 
 
 class Status(NamedTuple):
@@ -105,7 +98,7 @@ class Controller:
         self._config = config or Config()
         self.memberships = memberships or Memberships()
         self.memberships.limit = self._config.max_memberships
-        self.tables: Mapping[Family, Table] = {table.family: table for table in tables}
+        self.tables: dict[TableId, Table] = {table.id: table for table in tables}
         self.told: dict[RouteKey, Status] = {}
         self._links = links
         self._keeper = keeper
@@ -126,7 +119,7 @@ class Controller:
     # Looking
 
     def find(self, key: RouteKey) -> Route | None:
-        return self.tables[key.family].routes.get(key)
+        return self.tables[key.table_id].routes.get(key)
 
     def check_add(self, route: Route, *, replace: bool, wait: bool = False) -> Route | None:
         """Find the route that this one would replace."""
@@ -135,9 +128,14 @@ class Controller:
         check(transition, self._present)
         return next(iter(transition.old), None)
 
-    def check_delete(self, source: bytes, group: bytes, iif: str | None) -> Route:
-        """Find the one route of this stream; where any source has several, `iif` says which."""
-        table = self.tables[RouteKey(source, group, "").family]
+    def check_delete(
+        self, source: bytes, group: bytes, iif: str | None = None, number: int = 0
+    ) -> Route:
+        """Find the one route of this stream; where any source has several, `iif` says which.
+
+        number: of the table.
+        """
+        table = find_table(self.tables, RouteKey(source, group, "", number).table_id)
         found = table.routes.of_stream(source, group)
         chosen = [route for route in found if iif in (None, route.iif)]
         if not chosen:
@@ -181,27 +179,31 @@ class Controller:
         self,
         source: bytes,
         group: bytes,
-        iif: str | None,
+        iif: str | None = None,
+        number: int = 0,
         *,
         touching: Container[str] | None = None,
     ) -> None:
         def change() -> None:
-            route = self.check_delete(source, group, iif)
+            route = self.check_delete(source, group, iif, number)
             _check_untouched([route], touching)
-            self._change([Transition(self.tables[route.family], [route], [])])
+            self._change([Transition(self.tables[route.table_id], [route], [])])
 
         await self._commits.run(change)
 
-    async def flush(self, group: Prefix | None = None, iif: str | None = None) -> int:
-        """Delete all routes, or those of a group prefix or an iif; their number.
+    async def flush(
+        self, group: Prefix | None = None, iif: str | None = None, number: int | None = None
+    ) -> int:
+        """Delete all routes, or those of a group prefix, an iif or a table; how many there were.
 
-        Those of the configuration stay.
+        Those of the configuration stay. number: of the table.
         """
 
         def change() -> int:
             return self._delete_where(
                 lambda route: (
                     not route.file
+                    and (number is None or route.table == number)
                     and (iif is None or route.iif == iif)
                     and (group is None or route.group in group)
                 )
@@ -266,6 +268,7 @@ class Controller:
         """
 
         def change() -> None:
+            self._check_opened(config)
             difference = apply.differences(self.tables, routes, apply.from_a_file)
             try:
                 apply.check(
@@ -291,7 +294,7 @@ class Controller:
         """Join what the kernel refused before, or has lost."""
         await self._commits.run(lambda: self.memberships.mend(self._present))
 
-    def restore(self, kept: Iterable[Desired], held: Mapping[Family, Held] | None = None) -> None:
+    def restore(self, kept: Iterable[Desired], held: Mapping[TableId, Held] | None = None) -> None:
         """Begin with what was stored, and tell nobody. What cannot be done now waits.
 
         held: what the kernel has of tables that an earlier process left to us.
@@ -303,13 +306,15 @@ class Controller:
             if isinstance(desired, Membership):
                 memberships.append(desired)
                 continue
-            self.tables[desired.family].routes.put(desired)
+            if desired.table_id not in self.tables:
+                self.tables[desired.table_id] = Table(desired.table_id, None)
+            self.tables[desired.table_id].routes.put(desired)
             self._remember_expiry(desired)
         self.memberships.restore(memberships, self._present)
-        for family, table in self.tables.items():
-            table.wanted = family in self._config.tables
-            if held and family in held:
-                self._adopt(table, held[family])
+        for id_, table in self.tables.items():
+            table.wanted = table.opened and id_ in self._config.tables
+            if held and id_ in held:
+                self._adopt(table, held[id_])
             if table.take():
                 self._try(table, list(table.routes))
             for route in table.routes:
@@ -371,8 +376,7 @@ class Controller:
 
     def _adopt(self, table: Table, held: Held) -> None:
         """Repair what differs from the desired routes, and touch nothing else."""
-        if not table.take_up():
-            return
+        table.owned = True
         if not table.wanted:
             table.leave()
             return
@@ -426,7 +430,7 @@ class Controller:
     # What a change is
 
     def _adding(self, route: Route, *, replace: bool, wait: bool) -> Transition:
-        table = self.tables[route.family]
+        table = find_table(self.tables, route.table_id)
         present = table.routes.get(route.key)
         if present is not None and not replace:
             where = f" from {quote(route.iif)}" if route.any_source else ""
@@ -465,14 +469,29 @@ class Controller:
             expires, key = self._expiries[0]
             route = self.find(key)
             if route is not None and route.expires == expires:
-                self._change([Transition(self.tables[route.family], [route], [])])
+                self._change([Transition(self.tables[route.table_id], [route], [])])
             heapq.heappop(self._expiries)
+
+    def _check_opened(self, config: Config) -> None:
+        """What takes privileges is done at the start alone."""
+        missing = [
+            id_
+            for id_ in config.tables
+            if id_.number and not (id_ in self.tables and self.tables[id_].opened)
+        ]
+        if missing:
+            what = f"'tables' has {join(map(str, missing))}"
+        elif config.rules != self._config.rules:
+            what = "'rules' are others"
+        else:
+            return
+        raise ConfigError(f"{what}: restart the service for that, which loses no packet")
 
     def _configure(self, config: Config) -> None:
         self._config = config
         self.memberships.limit = config.max_memberships
-        for family, table in self.tables.items():
-            table.wanted = family in config.tables
+        for id_, table in self.tables.items():
+            table.wanted = table.opened and id_ in config.tables
             if table.owned and not table.wanted:
                 try:
                     table.leave()
@@ -530,7 +549,7 @@ class Controller:
             if route is None:
                 self._starved.discard(key)
             else:
-                self._try_alone(self.tables[route.family], route)
+                self._try_alone(self.tables[route.table_id], route)
                 self._note([key])
 
     def _remember_expiry(self, route: Route) -> None:
@@ -544,7 +563,7 @@ class Controller:
         self._news.append([(key, self._status(key)) for key in keys])
 
     def _status(self, key: RouteKey) -> Status | None:
-        table = self.tables[key.family]
+        table = self.tables[key.table_id]
         route = table.routes.get(key)
         return Status(route, table.state(route)) if route else None
 

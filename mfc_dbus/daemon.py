@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
+import errno
 import gc
-import itertools
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,21 +16,21 @@ from mfc_dbus import config, logcontrol, routesd
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, NameTaken
 from mfc_dbus.config import Config
-from mfc_dbus.controller import Controller, Held
+from mfc_dbus.controller import Controller
 from mfc_dbus.errors import ConfigError, RequestError, StoreError
 from mfc_dbus.joins import Joins
 from mfc_dbus.keeper import Keeper
-from mfc_dbus.kernel import dump
+from mfc_dbus.kernel import rules
 from mfc_dbus.kernel.capabilities import drop_all
-from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.links import Links
-from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.kernel.rules import Rule
 from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import FAMILIES, FAMILY_NAMES, Desired, Family
+from mfc_dbus.model import Desired, TableId
 from mfc_dbus.names import BUS_NAME
 from mfc_dbus.polkit import Polkit
-from mfc_dbus.sdnotify import ServiceManager, kept_fds
+from mfc_dbus.sdnotify import ServiceManager
 from mfc_dbus.service import MulticastForwarding
+from mfc_dbus.sockets import Sockets
 from mfc_dbus.table import Table
 from mfc_dbus.version import VERSION
 
@@ -42,7 +42,6 @@ NAME_TAKEN = 3
 BUS_LOST = 4
 
 _TICK = 1.0  # seconds
-_GROUPS = "groups-"  # the sockets of joins are kept under this and a number
 _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
 
 _EPILOG = f"""\
@@ -73,26 +72,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     manager = ServiceManager(os.environ)
     with ExitStack() as stack:
         links = stack.enter_context(Links())
-        kept, joined = _take_kept(manager)
-        tables = [_open_table(stack, family, kept.get(family)) for family in FAMILIES]
+        settings = _configuration()
+        ids = dict.fromkeys([*Config().tables, *settings.tables])  # a reload may want the first
+        sockets = Sockets(manager, ids)
+        mroutes = {id_: sockets.open_table(stack, id_) for id_ in ids}
+        tables = [Table(id_, mroute) for id_, mroute in mroutes.items()]
+        _make_rules(settings)
         keeper = stack.enter_context(
             Keeper(_directory("STATE_DIRECTORY"), _directory("RUNTIME_DIRECTORY"))
         )
-        joins = stack.enter_context(Joins(_group_opener(manager, joined)))
+        joins = stack.enter_context(Joins(sockets.open_group))
         drop_all()
         try:
-            controller = Controller(tables, links, keeper, _configuration(), Memberships(joins))
+            controller = Controller(tables, links, keeper, settings, Memberships(joins))
             # Of all that this makes nothing is garbage, and looking for it would take a second, now
             # and each time again.
             gc.disable()
-            controller.restore(_desired(keeper), {family: _held(family) for family in kept})
+            controller.restore(_desired(keeper), sockets.held(mroutes))
             gc.freeze()
             gc.enable()
-            # All is joined once more, so that the kernel leaves nothing when these go.
-            for name, fd in joined:
-                os.close(fd)
-                manager.forget(name)
-            return asyncio.run(_serve(controller, links, manager))
+            sockets.leave_earlier_groups()
+            return asyncio.run(_serve(controller, links, manager, sockets))
         except (OSError, ValueError, BusError, TimeoutError) as error:
             log.error("Cannot serve %s: %s", BUS_NAME, error)
             return FAILED
@@ -104,58 +104,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return BUS_LOST
 
 
-def _take_kept(manager: ServiceManager) -> tuple[dict[Family, int], list[tuple[str, int]]]:
-    """Take the sockets that an earlier process left to us: of tables, and named ones of joins.
-
-    Others have no business here.
-    """
-    names = {_kept_name(family): family for family in FAMILIES}
-    kept: dict[Family, int] = {}
-    joined: list[tuple[str, int]] = []
-    for name, fd in kept_fds(os.environ):
-        if name in names and names[name] not in kept:
-            kept[names[name]] = fd
-        elif name.startswith(_GROUPS):
-            joined.append((name, fd))
-        else:
-            log.warning("Closing the socket '%s', which was kept for nobody", name)
-            os.close(fd)
-            manager.forget(name)
-    return kept, joined
-
-
-def _kept_name(family: Family) -> str:
-    return f"mroute-{FAMILY_NAMES[family]}"
-
-
-def _group_opener(
-    manager: ServiceManager, joined: Sequence[tuple[str, int]]
-) -> Callable[[Family], GroupSocket]:
-    """Open sockets that are kept from the start, under names that are not those of earlier ones."""
-    taken = {name for name, _ in joined}
-    names = (name for n in itertools.count() if (name := f"{_GROUPS}{n}") not in taken)
-
-    def open_(family: Family) -> GroupSocket:
-        sock = GroupSocket(family)
-        try:
-            manager.keep(next(names), sock.fileno())
-        except OSError:
-            sock.close()
-            raise
-        return sock
-
-    return open_
-
-
-def _open_table(stack: ExitStack, family: Family, kept: int | None) -> Table:
+def _make_rules(settings: Config) -> None:
+    """Let the kernel's rules be those of the configuration."""
+    wanted = [
+        Rule(table.family, table.number, iif)
+        for iif, number in settings.rules.items()
+        for table in settings.tables
+        if table.number == number
+    ]
     try:
-        return Table(family, stack.enter_context(MRoute(family, kept=kept)))
+        rules.replace(wanted)
     except OSError as error:
-        return Table(family, error)
-
-
-def _held(family: Family) -> Held:
-    return Held(dump.vifs(family), list(dump.entries(family)))
+        if wanted or error.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPERM):
+            log.error("The rules for multicast routing tables cannot be made: %s", error)
 
 
 def _configuration() -> Config:
@@ -189,7 +150,9 @@ def _directory(variable: str) -> Path | None:
     return Path(value)
 
 
-async def _serve(controller: Controller, links: Links, manager: ServiceManager) -> int:
+async def _serve(
+    controller: Controller, links: Links, manager: ServiceManager, sockets: Sockets
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -209,11 +172,11 @@ async def _serve(controller: Controller, links: Links, manager: ServiceManager) 
     log.info("Serving %s", BUS_NAME)
 
     # What the manager is told comes in this order: from READY on, no crash takes a table with it.
-    reasons = {family: _report(table, manager) for family, table in controller.tables.items()}
+    reasons = {id_: _report(table, sockets) for id_, table in controller.tables.items()}
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
-    ticking = asyncio.create_task(_tick(controller, service, manager, reasons))
+    ticking = asyncio.create_task(_tick(controller, service, manager, sockets, reasons))
     await asyncio.wait([stopping, lost, ticking], return_when=asyncio.FIRST_COMPLETED)
     manager.tell("STOPPING=1")
     stopping.cancel()
@@ -232,7 +195,8 @@ async def _tick(
     controller: Controller,
     service: MulticastForwarding,
     manager: ServiceManager,
-    reasons: dict[Family, str],
+    sockets: Sockets,
+    reasons: dict[TableId, str],
 ) -> None:
     """Do what no event asks for, once a second and more often than the watchdog looks.
 
@@ -241,9 +205,9 @@ async def _tick(
     while True:
         await controller.take_tables()
         await controller.mend_memberships()
-        for family, table in controller.tables.items():
-            if table.reason != reasons[family]:
-                reasons[family] = _report(table, manager)
+        for id_, table in controller.tables.items():
+            if table.reason != reasons[id_]:
+                reasons[id_] = _report(table, sockets)
                 service.tables_changed()
         try:
             await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
@@ -253,13 +217,12 @@ async def _tick(
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 
-def _report(table: Table, manager: ServiceManager) -> str:
+def _report(table: Table, sockets: Sockets) -> str:
     """Tell of a table, and have it kept if it is ours. Why it is not."""
-    name = _kept_name(table.family)
     if table.reason:
         log.warning("%s", table.reason)
-        manager.forget(name)
+        sockets.forget_table(table.id)
     else:
-        log.info("The %s multicast routing table is ours", FAMILY_NAMES[table.family])
-        manager.keep(name, table.kernel.fileno())
+        log.info("The %s multicast routing table is ours", table.id)
+        sockets.keep_table(table.id, table.kernel.fileno())
     return table.reason

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,7 @@ from mfc_dbus.model import (
 )
 from mfc_dbus.table import Table
 
-OPTIONS = {"group": "s", "source": "s", "iif": "s", "state": "s"}
+OPTIONS = {"group": "s", "source": "s", "iif": "s", "state": "s", "table": "u"}
 _STATES = ("active", "partial", "waiting", "unavailable")
 _SLICE = 0.005  # seconds in which nobody else is served
 _MAX_WAITING = 64
@@ -34,6 +34,7 @@ class Filter(NamedTuple):
     source: Prefix | None = None
     iif: str | None = None
     state: str | None = None
+    table: int | None = None
 
     def takes(self, status: Status) -> bool:
         route, state = status
@@ -42,10 +43,11 @@ class Filter(NamedTuple):
             and (self.source is None or route.source in self.source)
             and self.iif in (None, route.iif)
             and self.state in (None, state)
+            and self.table in (None, route.table)
         )
 
 
-def parse_filter(options: Mapping[str, str]) -> Filter:
+def parse_filter(options: Mapping[str, Any]) -> Filter:
     """Raises InvalidArgs."""
     state = options.get("state")
     if state is not None and state not in _STATES:
@@ -55,6 +57,7 @@ def parse_filter(options: Mapping[str, str]) -> Filter:
         parse_source_prefix(options["source"]) if "source" in options else None,
         parse_interface(options["iif"]) if "iif" in options else None,
         state,
+        options.get("table"),
     )
 
 
@@ -72,7 +75,7 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
             until = time.monotonic() + _SLICE
         if not chosen.takes(status):
             continue
-        part = msgspec.json.encode(_counted(controller.tables[status.route.family], status))
+        part = msgspec.json.encode(_counted(controller.tables[status.route.table_id], status))
         parts.append(part)
         size += len(part) + 2
         if size > MAX_BYTES:

@@ -38,6 +38,7 @@ class RouteEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     ] = field(default_factory=dict)
     comment: Annotated[str, Meta(description="For people")] = ""
     persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
+    table: Annotated[int, Meta(description="Number of the routing table; 0: the default one")] = 0
 
 
 class RouteReport(
@@ -163,6 +164,7 @@ def _fields(route: Route) -> dict[str, Any]:
         "ttls": {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1},
         "comment": route.comment,
         "persistent": route.persistent,
+        "table": route.table,
     }
 
 
@@ -195,7 +197,9 @@ class _Kind(NamedTuple):
 
 
 def _parse_route(entry: RouteEntry) -> Route:
-    route = parse_route(entry.source, entry.group, entry.iif, entry.oifs, entry.ttls, entry.comment)
+    route = parse_route(
+        entry.source, entry.group, entry.iif, entry.oifs, entry.ttls, entry.comment, entry.table
+    )
     return route if entry.persistent else replace(route, persistent=False)
 
 

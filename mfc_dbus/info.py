@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 ANY_SOURCE = "*"
 
-RouteKey = tuple[str, str, str]
+RouteKey = tuple[str, str, str, int]
 Info = TypeVar("Info", "InterfaceInfo", "TableInfo", "MembershipInfo")
 
 
@@ -45,11 +45,12 @@ class RouteInfo(_Value):
     persistent: bool = True  # kept over a reboot
     expires: int = 0  # microseconds on the boot-time clock; 0: never
     origin: str = "bus"  # "config": from /etc/mfc-dbus/routes.d
+    table: int = 0  # number; 0: the default one
 
     @property
     def key(self) -> RouteKey:
         """What makes it another route: for any source there may be one for each iif."""
-        return self.source, self.group, self.iif if self.source == ANY_SOURCE else ""
+        return self.source, self.group, self.iif if self.source == ANY_SOURCE else "", self.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class InterfaceInfo(_Value):
     packets_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    table: int = 0  # number; 0: the default one
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
             options.get("persistent", True),
             options.get("expires", 0),
             options.get("origin", "bus"),
+            options.get("table", 0),
         )
 
 

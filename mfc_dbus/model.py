@@ -22,6 +22,19 @@ _ANY_SOURCE = ("", "*")
 _IFNAMSIZ = 16
 
 
+class TableId(NamedTuple):
+    """A multicast routing table of the kernel.
+
+    Number 0 is the default table, which packets use where no rule names another.
+    """
+
+    family: Family
+    number: int = 0
+
+    def __str__(self) -> str:
+        return FAMILY_NAMES[self.family] + (f"/{self.number}" if self.number else "")
+
+
 class Oif(NamedTuple):
     """An outgoing interface; packets leave by it whose TTL is greater than the threshold."""
 
@@ -35,10 +48,11 @@ class RouteKey(NamedTuple):
     source: bytes
     group: bytes
     iif: str
+    table: int = 0
 
     @property
-    def family(self) -> Family:
-        return family_of(self.group)
+    def table_id(self) -> TableId:
+        return TableId(family_of(self.group), self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +61,8 @@ class Route:
 
     persistent: whether it outlives a reboot. expires: when it is to be removed, on the boot-time
     clock in nanoseconds; 0 is never. file: the one of the configuration that has it, empty for one
-    that was made over the bus. key: made of the others, and shared by all that index routes.
+    that was made over the bus. table: its number. key: made of the others, and shared by all that
+    index routes.
     """
 
     source: bytes
@@ -58,15 +73,21 @@ class Route:
     persistent: bool = True
     expires: int = 0
     file: str = ""
+    table: int = 0
     key: RouteKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        key = RouteKey(self.source, self.group, self.iif if self.any_source else "")
+        iif = self.iif if self.any_source else ""
+        key = RouteKey(self.source, self.group, iif, self.table)
         object.__setattr__(self, "key", key)
 
     @property
     def family(self) -> Family:
         return family_of(self.group)
+
+    @property
+    def table_id(self) -> TableId:
+        return TableId(self.family, self.table)
 
     @property
     def any_source(self) -> bool:
@@ -172,6 +193,7 @@ def parse_route(
     oifs: Sequence[str],
     ttls: Mapping[str, int] | None = None,
     comment: str = "",
+    table: int = 0,
 ) -> Route:
     """Make a route of what a caller wrote.
 
@@ -211,6 +233,7 @@ def parse_route(
         iif,
         tuple(Oif(name, ttls.get(name, 1)) for name in oifs),
         comment,
+        table=table,
     )
 
 

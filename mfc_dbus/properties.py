@@ -102,7 +102,8 @@ class Properties:
 def _interface(table: Table, vif: Vif) -> dict[str, Variant]:
     described = {
         "name": Variant("s", vif.name),
-        "family": Variant("s", FAMILY_NAMES[table.family]),
+        "family": Variant("s", FAMILY_NAMES[table.id.family]),
+        "table": Variant("u", table.id.number),
         "vif": Variant("u", vif.number),
         "ifindex": Variant("u", vif.ifindex),
         "references": Variant("u", vif.references),
@@ -122,8 +123,8 @@ def _interface(table: Table, vif: Vif) -> dict[str, Variant]:
 
 def _table(table: Table) -> dict[str, Variant]:
     described = {
-        "family": Variant("s", FAMILY_NAMES[table.family]),
-        "table": Variant("u", 0),
+        "family": Variant("s", FAMILY_NAMES[table.id.family]),
+        "table": Variant("u", table.id.number),
         "state": Variant("s", "active" if table.owned else "unavailable"),
         "routes": Variant("u", len(table.routes)),
         "interfaces": Variant("u", len(table.vifs)),

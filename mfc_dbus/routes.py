@@ -11,7 +11,9 @@ _Name = TypeVar("_Name", bytes, str)
 class Routes:
     """Routes by key; those from any source by group too, which has one for each iif."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
+        """number: of the table that they are for."""
+        self._number = number
         self._routes: dict[RouteKey, Route] = {}
         # Ordered sets of keys.
         self._any_source: dict[bytes, dict[RouteKey, None]] = {}
@@ -29,7 +31,7 @@ class Routes:
     def of_stream(self, source: bytes, group: bytes) -> list[Route]:
         if not any(source):
             return [self._routes[key] for key in self._any_source.get(group, ())]
-        route = self._routes.get(RouteKey(source, group, ""))
+        route = self._routes.get(RouteKey(source, group, "", self._number))
         return [route] if route else []
 
     def naming(self, interface: str) -> list[Route]:

@@ -70,10 +70,11 @@ _ADD_OPTIONS = {
     "persistent": "b",
     "wait": "b",
     "timeout": "u",
+    "table": "u",
     "comment": "s",
 }
-_DELETE_OPTIONS = {"iif": "s"}
-_FLUSH_OPTIONS = {"iif": "s", "group": "s"}
+_DELETE_OPTIONS = {"iif": "s", "table": "u"}
+_FLUSH_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
 _JOIN_OPTIONS = {"persistent": "b", "wait": "b", "comment": "s"}
 _APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b"}
 
@@ -234,8 +235,9 @@ class MulticastForwarding:
     def _add_route(self, call: Call) -> Request:
         source, group, iif, oifs, options = call.body
         given = _options(options, _ADD_OPTIONS)
+        comment, table = given.get("comment", ""), given.get("table", 0)
         route = dataclasses.replace(
-            parse_route(source, group, iif, oifs, given.get("ttls"), given.get("comment", "")),
+            parse_route(source, group, iif, oifs, given.get("ttls"), comment, table),
             persistent=given.get("persistent", "timeout" not in given),
         )
         timeout = _timeout(given)
@@ -258,11 +260,11 @@ class MulticastForwarding:
         source, group, options = call.body
         given = _options(options, _DELETE_OPTIONS)
         iif = parse_interface(given["iif"]) if "iif" in given else None
-        stream = parse_stream(source, group)
-        route = self._controller.check_delete(*stream, iif)
+        asked = (*parse_stream(source, group), iif, given.get("table", 0))
+        route = self._controller.check_delete(*asked)
 
         async def act() -> Body:
-            await self._controller.delete(*stream, iif, touching={route.iif})
+            await self._controller.delete(*asked, touching={route.iif})
             log.info("%s deleted %s from %s", call.header.sender, route, route.iif)
             return ()
 
@@ -275,7 +277,7 @@ class MulticastForwarding:
         group = parse_group_prefix(given["group"]) if "group" in given else None
 
         async def act() -> Body:
-            deleted = await self._controller.flush(group, iif)
+            deleted = await self._controller.flush(group, iif, given.get("table"))
             log.info("%s flushed %d routes", call.header.sender, deleted)
             return [deleted]
 
@@ -448,6 +450,7 @@ def _details(route: Route) -> dict[str, str]:
         "group": format_address(route.group),
         "iif": route.iif,
         "oifs": " ".join(oif.name for oif in route.oifs),
+        "table": str(route.table),
     }
 
 

@@ -28,12 +28,13 @@ CREATE TABLE route (
     source BLOB NOT NULL,       -- packed; zeros: any source
     "group" BLOB NOT NULL,      -- packed
     key_iif TEXT NOT NULL,      -- the iif, of a route from any source; otherwise empty
+    "table" INTEGER NOT NULL,   -- number; 0: the default table
     iif TEXT NOT NULL,
     oifs TEXT NOT NULL,         -- name/threshold, separated by spaces
     comment TEXT NOT NULL,
     persistent INTEGER NOT NULL,
     expires INTEGER NOT NULL,   -- CLOCK_BOOTTIME, nanoseconds; 0: never
-    PRIMARY KEY (source, "group", key_iif)
+    PRIMARY KEY (source, "group", key_iif, "table")
 ) WITHOUT ROWID;
 -- What a change that is committed here has still to do in another store.
 CREATE TABLE rest (
@@ -60,13 +61,13 @@ CREATE TABLE membership (
 # What takes a database from each schema version to the next; a new file has version 0.
 _MIGRATIONS = (_ROUTES, _MEMBERSHIPS)
 _VERSION = len(_MIGRATIONS)
-_GET_ROUTES = 'SELECT source, "group", iif, oifs, comment, persistent, expires FROM route'
+_GET_ROUTES = 'SELECT source, "group", "table", iif, oifs, comment, persistent, expires FROM route'
 _GET_MEMBERSHIPS = 'SELECT "group", source, interface, comment, persistent FROM membership'
 # By the name of the type of what is put, or of the key of what is deleted.
 _WRITE = {
-    "Route": "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    "Route": "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "Membership": "INSERT OR REPLACE INTO membership VALUES (?, ?, ?, ?, ?)",
-    "RouteKey": 'DELETE FROM route WHERE source = ? AND "group" = ? AND key_iif = ?',
+    "RouteKey": 'DELETE FROM route WHERE (source, "group", key_iif, "table") = (?, ?, ?, ?)',
     "MembershipKey": 'DELETE FROM membership WHERE "group" = ? AND source = ? AND interface = ?',
 }
 
@@ -298,9 +299,9 @@ def _to_row(key: Key, desired: Desired | None) -> _Row:
 
 def _from_row(row: tuple[Any, ...], known: dict[str, tuple[Oif, ...]]) -> Route:
     """known: the oifs that were read, since many routes have the same."""
-    source, group, iif, text, comment, persistent, expires = row
+    source, group, table, iif, text, comment, persistent, expires = row
     oifs = known.get(text)
     if oifs is None:
         pairs = (each.rpartition("/") for each in text.split())
         oifs = known[text] = tuple(Oif(intern(name), int(ttl)) for name, _, ttl in pairs)
-    return Route(source, group, intern(iif), oifs, comment, bool(persistent), expires)
+    return Route(source, group, intern(iif), oifs, comment, bool(persistent), expires, table=table)

@@ -2,11 +2,12 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
-from mfc_dbus.errors import KernelError, TableBusy
+from mfc_dbus.errors import InvalidArgs, KernelError, TableBusy
 from mfc_dbus.kernel.mroute import SGCount, VIFCount
-from mfc_dbus.model import FAMILY_NAMES, Family, Route, RouteKey
+from mfc_dbus.model import Route, RouteKey, TableId
 from mfc_dbus.plan import KernelTable
 from mfc_dbus.routes import Routes
 from mfc_dbus.vifs import Vifs
@@ -16,9 +17,9 @@ class Kernel(KernelTable, Protocol):
     """The routing table in the kernel; each call raises OSError."""
 
     def init(self) -> None: ...
-    def owns(self) -> bool: ...
     def done(self) -> None: ...
     def fileno(self) -> int: ...
+    def has_vif(self, vif: int) -> bool: ...
     def vif_count(self, vif: int) -> VIFCount: ...
     def sg_count(self, source: bytes, group: bytes) -> SGCount: ...
 
@@ -26,17 +27,18 @@ class Kernel(KernelTable, Protocol):
 class Table:
     """The routes of a table, and the VIFs that they use. It is ours only when `take` succeeded."""
 
-    def __init__(self, family: Family, kernel: Kernel | OSError) -> None:
-        """kernel: the table, or why there is none on this system."""
-        self.family = family
-        self.routes = Routes()
+    def __init__(self, id_: TableId, kernel: Kernel | OSError | None) -> None:
+        """kernel: the table, or why there is none on this system; None: it was not opened."""
+        self.id = id_
+        self.routes = Routes(id_.number)
         self.installed: dict[RouteKey, Route] = {}  # what of them is in the kernel
         self.vifs = Vifs()
         # What an earlier process wrote may have the VIF numbers of devices that have gone, which
         # the kernel does not show: before one of these is used, the entries are written anew.
         self.doubtful: frozenset[int] = frozenset()
         self.owned = False
-        self.wanted = True
+        self.opened = kernel is not None
+        self.wanted = self.opened
         self._kernel = None if isinstance(kernel, OSError) else kernel
         self._error = kernel if isinstance(kernel, OSError) else None
 
@@ -51,14 +53,6 @@ class Table:
         else:
             self._error = None
             self.owned = True
-        return self.owned
-
-    def take_up(self) -> bool:
-        """Whether it is ours already, through a socket that was kept from an earlier process."""
-        try:
-            self.owned = self._kernel is not None and self._kernel.owns()
-        except OSError as error:  # it is no such socket
-            self._error = error
         return self.owned
 
     def leave(self) -> None:
@@ -93,7 +87,7 @@ class Table:
     @property
     def reason(self) -> str:
         """Why the table is not ours, as a sentence; empty where it is."""
-        name = FAMILY_NAMES[self.family]
+        name = str(self.id)
         if not self.wanted:
             return f"The configuration leaves the {name} multicast routing table alone"
         if self._error is None:
@@ -114,17 +108,16 @@ class Table:
 
     def lost_vifs(self) -> list[str]:
         """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""
-        return [vif.name for vif in self.vifs if not self._has(vif.number)]
-
-    def _has(self, number: int) -> bool:
-        try:
-            self.kernel.vif_count(number)
-        except OSError as error:
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL):
-                raise
-            return False
-        return True
+        return [vif.name for vif in self.vifs if not self.kernel.has_vif(vif.number)]
 
     @property
     def _busy(self) -> bool:
         return self.wanted and self._error is not None and self._error.errno == errno.EADDRINUSE
+
+
+def find_table(tables: Mapping[TableId, Table], id_: TableId) -> Table:
+    """Find the one that a caller names. Raises InvalidArgs."""
+    table = tables.get(id_)
+    if table is None:
+        raise InvalidArgs(f"There is no table {id_} in the configuration's 'tables'")
+    return table

@@ -76,6 +76,8 @@ def encode_route(status: Status) -> bytes:
         extra["comment"] = Variant("s", route.comment)
     if not route.persistent:
         extra["persistent"] = Variant("b", False)
+    if route.table:
+        extra["table"] = Variant("u", route.table)
     if route.expires:
         extra["expires"] = Variant("t", route.expires // 1000)
     if route.file:

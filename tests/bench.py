@@ -29,7 +29,7 @@ from mfc_dbus.controller import Controller
 from mfc_dbus.kernel import abi
 from mfc_dbus.kernel.links import Links
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import parse_route
+from mfc_dbus.model import TableId, parse_route
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 from mfc_dbus.table import Table
 
@@ -76,7 +76,7 @@ def kernel_layer(count: int) -> float:
 
 async def controller(count: int) -> float:
     with MRoute(socket.AF_INET) as mroute, Links() as links:
-        domain = Controller([Table(socket.AF_INET, mroute)], links, FakeKeeper())
+        domain = Controller([Table(TableId(socket.AF_INET), mroute)], links, FakeKeeper())
         domain.restore([])
         with cpu() as spent:
             for group in groups(count):

@@ -3,7 +3,14 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_stream_arguments, names, seconds, text, threshold
+from mfc_dbus.cli.arguments import (
+    add_stream_arguments,
+    add_table_argument,
+    names,
+    seconds,
+    text,
+    threshold,
+)
 from mfc_dbus.cli.status import Status
 
 if TYPE_CHECKING:
@@ -65,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=seconds, metavar="SEC", help="remove it after so many seconds; transient"
     )
     parser.add_argument("--wait", action="store_true", help="its interfaces need not be there yet")
+    add_table_argument(parser)
     parser.add_argument("--comment", type=text, default="", metavar="TEXT", help="for people")
 
 
@@ -80,5 +88,6 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         timeout=args.timeout,
         wait=args.wait,
         comment=args.comment,
+        table=args.table,
     )
     return Status.DONE

@@ -186,6 +186,23 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-g", "--group", type=text, required=True, help="multicast group")
 
 
+def table_number(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise argparse.ArgumentTypeError(f"'{text(value)}' is not the number of a routing table")
+    return int(value)
+
+
+def add_table_argument(parser: argparse.ArgumentParser, default: int | None = 0) -> None:
+    parser.add_argument(
+        "-t",
+        "--table",
+        type=table_number,
+        default=default,
+        metavar="N",
+        help="the kernel's routing table, where not the default one",
+    )
+
+
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     add_stream_arguments(parser)
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_stream_arguments, text
+from mfc_dbus.cli.arguments import add_stream_arguments, add_table_argument, text
 from mfc_dbus.cli.status import Status
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i", "--iif", type=text, metavar="IF", help="only a route from this interface"
     )
+    add_table_argument(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    await client.delete_route(args.group, source=args.source, iif=args.iif)
+    await client.delete_route(args.group, source=args.source, iif=args.iif, table=args.table)
     return Status.DONE

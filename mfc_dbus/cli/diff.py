@@ -11,7 +11,7 @@ from mfc_dbus.document import RouteEntry, RouteReport
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _MAX_LINES = 200  # on a terminal
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, int]
 
 
 class Diff(NamedTuple):
@@ -77,13 +77,15 @@ def plain(report: RouteReport) -> RouteEntry:
 
 
 def _key(entry: RouteEntry) -> _Key:
-    return entry.source, entry.group, entry.iif if entry.source == "*" else ""
+    return entry.source, entry.group, entry.iif if entry.source == "*" else "", entry.table
 
 
 def _line(entry: RouteEntry) -> str:
     line = f"{entry.source} {entry.group} iif {entry.iif} oifs {_oifs(entry)}"
     if not entry.persistent:
         line += " transient"
+    if entry.table:
+        line += f" table {entry.table}"
     return f"{line} comment {entry.comment}" if entry.comment else line
 
 

@@ -4,13 +4,13 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import text
+from mfc_dbus.cli.arguments import add_table_argument, text
 from mfc_dbus.cli.status import Status
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
 
-USAGE = "[-i IF] [-g PREFIX]"
+USAGE = "[-i IF] [-g PREFIX] [-t N]"
 
 DESCRIPTION = """\
 Delete all routes, or those that arrive on an interface, or whose group begins with a prefix.
@@ -32,10 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-g", "--group", type=text, metavar="PREFIX", help="only routes of these groups"
     )
+    add_table_argument(parser, default=None)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    removed = await client.flush_routes(iif=args.iif, group=args.group)
+    removed = await client.flush_routes(iif=args.iif, group=args.group, table=args.table)
     if args.json:
         print(json.dumps({"removed": removed}))
     else:

@@ -36,6 +36,7 @@ class _Fields(NamedTuple):
 
 _STRING = _Kind("a string that D-Bus can carry", lambda it: isinstance(it, str) and on_bus(it))
 _SECONDS = _Kind("a number of seconds", lambda it: type(it) is int and 0 <= it < 2**32)
+_NUMBER = _Kind("a whole number from 0 on", lambda it: type(it) is int and 0 <= it < 2**32)
 _BOOLEAN = _Kind("true or false", lambda it: isinstance(it, bool))
 _STRINGS = _Kind(
     "an array of strings that D-Bus can carry",
@@ -61,9 +62,10 @@ _ACTIONS = {
             "timeout": _SECONDS,
             "wait": _BOOLEAN,
             "comment": _STRING,
+            "table": _NUMBER,
         },
     ),
-    "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING}),
+    "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING, "table": _NUMBER}),
     "JOIN_GROUP": _Fields(
         {"group": _STRING, "interface": _STRING},
         {"source": _STRING, "persistent": _BOOLEAN, "wait": _BOOLEAN, "comment": _STRING},

@@ -113,6 +113,11 @@ def kept(route: "RouteInfo") -> list[str]:
     return [] if route.persistent else ["transient"]
 
 
+def table(row: "RouteInfo | InterfaceInfo") -> list[str]:
+    """The number of its table, where that is not the default one."""
+    return [str(row.table)] if row.table else []
+
+
 _COLUMNS: Mapping[str, Sequence[Column]] = {
     "routes": [
         Column("SOURCE", "source"),
@@ -121,6 +126,7 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("OIFS", oifs),
         Column("STATE", "state"),
         Column("KEPT", kept),
+        Column("TABLE", table, prose=True),
         Column("COMMENT", "comment", prose=True),
     ],
     "interfaces": [
@@ -130,6 +136,7 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("IFINDEX", "ifindex", number=True),
         Column("ROUTES", "references", number=True),
         Column("STATE", "state"),
+        Column("TABLE", table, prose=True),
         Column("PACKETS-IN", "packets_in", number=True),
         Column("BYTES-IN", "bytes_in", number=True),
         Column("PACKETS-OUT", "packets_out", number=True),

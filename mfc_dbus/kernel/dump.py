@@ -1,27 +1,26 @@
-"""What a routing table of the kernel holds: its entries by netlink, its VIFs from /proc.
+"""What a routing table of the kernel holds, by netlink: its entries, and through them its VIFs.
 
-OSError is all that comes out. Both speak of devices; /proc/net/ip_mr_cache would give VIF numbers
-for entries too, but takes 19 s for 100,000 of them. Source: net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
+OSError is all that comes out. /proc would tell VIF numbers, but of the default table alone, and
+takes 19 s for 100,000 entries. Source: net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
 """
 
-import os
+import errno
 import socket
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mfc_dbus.kernel.abi import MAXVIFS
+from mfc_dbus.kernel.mroute import MFCEntry, MRoute
+
 _RTNL_FAMILIES = {socket.AF_INET: 128, socket.AF_INET6: 129}  # RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR
-_VIF_FILES = {
-    socket.AF_INET: Path("/proc/self/net/ip_mr_vif"),
-    socket.AF_INET6: Path("/proc/self/net/ip6_mr_vif"),
-}
 _RTM_GETROUTE = 26
 _RTM_NEWROUTE = 24
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST_DUMP = 0x301
+_SOL_NETLINK = 270
+_NETLINK_GET_STRICT_CHK = 12
 _DEFAULT_TABLES = {socket.AF_INET: 253, socket.AF_INET6: 254}
 _RTNH_F_UNRESOLVED = 32
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 2, 3, 9, 15
@@ -32,6 +31,10 @@ _RTATTR = struct.Struct("=HH")
 _RTNEXTHOP = struct.Struct("=HBBi")
 _UINT32 = struct.Struct("=L")
 _MESSAGE = 1024 * 1024
+
+# No packet comes from such a source, and no route is for one.
+_NOBODY = {socket.AF_INET: b"\xff" * 4, socket.AF_INET6: b"\xff" * 16}
+_NO_GROUP = {socket.AF_INET: b"\xef\xff\xff\xff", socket.AF_INET6: b"\xff" * 16}
 
 
 class HeldEntry(NamedTuple):
@@ -46,12 +49,40 @@ class HeldEntry(NamedTuple):
     oifs: Mapping[int, int]
 
 
-def entries(family: socket.AddressFamily) -> Iterator[HeldEntry]:
-    """Go through the entries of the default table; those that are not resolved are left out."""
-    table = _UINT32.pack(_DEFAULT_TABLES[family])
+class Held(NamedTuple):
+    """What a table has: ifindex by VIF number, and entries."""
+
+    vifs: Mapping[int, int]
+    entries: Sequence[HeldEntry]
+
+
+def held(mroute: MRoute) -> Held:
+    """Read what the table holds that is ours."""
+    # The kernel tells of devices, not of VIFs: an entry with all VIFs shows them in their order.
+    numbers = [number for number in range(MAXVIFS) if mroute.has_vif(number)]
+    source, group = _NOBODY[mroute.family], _NO_GROUP[mroute.family]
+    probe = MFCEntry(source, group, 0, tuple((number, 1) for number in numbers))
+    mroute.add_mfc(probe)
+    try:
+        found = list(entries(mroute.family, mroute.table))
+    finally:
+        mroute.del_mfc(probe)
+    shown = next(each for each in found if each.source == source)
+    found.remove(shown)
+    if len(shown.oifs) != len(numbers):
+        raise OSError(errno.EBUSY, "a device came or went")
+    return Held(dict(zip(numbers, shown.oifs, strict=True)), found)
+
+
+def entries(family: socket.AddressFamily, table: int = 0) -> Iterator[HeldEntry]:
+    """Go through the entries of a table; those that are not resolved are left out."""
+    number = table or _DEFAULT_TABLES[family]
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        # Only then the kernel looks at the table that is asked for.
+        sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         sock.bind((0, 0))
         request = _RTMSG.pack(_RTNL_FAMILIES[family], 0, 0, 0, 0, 0, 0, 0, 0)
+        request += _RTATTR.pack(_RTATTR.size + 4, _RTA_TABLE) + _UINT32.pack(number)
         size = _NLMSGHDR.size + len(request)
         sock.send(_NLMSGHDR.pack(size, _RTM_GETROUTE, _NLM_F_REQUEST_DUMP, 1, 0) + request)
         while True:
@@ -65,24 +96,13 @@ def entries(family: socket.AddressFamily) -> Iterator[HeldEntry]:
                     (number,) = struct.unpack_from("=i", data, at + _NLMSGHDR.size)
                     raise OSError(-number, "the kernel does not list its multicast routes")
                 if type_ == _RTM_NEWROUTE:
-                    held = _entry(data, at + _NLMSGHDR.size, at + length, table)
-                    if held is not None:
-                        yield held
+                    entry = _entry(data, at + _NLMSGHDR.size, at + length)
+                    if entry is not None:
+                        yield entry
                 at += length + 3 & ~3  # the next begins at a multiple of 4, as attributes do
 
 
-def vifs(family: socket.AddressFamily) -> dict[int, int]:
-    """Read the VIFs of the default table: ifindex by number."""
-    vifs: dict[int, int] = {}
-    # In bytes, since a name may be no text at all, or have spaces that only Unicode knows.
-    for line in _VIF_FILES[family].read_bytes().splitlines()[1:]:
-        number, name, *_ = line.split()
-        with suppress(OSError):  # it has gone meanwhile
-            vifs[int(number)] = socket.if_nametoindex(os.fsdecode(name))
-    return vifs
-
-
-def _entry(data: bytes, start: int, end: int, table: bytes) -> HeldEntry | None:
+def _entry(data: bytes, start: int, end: int) -> HeldEntry | None:
     *_, flags = _RTMSG.unpack_from(data, start)
     if flags & _RTNH_F_UNRESOLVED:
         return None
@@ -92,8 +112,6 @@ def _entry(data: bytes, start: int, end: int, table: bytes) -> HeldEntry | None:
         length, type_ = _RTATTR.unpack_from(data, at)
         attributes[type_] = data[at + _RTATTR.size : at + length]
         at += length + 3 & ~3
-    if attributes[_RTA_TABLE] != table:
-        return None
     (iif,) = _UINT32.unpack(attributes.get(_RTA_IIF, bytes(4)))
     nexthops = _RTNEXTHOP.iter_unpack(attributes[_RTA_MULTIPATH])  # these have no attributes
     oifs = {ifindex: ttl for _, _, ttl, ifindex in nexthops}

@@ -59,6 +59,8 @@ class MRoute:
 
         kept: the file descriptor of a socket that owns the table already.
         """
+        self.family = family
+        self.table = table
         self._abi = abi.ABIS[family]
         abi.ffi()  # parsed now, and not when the first route is waited for
         if kept is not None:
@@ -151,6 +153,16 @@ class MRoute:
         self._abi.set_address(request.grp, group)
         self._get(abi.SIOCGETSGCNT, request)
         return SGCount(request.pktcnt, request.bytecnt, request.wrong_if)
+
+    def has_vif(self, vif: int) -> bool:
+        """Whether there is a VIF with this number; a device takes its VIF with it."""
+        try:
+            self.vif_count(vif)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL):
+                raise
+            return False
+        return True
 
     def vif_count(self, vif: int) -> VIFCount:
         """Read a VIF's counters. EADDRNOTAVAIL, or EINVAL above all others: there is none."""

@@ -19,9 +19,8 @@ from lab.fake import FakeKernel, FakeLinks
 from lab.netns import Namespace
 from lab.witness import entries
 
-from mfc_dbus.controller import Held
 from mfc_dbus.kernel import dump
-from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.table import Kernel
 
@@ -101,7 +100,7 @@ def in_namespaces(namespace: Namespace, outside: Namespace) -> Iterator[Ground]:
 
     def held() -> Held:
         with namespace:
-            return Held(dump.vifs(socket.AF_INET), list(dump.entries(socket.AF_INET)))
+            return dump.held(mroute)
 
     with mroute:
         yield Ground(

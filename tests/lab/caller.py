@@ -31,6 +31,7 @@ _OPTIONS = {
     "state": "s",
     "merge": "b",
     "dry-run": "b",
+    "table": "u",
 }
 _TIMEOUT = 20.0
 
@@ -128,7 +129,7 @@ class Caller(Connection):
         given = {name.replace("_", "-"): value for name, value in options.items()}
         return await self.ask("Apply", "sa{sv}", [text, _variants(given)])
 
-    async def describe(self, **chosen: str) -> list[dict[str, Any]]:
+    async def describe(self, **chosen: Any) -> list[dict[str, Any]]:
         """Describe the routes."""
         (text,) = await self.ask("Describe", "a{sv}", [_variants(chosen)])
         routes: list[dict[str, Any]] = json.loads(text).get("route", [])

@@ -9,9 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import cast
 
-from mfc_dbus.controller import Held
 from mfc_dbus.errors import StoreError
-from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
 from mfc_dbus.model import (
@@ -122,9 +121,6 @@ class FakeKernel:
             raise _error(errno.EADDRINUSE)
         self.owner = self
 
-    def owns(self) -> bool:
-        return self.owner is self
-
     def done(self) -> None:
         self.clear()
 
@@ -158,6 +154,9 @@ class FakeKernel:
         if _key(entry) not in self._entries:
             raise _error(errno.ENOENT)
         del self._entries[_key(entry)]
+
+    def has_vif(self, vif: int) -> bool:
+        return vif in self.vifs
 
     def vif_count(self, vif: int) -> VIFCount:
         if vif not in self.vifs:

@@ -8,11 +8,11 @@ from typing import Any, Self, TypeVar
 
 from lab.fake import FakeKeeper
 from lab.netns import Namespace
-from mfc_dbus.controller import Change, Controller, Held
+from mfc_dbus.controller import Change, Controller
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.links import Event, Links
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.model import FAMILIES, Family, Route, parse_route, parse_stream
+from mfc_dbus.model import FAMILIES, Family, Route, TableId, parse_route, parse_stream
 from mfc_dbus.table import Table
 
 T = TypeVar("T")
@@ -60,12 +60,12 @@ class Routing:
             }
             self.links = stack.enter_context(_WatchedLinks())
             self.controller = Controller(
-                [Table(family, mroute) for family, mroute in self.mroutes.items()],
+                [Table(TableId(family), mroute) for family, mroute in self.mroutes.items()],
                 self.links,
                 self.keeper,
             )
             self.controller.listen(self.changes.append)
-            held = {family: Held(dump.vifs(family), list(dump.entries(family))) for family in kept}
+            held = {TableId(family): dump.held(self.mroutes[family]) for family in kept}
             self.controller.restore(list(self.keeper.routes.values()), held)
             self._stack = stack.pop_all()
 

@@ -49,6 +49,7 @@ SHOWN = {
     "persistent": True,
     "expires": 0,
     "origin": "bus",
+    "table": 0,
 }
 PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
 
@@ -216,7 +217,7 @@ def test_routes_are_flushed_by_group_and_iif(cli: CLI) -> None:
 def test_what_is_piped_is_aligned_columns_in_the_order_of_the_addresses(cli: CLI) -> None:
     cli.add(("ff1e::1", "eth1"), ("239.1.1.10", "eth1"), ("239.1.1.9", "eth2"))
     assert cli("show").stdout.splitlines() == [
-        "SOURCE  GROUP       IIF   OIFS  STATE   KEPT  COMMENT",
+        "SOURCE  GROUP       IIF   OIFS  STATE   KEPT  TABLE  COMMENT",
         "*       239.1.1.9   eth2  eth3  active",
         "*       239.1.1.10  eth1  eth3  active",
         "*       ff1e::1     eth1  eth3  active",

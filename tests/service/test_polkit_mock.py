@@ -19,7 +19,13 @@ from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import BusError
 
 DENIED = f"{STANDARD}.AccessDenied"
-DETAILS = {"source": "10.1.0.10", "group": "239.1.2.3", "iif": "eth1", "oifs": "eth2"}
+DETAILS = {
+    "source": "10.1.0.10",
+    "group": "239.1.2.3",
+    "iif": "eth1",
+    "oifs": "eth2",
+    "table": "0",
+}
 
 pytestmark = pytest.mark.usefixtures("daemon")
 

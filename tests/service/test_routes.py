@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
         {"iif": "eth1"},
         f"{STANDARD}.InvalidArgs",
         "There is no option 'iif'; there are 'ttls', 'replace', 'persistent', 'wait', 'timeout', "
-        "'comment'",
+        "'table', 'comment'",
     ),
     "a time that is none": (
         ROUTE,

@@ -21,7 +21,7 @@ from mfc_dbus import service as service_module
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import PEER, PROPERTIES, BusError, Connection
 from mfc_dbus.controller import Change, Controller, Status
-from mfc_dbus.model import FAMILIES, parse_route
+from mfc_dbus.model import FAMILIES, TableId, parse_route
 from mfc_dbus.polkit import Polkit
 from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.table import Table
@@ -46,7 +46,7 @@ async def reload() -> None:
 
 def controller() -> Controller:
     links = FakeLinks("eth1", "eth2")
-    tables = [Table(family, FakeKernel(links)) for family in FAMILIES]
+    tables = [Table(TableId(family), FakeKernel(links)) for family in FAMILIES]
     controller = Controller(tables, links, FakeKeeper())
     controller.restore([])
     return controller

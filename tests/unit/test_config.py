@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mfc_dbus import config
 from mfc_dbus.config import Config
 from mfc_dbus.errors import ConfigError
-from mfc_dbus.model import FAMILIES, FAMILY_NAMES
+from mfc_dbus.model import FAMILIES, FAMILY_NAMES, TableId
 
 IPV4, IPV6 = FAMILIES
 SETTINGS = "'tables', 'limits.routes'"
@@ -60,6 +60,16 @@ def refused(path: Path, text: str) -> str:
         ("[tables]\nipv4 = true", "line 1: 'tables' is not an array of"),
         ('# tables\n\ntables = [\n  "ipv4",\n  "ipx",\n]\n', "line 3: 'tables' is not an array of"),
         ('"t\\u0061bles" = 1', "line 1: 'tables' is not an array of"),
+        ('tables = ["ipv4/0"]', "line 1: 'tables' is not an array of"),
+        ('tables = ["ipv4/"]', "line 1: 'tables' is not an array of"),
+        ('tables = ["ipv4/007"]', "line 1: 'tables' is not an array of"),
+        ('tables = ["ipv4/253"]', "line 1: 'tables' is not an array of"),
+        ('tables = ["ipv4/100000000"]', "line 1: 'tables' is not an array of"),
+        # rules
+        ("rules = 5", "line 1: 'rules' is not a table of interfaces"),
+        ("[rules]\neth1 = 100", "line 2: 'rules.eth1' names a table that 'tables' does not: 100"),
+        ("[rules]\neth1 = 'x'", "line 2: 'rules.eth1' is not a whole number"),
+        ('[rules]\n"a b" = 0', "line 2: 'rules.a b' is no rule: 'a b' is not an interface name"),
         # limits
         ("limits = 5", "line 1: 'limits' is not a table"),
         ("[[limits]]\nroutes = 1", "line 1: 'limits' is not a table"),
@@ -106,7 +116,14 @@ def test_what_is_no_text_or_no_file_that_can_be_read_is_refused(path: Path) -> N
 def test_without_a_file_or_a_setting_all_is_as_it_was_made(path: Path) -> None:
     assert config.load(path.parent) == config.load(path.parent / "none") == Config()
     assert load(path, "") == load(path, "[limits]\n") == Config()
-    assert Config().tables == FAMILIES
+    assert Config().tables == tuple(map(TableId, FAMILIES))
+
+
+def test_other_tables_are_named_by_number_and_have_rules(path: Path) -> None:
+    text = 'tables = ["ipv6", "ipv4/100", "ipv4/2530"]\n[rules]\neth1 = 100\n"eth1.5" = 0\n'
+    assert load(path, text) == Config(
+        (TableId(IPV6), TableId(IPV4, 100), TableId(IPV4, 2530)), rules={"eth1": 100, "eth1.5": 0}
+    )
 
 
 @given(tables=FAMILY_LISTS, routes=st.integers(0))
@@ -116,7 +133,9 @@ def test_settings_are_taken_as_they_are(
     path = tmp_path_factory.mktemp("etc") / config.FILE
     names = [FAMILY_NAMES[family] for family in FAMILIES if family in tables]
     loaded = load(path, f"tables = {names}\n[limits]\nroutes = {routes}\n")
-    assert loaded == Config(tuple(family for family in FAMILIES if family in tables), routes)
+    assert loaded == Config(
+        tuple(TableId(family) for family in FAMILIES if family in tables), routes
+    )
 
 
 @given(st.lists(NOTHING, max_size=5), st.lists(NOTHING, max_size=5), st.booleans())

@@ -33,6 +33,7 @@ from mfc_dbus.model import (
     Family,
     Route,
     RouteKey,
+    TableId,
     parse_group_prefix,
     parse_route,
     parse_stream,
@@ -64,10 +65,10 @@ class Ground:
         config: Config | None = None,
     ) -> None:
         """Start a controller, with routes that were kept, and sockets that were."""
-        held = {family: kernel.held() for family, kernel in self.kernels.items()}
+        held = {TableId(family): kernel.held() for family, kernel in self.kernels.items()}
         self.changes: list[Change] = []
         self.controller = Controller(
-            [Table(family, kernel) for family, kernel in self.kernels.items()],
+            [Table(TableId(family), kernel) for family, kernel in self.kernels.items()],
             self.links,
             self.keeper,
             config,
@@ -94,7 +95,7 @@ class Ground:
         run(self.controller.delete(*parse_stream(source, group), iif))
 
     def configure(self, *tables: Family, max_routes: int = 100) -> None:
-        run(self.controller.configure(Config(tables, max_routes)))
+        run(self.controller.configure(Config(tuple(map(TableId, tables)), max_routes)))
 
     def flush(self, group: str | None = None, iif: str | None = None) -> int:
         prefix = parse_group_prefix(group) if group else None
@@ -143,7 +144,7 @@ def test_a_vif_goes_with_the_last_route_that_uses_it(ground: Ground) -> None:
     ground.add("10.0.0.1", "239.1.1.1", "eth0", "eth1")
     ground.add("10.0.0.1", "239.1.1.2", "eth0", "eth2")
     ground.delete("10.0.0.1", "239.1.1.1")
-    vifs = ground.controller.tables[FAMILIES[0]].vifs
+    vifs = ground.controller.tables[TableId(FAMILIES[0])].vifs
     assert {(vif.name, vif.references) for vif in vifs} == {("eth0", 1), ("eth2", 1)}
     ground.delete("10.0.0.1", "239.1.1.2")
     assert [kernel.vifs for kernel in ground.kernels.values()] == [{}, {}]
@@ -557,12 +558,12 @@ def test_a_table_that_is_not_wanted_is_not_taken_and_one_that_was_kept_is_left(
 ) -> None:
     route = ground.add("fd00::1", "ff05::1")
     ground.links.begin_anew()
-    ground.begin([route], kept_sockets=True, config=Config((IPV4,)))
+    ground.begin([route], kept_sockets=True, config=Config((TableId(IPV4),)))
     assert ground.held() == set()
     assert ground.kernels[IPV6].owner is None
     assert ground.states() == {str(route): "unavailable"}
     ground.links.begin_anew()
-    ground.begin([route], config=Config((IPV4,)))
+    ground.begin([route], config=Config((TableId(IPV4),)))
     run(ground.controller.take_tables())
     assert ground.kernels[IPV6].owner is None
     assert ground.states() == {str(route): "unavailable"}
@@ -672,7 +673,7 @@ def test_a_kernel_that_refuses_to_take_back_is_told_as_it_is(
 def test_a_table_of_somebody_else_is_busy_until_he_leaves() -> None:
     ground = Ground()
     kernel = somebody_elses_table(ground)
-    table = ground.controller.tables[FAMILIES[0]]
+    table = ground.controller.tables[TableId(FAMILIES[0])]
     with pytest.raises(TableBusy, match="Another program owns the ipv4 multicast routing table"):
         ground.add("10.0.0.1", "239.1.1.1")
     assert not table.owned
@@ -686,7 +687,7 @@ def test_a_table_of_somebody_else_is_busy_until_he_leaves() -> None:
 def test_a_family_that_the_system_lacks_is_told_as_it_is() -> None:
     links = FakeLinks("eth0", "eth1")
     lacking = OSError(errno.EAFNOSUPPORT, "")
-    table = Table(FAMILIES[1], lacking)
+    table = Table(TableId(FAMILIES[1]), lacking)
     controller = Controller([table], links, FakeKeeper())
     controller.restore([])
     with pytest.raises(KernelError, match="does not route ipv6 multicast: Address family not"):
@@ -925,7 +926,7 @@ class Machine(RuleBasedStateMachine):
         assert self.ground.held() == {expected(route) for route in there}
         for family, kernel in self.ground.kernels.items():
             used = [name for route in there if route.family == family for name in route.interfaces]
-            vifs = self.ground.controller.tables[family].vifs
+            vifs = self.ground.controller.tables[TableId(family)].vifs
             assert {vif.name: vif.references for vif in vifs} == {
                 name: used.count(name) for name in used
             }

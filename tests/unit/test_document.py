@@ -68,7 +68,7 @@ def test_an_empty_document_has_no_routes() -> None:
 
 
 GOOD = {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
-FIELDS = "source, group, iif, oifs, ttls, comment, persistent"
+FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from mfc_dbus.errors import (
 from mfc_dbus.joins import Joins
 from mfc_dbus.kernel.links import Missed
 from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Family, Membership, MembershipKey, parse_membership, parse_route
+from mfc_dbus.model import Family, Membership, MembershipKey, TableId, parse_membership, parse_route
 from mfc_dbus.table import Table
 
 GROUP = "239.1.1.1"
@@ -56,7 +56,7 @@ class Ground:
         self.memberships = Memberships(Joins(self._open, self._held))
         self.memberships.listen(self._listen)
         self.controller = Controller(
-            [Table(socket.AF_INET, self.kernel)],
+            [Table(TableId(socket.AF_INET), self.kernel)],
             self.links,
             self.keeper,
             memberships=self.memberships,

@@ -1,0 +1,92 @@
+"""The sockets that outlive a process: what an earlier one left, and what is to be kept of ours."""
+
+import itertools
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+
+from mfc_dbus.kernel import dump
+from mfc_dbus.kernel.dump import Held
+from mfc_dbus.kernel.groups import GroupSocket
+from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.model import Family, TableId
+from mfc_dbus.sdnotify import ServiceManager, kept_fds
+
+log = logging.getLogger(__name__)
+
+_GROUPS = "groups-"
+
+
+class Sockets:
+    """Opens those of tables and memberships; under a name each they are kept."""
+
+    def __init__(self, manager: ServiceManager, tables: Iterable[TableId]) -> None:
+        """Take what was left to us for these tables; others have no business here."""
+        self._manager = manager
+        names = {_name(id_): id_ for id_ in tables}
+        self._kept: dict[TableId, int] = {}
+        self._joined: dict[str, int] = {}
+        for name, fd in kept_fds(os.environ):
+            if name in names and names[name] not in self._kept:
+                self._kept[names[name]] = fd
+            elif name.startswith(_GROUPS) and name not in self._joined:
+                self._joined[name] = fd
+            else:
+                log.warning("Closing the socket '%s', which was kept for nobody", name)
+                os.close(fd)
+                manager.forget(name)
+        # Not those of earlier ones, which go only when all is joined once more.
+        names_of_joins = (f"{_GROUPS}{number}" for number in itertools.count())
+        self._free_names = (name for name in names_of_joins if name not in self._joined)
+
+    # Tables
+
+    def open_table(self, stack: ExitStack, id_: TableId) -> MRoute | OSError:
+        """Open it, or take it up; why there is none on this system."""
+        try:
+            mroute = MRoute(id_.family, id_.number, kept=self._kept.get(id_))
+        except OSError as error:
+            return error
+        return stack.enter_context(mroute)
+
+    def held(self, mroutes: Mapping[TableId, MRoute | OSError]) -> dict[TableId, Held]:
+        """Read what is in the tables that are ours already; one that cannot be read begins anew."""
+        held: dict[TableId, Held] = {}
+        for id_ in self._kept:
+            mroute = mroutes[id_]
+            if isinstance(mroute, OSError):
+                continue
+            try:
+                if mroute.owns():
+                    held[id_] = dump.held(mroute)
+            except OSError as error:
+                log.error("What the kernel holds cannot be read, and is given up: %s", error)
+                with suppress(OSError):
+                    mroute.done()
+        return held
+
+    def keep_table(self, id_: TableId, fd: int) -> None:
+        self._manager.keep(_name(id_), fd)
+
+    def forget_table(self, id_: TableId) -> None:
+        self._manager.forget(_name(id_))
+
+    # Memberships
+
+    def open_group(self, family: Family) -> GroupSocket:
+        """Open a socket that is kept from the start."""
+        sock = GroupSocket(family)
+        self._manager.keep(next(self._free_names), sock.fileno())
+        return sock
+
+    def leave_earlier_groups(self) -> None:
+        """Let those of an earlier process go, when all is joined once more."""
+        for name, fd in self._joined.items():
+            os.close(fd)
+            self._manager.forget(name)
+        self._joined.clear()
+
+
+def _name(id_: TableId) -> str:
+    return f"mroute-{id_}".replace("/", "-")
