@@ -286,6 +286,29 @@ class Controller:
 
         await self._commits.run(lambda: self._aside(change))
 
+    async def verify(self, read: Callable[[], Mapping[TableId, Held]]) -> None:
+        """Repair what others did to our tables. read: finds what is in these; raises OSError."""
+
+        def change() -> None:
+            self._follow()
+            try:
+                found = read()
+            except OSError as error:
+                log.error("What the kernel holds cannot be read: %s", error)
+                return
+            for id_, held in found.items():
+                table = self.tables[id_]
+                if {vif.number: vif.ifindex for vif in table.vifs} != held.vifs:
+                    log.warning("Somebody else changed the VIFs of the %s table", id_)
+                doubtful = table.doubtful
+                self._adopt(table, held)
+                table.doubtful = doubtful
+                if table.take():
+                    self._try(table, list(table.routes))
+                self._note(route.key for route in table.routes)
+
+        await self._commits.run(change)
+
     async def take_tables(self) -> None:
         """Try to get the tables that are not ours, and put the routes in."""
         await self._commits.run(self._take_tables)

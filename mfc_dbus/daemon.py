@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from mfc_dbus import config, logcontrol, routesd
@@ -22,6 +23,7 @@ from mfc_dbus.joins import Joins
 from mfc_dbus.keeper import Keeper
 from mfc_dbus.kernel import rules
 from mfc_dbus.kernel.capabilities import drop_all
+from mfc_dbus.kernel.changes import EntryChanges
 from mfc_dbus.kernel.links import Links
 from mfc_dbus.kernel.rules import Rule
 from mfc_dbus.memberships import Memberships
@@ -33,6 +35,7 @@ from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.sockets import Sockets
 from mfc_dbus.table import Table
 from mfc_dbus.version import VERSION
+from mfc_dbus.witness import Witness
 
 log = logging.getLogger("mfc-dbusd")
 
@@ -72,11 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     manager = ServiceManager(os.environ)
     with ExitStack() as stack:
         links = stack.enter_context(Links())
+        changes = stack.enter_context(EntryChanges())
         settings = _configuration()
         ids = dict.fromkeys([*Config().tables, *settings.tables])  # a reload may want the first
         sockets = Sockets(manager, ids)
-        mroutes = {id_: sockets.open_table(stack, id_) for id_ in ids}
-        tables = [Table(id_, mroute) for id_, mroute in mroutes.items()]
+        tables = [Table(id_, sockets.open_table(stack, id_)) for id_ in ids]
         _make_rules(settings)
         keeper = stack.enter_context(
             Keeper(_directory("STATE_DIRECTORY"), _directory("RUNTIME_DIRECTORY"))
@@ -88,11 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Of all that this makes nothing is garbage, and looking for it would take a second, now
             # and each time again.
             gc.disable()
-            controller.restore(_desired(keeper), sockets.held(mroutes))
+            controller.restore(_desired(keeper), sockets.held())
             gc.freeze()
             gc.enable()
             sockets.leave_earlier_groups()
-            return asyncio.run(_serve(controller, links, manager, sockets))
+            return asyncio.run(_serve(controller, links, changes, manager, sockets))
         except (OSError, ValueError, BusError, TimeoutError) as error:
             log.error("Cannot serve %s: %s", BUS_NAME, error)
             return FAILED
@@ -151,7 +154,11 @@ def _directory(variable: str) -> Path | None:
 
 
 async def _serve(
-    controller: Controller, links: Links, manager: ServiceManager, sockets: Sockets
+    controller: Controller,
+    links: Links,
+    changes: EntryChanges,
+    manager: ServiceManager,
+    sockets: Sockets,
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -165,6 +172,7 @@ async def _serve(
     async def reload() -> None:
         files = await asyncio.to_thread(routesd.load, _CONFIGURATION)
         await controller.configure(config.load(_CONFIGURATION), files.check())
+        await controller.verify(lambda: sockets.read(_owned(controller)))
 
     service = MulticastForwarding(connection, access, controller, reload)
     connection.serve(service)
@@ -176,7 +184,9 @@ async def _serve(
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
-    ticking = asyncio.create_task(_tick(controller, service, manager, sockets, reasons))
+    changes.read()  # our own at the start
+    witness = Witness(controller.tables, changes.read)
+    ticking = asyncio.create_task(_tick(controller, service, witness, manager, sockets, reasons))
     await asyncio.wait([stopping, lost, ticking], return_when=asyncio.FIRST_COMPLETED)
     manager.tell("STOPPING=1")
     stopping.cancel()
@@ -194,6 +204,7 @@ async def _serve(
 async def _tick(
     controller: Controller,
     service: MulticastForwarding,
+    witness: Witness,
     manager: ServiceManager,
     sockets: Sockets,
     reasons: dict[TableId, str],
@@ -205,6 +216,9 @@ async def _tick(
     while True:
         await controller.take_tables()
         await controller.mend_memberships()
+        differing = witness.differing()
+        if differing:
+            await controller.verify(partial(sockets.read, differing))
         for id_, table in controller.tables.items():
             if table.reason != reasons[id_]:
                 reasons[id_] = _report(table, sockets)
@@ -215,6 +229,10 @@ async def _tick(
             log.error("A route whose time has run out stays: %s", error)
         manager.tell("WATCHDOG=1")
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
+
+
+def _owned(controller: Controller) -> list[TableId]:
+    return [id_ for id_, table in controller.tables.items() if table.owned]
 
 
 def _report(table: Table, sockets: Sockets) -> str:

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
 from mfc_dbus.kernel import dump
@@ -26,6 +26,7 @@ class Sockets:
         self._manager = manager
         names = {_name(id_): id_ for id_ in tables}
         self._kept: dict[TableId, int] = {}
+        self._tables: dict[TableId, MRoute] = {}
         self._joined: dict[str, int] = {}
         for name, fd in kept_fds(os.environ):
             if name in names and names[name] not in self._kept:
@@ -48,15 +49,14 @@ class Sockets:
             mroute = MRoute(id_.family, id_.number, kept=self._kept.get(id_))
         except OSError as error:
             return error
-        return stack.enter_context(mroute)
+        self._tables[id_] = stack.enter_context(mroute)
+        return mroute
 
-    def held(self, mroutes: Mapping[TableId, MRoute | OSError]) -> dict[TableId, Held]:
-        """Read what is in the tables that are ours already; one that cannot be read begins anew."""
+    def held(self) -> dict[TableId, Held]:
+        """Read what an earlier process left in tables; one that cannot be read begins anew."""
         held: dict[TableId, Held] = {}
-        for id_ in self._kept:
-            mroute = mroutes[id_]
-            if isinstance(mroute, OSError):
-                continue
+        for id_ in self._kept.keys() & self._tables.keys():
+            mroute = self._tables[id_]
             try:
                 if mroute.owns():
                     held[id_] = dump.held(mroute)
@@ -65,6 +65,10 @@ class Sockets:
                 with suppress(OSError):
                     mroute.done()
         return held
+
+    def read(self, ids: Iterable[TableId]) -> dict[TableId, Held]:
+        """Read what is in tables that are ours. Raises OSError."""
+        return {id_: dump.held(self._tables[id_]) for id_ in ids}
 
     def keep_table(self, id_: TableId, fd: int) -> None:
         self._manager.keep(_name(id_), fd)

@@ -36,6 +36,7 @@ class Table:
         # What an earlier process wrote may have the VIF numbers of devices that have gone, which
         # the kernel does not show: before one of these is used, the entries are written anew.
         self.doubtful: frozenset[int] = frozenset()
+        self.written = 0  # how many steps were done in the kernel
         self.owned = False
         self.opened = kernel is not None
         self.wanted = self.opened

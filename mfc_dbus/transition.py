@@ -58,6 +58,7 @@ def install(transitions: Sequence[Transition], present: Mapping[str, Link]) -> N
         raise _undo(done, error) from error
     for (table, old, _), each in zip(transitions, planned, strict=True):
         table.vifs = each.vifs
+        table.written += len(each.steps)
         for route in old:
             table.installed.pop(route.key, None)
         for route in each.installed:

@@ -16,6 +16,7 @@ from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 _RTNL_FAMILIES = {socket.AF_INET: 128, socket.AF_INET6: 129}  # RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR
 _RTM_GETROUTE = 26
 _RTM_NEWROUTE = 24
+_RTM_DELROUTE = 25
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST_DUMP = 0x301
@@ -41,12 +42,14 @@ class HeldEntry(NamedTuple):
     """An MFC entry in terms of devices; iif is 0 where that has gone.
 
     oifs: TTL thresholds by ifindex. A device that has gone is left out, and still in the entry.
+    table: its number, 0 for the default table.
     """
 
     source: bytes
     group: bytes
     iif: int
     oifs: Mapping[int, int]
+    table: int = 0
 
 
 class Held(NamedTuple):
@@ -86,20 +89,27 @@ def entries(family: socket.AddressFamily, table: int = 0) -> Iterator[HeldEntry]
         size = _NLMSGHDR.size + len(request)
         sock.send(_NLMSGHDR.pack(size, _RTM_GETROUTE, _NLM_F_REQUEST_DUMP, 1, 0) + request)
         while True:
-            data = sock.recv(_MESSAGE)
-            at = 0
-            while at < len(data):
-                length, type_, _, _, _ = _NLMSGHDR.unpack_from(data, at)
-                if type_ == _NLMSG_DONE:
+            for message in messages(sock.recv(_MESSAGE)):
+                if message is None:
                     return
-                if type_ == _NLMSG_ERROR:
-                    (number,) = struct.unpack_from("=i", data, at + _NLMSGHDR.size)
-                    raise OSError(-number, "the kernel does not list its multicast routes")
-                if type_ == _RTM_NEWROUTE:
-                    entry = _entry(data, at + _NLMSGHDR.size, at + length)
-                    if entry is not None:
-                        yield entry
-                at += length + 3 & ~3  # the next begins at a multiple of 4, as attributes do
+                yield message[0]
+
+
+def messages(data: bytes) -> Iterator[tuple[HeldEntry, bool] | None]:
+    """Read netlink messages: entries, and whether they are deleted; None at the end of a dump."""
+    at = 0
+    while at < len(data):
+        length, type_, _, _, _ = _NLMSGHDR.unpack_from(data, at)
+        if type_ in (_RTM_NEWROUTE, _RTM_DELROUTE):
+            entry = _entry(data, at + _NLMSGHDR.size, at + length)
+            if entry is not None:
+                yield entry, type_ == _RTM_DELROUTE
+        elif type_ == _NLMSG_ERROR:
+            (number,) = struct.unpack_from("=i", data, at + _NLMSGHDR.size)
+            raise OSError(-number, "the kernel does not list its multicast routes")
+        elif type_ == _NLMSG_DONE:
+            yield None
+        at += length + 3 & ~3  # the next begins at a multiple of 4, as attributes do
 
 
 def _entry(data: bytes, start: int, end: int) -> HeldEntry | None:
@@ -113,6 +123,8 @@ def _entry(data: bytes, start: int, end: int) -> HeldEntry | None:
         attributes[type_] = data[at + _RTATTR.size : at + length]
         at += length + 3 & ~3
     (iif,) = _UINT32.unpack(attributes.get(_RTA_IIF, bytes(4)))
+    (table,) = _UINT32.unpack(attributes[_RTA_TABLE])
     nexthops = _RTNEXTHOP.iter_unpack(attributes[_RTA_MULTIPATH])  # these have no attributes
     oifs = {ifindex: ttl for _, _, ttl, ifindex in nexthops}
-    return HeldEntry(attributes[_RTA_SRC], attributes[_RTA_DST], iif, oifs)
+    number = 0 if table in _DEFAULT_TABLES.values() else table
+    return HeldEntry(attributes[_RTA_SRC], attributes[_RTA_DST], iif, oifs, number)
