@@ -51,9 +51,9 @@ _mfc_dbus_cli() {
     choices='--json --no-ask-password --host --help'
     case "$object $verb" in
         ' ') choices+=' --version show mfc group apply export import monitor batch' ;;
-        s*' ') choices+=' routes interfaces tables memberships' ;;
+        s*' ') choices+=' routes learned interfaces tables memberships' ;;
         mf*' ') choices+=' add del flush' ;;
-        mf*' a'*) choices+=' --source --group --iif --oifs --ttl --replace --transient --timeout --wait --table --comment' ;;
+        mf*' a'*) choices+=' --source --group --iif --oifs --stop --ttl --replace --transient --timeout --wait --table --comment' ;;
         mf*' d'*) choices+=' --source --group --iif --table' ;;
         mf*' f'*) choices+=' --iif --group --table' ;;
         g*' ') choices+=' join leave' ;;

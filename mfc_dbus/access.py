@@ -19,6 +19,9 @@ RELOAD = f"{INTERFACE}.reload"
 # Of the log's object alone, where it is not refused to everyone. No call has such a name.
 SET_LOG = "org.freedesktop.DBus.Properties.Set of org.freedesktop.LogControl1"
 
+# Of a document that is applied, if it changes memberships. No call has such a name either.
+APPLY_MEMBERSHIPS = f"{INTERFACE}.Apply of memberships"
+
 ACCESS = {
     f"{INTERFACE}.AddRoute": MANAGE_ROUTES,
     f"{INTERFACE}.DeleteRoute": MANAGE_ROUTES,
@@ -26,7 +29,9 @@ ACCESS = {
     f"{INTERFACE}.JoinGroup": MANAGE_MEMBERSHIPS,
     f"{INTERFACE}.LeaveGroup": MANAGE_MEMBERSHIPS,
     f"{INTERFACE}.Apply": MANAGE_ROUTES,
+    APPLY_MEMBERSHIPS: MANAGE_MEMBERSHIPS,
     f"{INTERFACE}.Describe": PUBLIC,
+    f"{INTERFACE}.ListLearned": PUBLIC,
     f"{INTERFACE}.Reload": RELOAD,
     SET_LOG: RELOAD,
     "org.freedesktop.DBus.Properties.Get": PUBLIC,

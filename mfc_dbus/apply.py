@@ -1,10 +1,11 @@
-"""From the routes that are to those of a document: the smallest change, and what forbids it."""
+"""From what there is to what a document says: the smallest change, and what forbids it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from mfc_dbus.difference import Difference, compare
 from mfc_dbus.errors import RequestError, RouteConfigured
-from mfc_dbus.model import Route, RouteKey, TableId
+from mfc_dbus.model import Desired, Membership, Route, TableId
 from mfc_dbus.problems import Problems
 from mfc_dbus.table import Table, find_table
 from mfc_dbus.transition import Transition
@@ -12,60 +13,49 @@ from mfc_dbus.transition import Transition
 Tables = Mapping[TableId, Table]
 
 
-class Replacement(NamedTuple):
-    """A route in another's place."""
+class Applied(NamedTuple):
+    """What a document changes."""
 
-    old: Route
-    new: Route
-
-
-class Difference(NamedTuple):
-    """What comes, what becomes another, and what goes. What stays is not in it."""
-
-    added: Sequence[Route]
-    changed: Sequence[Replacement]
-    deleted: Sequence[Route]
+    routes: Difference[Route]
+    memberships: Difference[Membership]
 
     @property
-    def growth(self) -> int:
-        return len(self.added) - len(self.deleted)
+    def counts(self) -> list[int]:
+        """How many routes and memberships are added, changed and deleted."""
+        return [len(one) + len(two) for one, two in zip(*self, strict=True)]
 
 
-def made_over_the_bus(route: Route) -> bool:
-    """Whether a document applied over the bus speaks for this route by leaving it out.
+def made_over_the_bus(desired: Desired) -> bool:
+    """Whether a document applied over the bus speaks for this by leaving it out.
 
-    One with a timeout ends by itself, and no document can say when.
+    A route with a timeout ends by itself, and no document can say when.
     """
-    return not route.file and not route.expires
+    return not desired.file and not (isinstance(desired, Route) and desired.expires)
 
 
-def from_a_file(route: Route) -> bool:
+def from_a_file(desired: Desired) -> bool:
     """Whether the files of the configuration speak for it."""
-    return bool(route.file)
+    return bool(desired.file)
 
 
 def differences(
     tables: Tables, wanted: Sequence[Route], doomed: Callable[[Route], bool] | None
-) -> Difference:
+) -> Difference[Route]:
     """Compare; doomed: which routes go where they are not wanted, None for none at all."""
-    added: list[Route] = []
-    changed: list[Replacement] = []
-    for route in wanted:
-        table = tables.get(route.table_id)
-        present = table.routes.get(route.key) if table else None
-        if present is None:
-            added.append(route)
-        elif present != route:
-            changed.append(Replacement(present, route))
-    deleted: list[Route] = []
-    if doomed is not None:
-        keys = {route.key for route in wanted}
-        for table in tables.values():
-            deleted += [each for each in table.routes if doomed(each) and each.key not in keys]
-    return Difference(added, changed, deleted)
+    return compare(
+        lambda route: _present(tables, route),
+        wanted,
+        (route for table in tables.values() for route in table.routes),
+        doomed,
+    )
 
 
-def transitions(tables: Tables, difference: Difference) -> list[Transition]:
+def _present(tables: Tables, route: Route) -> Route | None:
+    table = tables.get(route.table_id)
+    return table.routes.get(route.key) if table else None
+
+
+def transitions(tables: Tables, difference: Difference[Route]) -> list[Transition]:
     """What is to be done, table by table."""
     made: list[Transition] = []
     for id_, table in tables.items():
@@ -82,56 +72,31 @@ def transitions(tables: Tables, difference: Difference) -> list[Transition]:
 def check(
     tables: Tables,
     wanted: Sequence[Route],
-    difference: Difference,
-    allowed: Callable[[Route, Iterable[Route]], None],
+    difference: Difference[Route],
+    allowed: Callable[[Route], None],
+    problems: Problems,
 ) -> None:
-    """Raise all that forbids it, each with its place: file and route, or the path in the document.
+    """Add all that forbids it, each with its place: file and route, or the path in the document.
 
-    allowed: raises what forbids a new or changed route beside others from any source to its group.
+    allowed: raises what forbids a new or changed route.
     """
     touched = {route.key for route in difference.added}
     touched |= {each.new.key for each in difference.changed}
-    gone = {route.key for route in difference.deleted}
-    beside = _Beside(tables, wanted, gone)
-    problems = Problems()
     for index, route in enumerate(wanted):
         if route.key in touched:
             try:
                 present = find_table(tables, route.table_id).routes.get(route.key)
                 if present is not None and not route.file:
                     check_configured(present)
-                allowed(route, beside.of(route))
+                allowed(route)
             except RequestError as error:
                 if route.file:
                     problems.add_at(f"{route.file}: Route {route}", error)
                 else:
                     problems.add(("route", index), error)
-    problems.check()
 
 
 def check_configured(route: Route) -> None:
     """Raise RouteConfigured where only a file may change this route."""
     if route.file:
         raise RouteConfigured(f"Route {route} comes from {route.file}, and is changed there")
-
-
-class _Beside:
-    """The routes from any source that a group will have."""
-
-    def __init__(self, tables: Tables, wanted: Sequence[Route], gone: set[RouteKey]) -> None:
-        self._tables = tables
-        self._left_out = gone
-        self._wanted: dict[tuple[TableId, bytes], dict[RouteKey, Route]] = {}
-        for route in wanted:
-            if route.any_source:
-                self._wanted.setdefault((route.table_id, route.group), {})[route.key] = route
-
-    def of(self, route: Route) -> Iterable[Route]:
-        if not route.any_source:
-            return ()
-        wanted = self._wanted[route.table_id, route.group]
-        present = self._tables[route.table_id].routes.of_stream(route.source, route.group)
-        left = (
-            each for each in present if each.key not in wanted and each.key not in self._left_out
-        )
-        return [*wanted.values(), *left]

@@ -18,6 +18,7 @@ from mfc_dbus.info import (
     ClientError,
     Event,
     InterfaceInfo,
+    LearnedInfo,
     MembershipInfo,
     RouteEvent,
     RouteInfo,
@@ -31,7 +32,7 @@ from mfc_dbus.info import (
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
 if TYPE_CHECKING:
-    from mfc_dbus.document import RouteReport
+    from mfc_dbus.document import Report
 
 __all__ = [
     "ANY_SOURCE",
@@ -39,6 +40,7 @@ __all__ = [
     "ClientError",
     "Event",
     "InterfaceInfo",
+    "LearnedInfo",
     "MembershipInfo",
     "RouteEvent",
     "RouteInfo",
@@ -114,7 +116,9 @@ class Client:
         comment: str = "",
         table: int = 0,
     ) -> None:
-        """ttls: TTL thresholds of the oifs where it is not 1; IPv4 only.
+        """Group and source may be prefixes, the interfaces patterns; without an oif it stops.
+
+        ttls: TTL thresholds of the oifs where it is not 1; IPv4 only.
 
         persistent: keep it over a reboot; so it is where neither this nor a timeout is given.
         timeout: seconds after which it goes. wait: its interfaces need not be there yet. table:
@@ -182,10 +186,10 @@ class Client:
     async def apply(
         self, document: str, *, merge: bool = False, dry_run: bool = False, wait: bool = False
     ) -> tuple[int, int, int]:
-        """Make the routes of a JSON document those of the service.
+        """Make the routes and memberships of a JSON document those of the service.
 
-        merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. What
-        was, or would be, added, changed and deleted.
+        merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. How many
+        were, or would be, added, changed and deleted.
         """
         given = {"merge": merge, "dry-run": dry_run, "wait": wait}
         options = {name: Variant("b", True) for name, value in given.items() if value}
@@ -194,12 +198,12 @@ class Client:
         )
         return added, changed, deleted
 
-    async def describe(self, *, group: str | None = None) -> "list[RouteReport]":
-        """All routes with their states and counters, or those of a group prefix.
+    async def describe(self, *, group: str | None = None) -> "Report":
+        """All routes and memberships with states and counters, or those of a group prefix.
 
         In one message; what is too much for one is asked for by halves of the groups.
         """
-        from mfc_dbus.document import read_report
+        from mfc_dbus.document import Report, read_report
 
         try:
             (text,) = await self._call(
@@ -214,7 +218,12 @@ class Client:
             parts = _halves(group)
             if error.name != "LimitExceeded" or not parts:
                 raise
-            return [each for part in parts for each in await self.describe(group=part)]
+            whole = Report()
+            for prefix in parts:
+                part = await self.describe(group=prefix)
+                whole.route += part.route
+                whole.membership += part.membership
+            return whole
         with bad_reply():
             return read_report(text)
 
@@ -223,6 +232,16 @@ class Client:
 
     async def interfaces(self) -> list[InterfaceInfo]:
         return [info(InterfaceInfo, fields) for fields in await self._get("Interfaces")]
+
+    async def learned(
+        self, *, iif: str | None = None, group: str | None = None
+    ) -> tuple[list[LearnedInfo], int]:
+        """What was learned, or that of an iif or a group prefix: at most 1,000, and how many."""
+        body = [_strings(iif=iif, group=group)]
+        streams, total = await self._call(
+            INTERFACE, "ListLearned", "a{sv}", body, returns="aa{sv}u"
+        )
+        return [info(LearnedInfo, fields) for fields in streams], int(total)
 
     async def tables(self) -> list[TableInfo]:
         return [info(TableInfo, fields) for fields in await self._get("Tables")]

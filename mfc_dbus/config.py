@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mfc_dbus import toml
+from mfc_dbus.addresses import FAMILIES, FAMILY_NAMES
 from mfc_dbus.errors import ConfigError, InvalidArgs
-from mfc_dbus.model import FAMILIES, FAMILY_NAMES, TableId, join, parse_interface, quote
+from mfc_dbus.model import TableId, parse_interface
+from mfc_dbus.quoting import join, quote
 
 FILE = "mfc-dbus.toml"
 _FAMILIES = {name: family for family, name in FAMILY_NAMES.items()}
@@ -17,11 +19,16 @@ _NOT_TOML = (ValueError, RecursionError)
 # Of those that the kernel takes, without its own: default, main and local.
 _TABLE_NUMBER = re.compile("(?!25[345]$)[1-9][0-9]{0,7}", re.ASCII)
 _Key = tuple[str, ...]
+_SECOND = 1_000_000_000  # in nanoseconds
+_YEAR = 365 * 24 * 60 * 60  # in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """tables: the kernel's tables to own.
+
+    max_learned: the most entries that are learned in each table. learned_expiry: nanoseconds after
+    which one goes that no packet has used.
 
     max_routes, max_memberships: the most that there may be, of all tables and on all interfaces.
 
@@ -31,6 +38,8 @@ class Config:
     tables: tuple[TableId, ...] = tuple(map(TableId, FAMILIES))
     max_routes: int = 1_000_000
     max_memberships: int = 1_000
+    max_learned: int = 65_536
+    learned_expiry: int = 60 * _SECOND
     rules: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -124,9 +133,17 @@ def _parse_count(key: _Key, value: Any) -> int:
     return value
 
 
+def _parse_seconds(key: _Key, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _YEAR:
+        raise _WrongValue(key, f"is not a whole number of seconds from 1 to {_YEAR}")
+    return value * _SECOND
+
+
 _SETTINGS: Mapping[_Key, tuple[str, Callable[[_Key, Any], Any]]] = {
     ("tables",): ("tables", _parse_tables),
     ("limits", "routes"): ("max_routes", _parse_count),
     ("limits", "memberships"): ("max_memberships", _parse_count),
+    ("limits", "learned"): ("max_learned", _parse_count),
+    ("learning", "expiry"): ("learned_expiry", _parse_seconds),
     ("rules",): ("rules", _parse_rules),
 }

@@ -6,14 +6,16 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 import asyncio
 import heapq
 import logging
+import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from mfc_dbus import apply
-from mfc_dbus.adopt import adopt
-from mfc_dbus.apply import Difference
+from mfc_dbus.addresses import Prefix, stream
+from mfc_dbus.apply import Applied
 from mfc_dbus.commits import Commits
 from mfc_dbus.config import Config
+from mfc_dbus.difference import Difference
 from mfc_dbus.errors import (
     AccessDenied,
     ConfigError,
@@ -27,8 +29,10 @@ from mfc_dbus.errors import (
     RouteExists,
     StoreError,
 )
+from mfc_dbus.kernel.abi import Upcall
 from mfc_dbus.kernel.dump import Held
-from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
+from mfc_dbus.kernel.links import Event
+from mfc_dbus.learning import Learning
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import (
     Desired,
@@ -36,18 +40,24 @@ from mfc_dbus.model import (
     Key,
     Membership,
     MembershipKey,
-    Prefix,
     Route,
     RouteKey,
     TableId,
-    join,
-    quote,
-    stream,
 )
+from mfc_dbus.news import Change, News, Status
+from mfc_dbus.patterns import is_pattern
+from mfc_dbus.problems import Problems
+from mfc_dbus.quoting import join, quote
 from mfc_dbus.table import Table, find_table
-from mfc_dbus.transition import Transition, check, install
+from mfc_dbus.transition import Transition, check, edits, install, kept
+from mfc_dbus.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
+
+# The most at one time, so that others are served in between.
+_UPCALLS = 64
+_WAITING_UPCALLS = 100  # times as many, during a long change
+_LOOKS = 500
 
 
 class NetworkLinks(Protocol):
@@ -61,21 +71,6 @@ class Keeper(Protocol):
 
     async def write(self, edits: Mapping[Key, Edit]) -> None:
         """Return when all of it is kept. Raises StoreError, and has kept nothing."""
-
-
-class Status(NamedTuple):
-    """A route, and how much of it is in the kernel: active, partial, waiting, unavailable."""
-
-    route: Route
-    state: str
-
-
-class Change(NamedTuple):
-    """What one change did; what was removed as it was told of last."""
-
-    added: Sequence[Status] = ()
-    changed: Sequence[Status] = ()
-    removed: Sequence[Status] = ()
 
 
 class Controller:
@@ -99,22 +94,26 @@ class Controller:
         self.memberships = memberships or Memberships()
         self.memberships.limit = self._config.max_memberships
         self.tables: dict[TableId, Table] = {table.id: table for table in tables}
-        self.told: dict[RouteKey, Status] = {}
+        self._news = News(self.tables)
+        self._upkeep = Upkeep(self.tables, self._news.note)
         self._links = links
         self._keeper = keeper
-        self._listener: Callable[[Change], None] | None = None
-        self._present: dict[str, Link] = {}
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._busy = False
         self._expiries: list[tuple[int, RouteKey]] = []  # a heap
-        self._starved: set[RouteKey] = set()  # what the kernel had no room for
+        self._learning: dict[TableId, Learning] = {table.id: Learning(table) for table in tables}
+        self._upcalls: list[tuple[TableId, Sequence[Upcall]]] = []  # that wait like the events
         self._commits = Commits(self._commit)
         self._done: list[Transition] = []  # and not stored yet
-        self._news: list[list[tuple[RouteKey, Status | None]]] = []  # and not told yet
 
     def listen(self, listener: Callable[[Change], None]) -> None:
         """Have someone told of every change, after it was stored and before its caller is."""
-        self._listener = listener
+        self._news.listen(listener)
+
+    @property
+    def told(self) -> Mapping[RouteKey, Status]:
+        """The routes as they were told of last."""
+        return self._news.told
 
     # Looking
 
@@ -125,11 +124,11 @@ class Controller:
         """Find the route that this one would replace."""
         self.follow()
         transition = self._adding(route, replace=replace, wait=wait)
-        check(transition, self._present)
+        check(transition, self._upkeep.present)
         return next(iter(transition.old), None)
 
     def check_delete(
-        self, source: bytes, group: bytes, iif: str | None = None, number: int = 0
+        self, source: Prefix, group: Prefix, iif: str | None = None, number: int = 0
     ) -> Route:
         """Find the one route of this stream; where any source has several, `iif` says which.
 
@@ -147,9 +146,18 @@ class Controller:
         apply.check_configured(chosen[0])
         return chosen[0]
 
+    def changes_memberships(self, memberships: Sequence[Membership], *, merge: bool) -> bool:
+        """Whether a document with these memberships would change any.
+
+        Raises LimitExceeded where there are too many, before they are looked at: others wait.
+        """
+        self.memberships.check_total(len(memberships))
+        doomed = None if merge else apply.made_over_the_bus
+        return any(self.memberships.compare(memberships, doomed))
+
     def check_join(self, membership: Membership, *, wait: bool = False) -> None:
         self.follow()
-        self.memberships.check_join(membership, self._present, wait=wait)
+        self.memberships.check_join(membership, self._upkeep.present, wait=wait)
 
     # Changing
 
@@ -177,8 +185,8 @@ class Controller:
 
     async def delete(
         self,
-        source: bytes,
-        group: bytes,
+        source: Prefix,
+        group: Prefix,
         iif: str | None = None,
         number: int = 0,
         *,
@@ -205,7 +213,7 @@ class Controller:
                     not route.file
                     and (number is None or route.table == number)
                     and (iif is None or route.iif == iif)
-                    and (group is None or route.group in group)
+                    and (group is None or group.covers(route.group))
                 )
             )
 
@@ -216,7 +224,7 @@ class Controller:
 
         def change() -> None:
             self._follow()
-            self.memberships.join(membership, self._present, wait=wait)
+            self.memberships.join(membership, self._upkeep.present, wait=wait)
 
         await self._commits.run(change)
 
@@ -225,66 +233,83 @@ class Controller:
 
     async def apply(
         self,
-        wanted: Sequence[Route],
+        routes: Sequence[Route],
+        memberships: Sequence[Membership] = (),
         *,
         merge: bool = False,
         wait: bool = False,
         dry_run: bool = False,
-    ) -> Difference:
-        """Make these the routes that were made over the bus; what it took, or would take.
+        joining: bool = True,
+    ) -> Applied:
+        """Make these what was made over the bus; what it took, or would take.
 
-        merge: others stay. wait: as in `add`. dry_run: only look. Raises all that forbids it.
+        merge: others stay. wait: as in `add`. dry_run: only look. joining: whether the caller may
+        change memberships. Raises all that forbids it.
         """
         doomed = None if merge else apply.made_over_the_bus
 
-        def change() -> Difference:
-            difference = apply.differences(self.tables, wanted, doomed)
-            self._check_count(difference.growth)
-            apply.check(
-                self.tables,
-                wanted,
-                difference,
-                lambda route, beside: self._check_route(route, beside, wait=wait),
-            )
-            transitions = apply.transitions(self.tables, difference)
+        def look() -> tuple[Applied, Sequence[Transition]]:
+            applied = self._compare(routes, memberships, doomed)
+            if any(applied.memberships) and not joining:
+                raise AccessDenied("The memberships were changed meanwhile: try again")
+            self._check_count(applied.routes.growth)
+            self.memberships.check_count(applied.memberships.growth)
+            self._check(routes, memberships, applied, wait=wait)
+            transitions = apply.transitions(self.tables, applied.routes)
             if dry_run:
                 for transition in transitions:
-                    check(transition, self._present)
-            else:
-                self._change(transitions)
-            return difference
+                    check(transition, self._upkeep.present)
+            return applied, transitions
 
-        return cast(Difference, await self._commits.run(lambda: self._aside(change)))
+        async def change() -> Applied:
+            applied, transitions = await self._aside(look)
+            if not dry_run:
+                with self.memberships.changing(applied.memberships, self._upkeep.present):
+                    await self._aside(lambda: self._change(transitions))
+            return cast(Applied, applied)
+
+        return cast(Applied, await self._commits.run(change))
 
     async def expire(self, now: int) -> None:
         """Remove the routes whose time has run out by now, in nanoseconds since boot."""
         await self._commits.run(lambda: self._expire(now))
 
-    async def configure(self, config: Config, routes: Sequence[Route] = ()) -> None:
-        """Go by other settings and routes of files, with no touch to what stays.
+    async def configure(
+        self,
+        config: Config,
+        routes: Sequence[Route] = (),
+        memberships: Sequence[Membership] = (),
+    ) -> None:
+        """Go by other settings, and routes and memberships of files, with no touch to what stays.
 
-        A route of a file takes the place of one that was made over the bus. Raises ConfigError,
-        and has changed nothing; KernelError, StoreError.
+        What a file has takes the place of what was made over the bus. Raises ConfigError, and has
+        changed nothing; KernelError, StoreError.
         """
 
-        def change() -> None:
+        def look() -> Applied:
             self._check_opened(config)
-            difference = apply.differences(self.tables, routes, apply.from_a_file)
+            applied = self._compare(routes, memberships, apply.from_a_file)
             try:
-                apply.check(
-                    self.tables,
-                    routes,
-                    difference,
-                    lambda route, beside: self._check_route(route, beside, wait=True),
-                )
+                self._check(routes, memberships, applied, wait=True)
             except RequestError as error:
                 raise ConfigError(str(error)) from error
+            return applied
+
+        def change_routes(difference: Difference[Route]) -> None:
             self._configure(config)
             transitions = apply.transitions(self.tables, difference)
-            install([each for each in transitions if each.table.owned], self._present)
+            install([each for each in transitions if each.table.owned], self._upkeep.present)
+            for transition in transitions:
+                if not transition.table.owned:
+                    transition.desire()
             self._became(transitions)
 
-        await self._commits.run(lambda: self._aside(change))
+        async def change() -> None:
+            applied = await self._aside(look)
+            with self.memberships.changing(applied.memberships, self._upkeep.present):
+                await self._aside(lambda: change_routes(applied.routes))
+
+        await self._commits.run(change)
 
     async def verify(self, read: Callable[[], Mapping[TableId, Held]]) -> None:
         """Repair what others did to our tables. read: finds what is in these; raises OSError."""
@@ -303,19 +328,17 @@ class Controller:
                 doubtful = table.doubtful
                 self._adopt(table, held)
                 table.doubtful = doubtful
-                if table.take():
-                    self._try(table, list(table.routes))
-                self._note(route.key for route in table.routes)
+                self._news.note(route.key for route in table.routes)
 
         await self._commits.run(change)
 
     async def take_tables(self) -> None:
         """Try to get the tables that are not ours, and put the routes in."""
-        await self._commits.run(self._take_tables)
+        await self._commits.run(self._upkeep.take_tables)
 
     async def mend_memberships(self) -> None:
         """Join what the kernel refused before, or has lost."""
-        await self._commits.run(lambda: self.memberships.mend(self._present))
+        await self._commits.run(lambda: self.memberships.mend(self._upkeep.present))
 
     def restore(self, kept: Iterable[Desired], held: Mapping[TableId, Held] | None = None) -> None:
         """Begin with what was stored, and tell nobody. What cannot be done now waits.
@@ -323,7 +346,7 @@ class Controller:
         held: what the kernel has of tables that an earlier process left to us.
         """
         for event in self._links.update():
-            self._see(event)
+            self._upkeep.see(event)
         memberships: list[Membership] = []
         for desired in kept:
             if isinstance(desired, Membership):
@@ -333,15 +356,13 @@ class Controller:
                 self.tables[desired.table_id] = Table(desired.table_id, None)
             self.tables[desired.table_id].routes.put(desired)
             self._remember_expiry(desired)
-        self.memberships.restore(memberships, self._present)
+        self.memberships.restore(memberships, self._upkeep.present)
         for id_, table in self.tables.items():
             table.wanted = table.opened and id_ in self._config.tables
             if held and id_ in held:
                 self._adopt(table, held[id_])
-            if table.take():
-                self._try(table, list(table.routes))
-            for route in table.routes:
-                self.told[route.key] = Status(route, table.state(route))
+            self._upkeep.begin(table)
+        self._news.begin()
 
     def follow(self) -> None:
         """Do what the network interfaces' coming and going asks for. Never waits."""
@@ -349,10 +370,40 @@ class Controller:
         if self._commits.idle:
             self._tell()
 
+    def hear(self, id_: TableId) -> None:
+        """Learn the streams that the kernel asks for, some at a time. Never waits."""
+        self.follow()
+        table = self.tables[id_]
+        if not table.owned:
+            return
+        upcalls = table.kernel.upcalls(_UPCALLS)
+        if not self._busy:
+            self._learning[id_].hear(upcalls, _now(), self._config)
+        elif len(self._upcalls) < _WAITING_UPCALLS:
+            self._upcalls.append((id_, upcalls))
+
+    def look(self, now: int) -> None:
+        """Look whether what was learned is used, some of it at a time. Never waits."""
+        if self._busy:
+            return
+        for learning in self._learning.values():
+            learning.look(now, self._config, _LOOKS)
+
+    @property
+    def next_look(self) -> int | None:
+        """When `look` has something to do, in nanoseconds since boot."""
+        looks = (learning.next_look for learning in self._learning.values())
+        return min((when for when in looks if when is not None), default=None)
+
     @property
     def next_expiry(self) -> int | None:
         """When `expire` has something to do, in nanoseconds since boot."""
         return self._expiries[0][0] if self._expiries else None
+
+    def _adopt(self, table: Table, held: Held) -> None:
+        self._upkeep.adopt(table, held)
+        self._upkeep.begin(table)
+        self._learning[table.id].watch(_now(), self._config)
 
     async def _aside(self, change: Callable[[], Any]) -> Any:
         """Do a long change in a thread. Nothing else touches routes and kernel meanwhile."""
@@ -363,92 +414,58 @@ class Controller:
         finally:
             self._busy = False
             self._follow()
+            waiting, self._upcalls = self._upcalls, []
+            for id_, upcalls in waiting:
+                self._learning[id_].hear(upcalls, _now(), self._config)
 
     def _follow(self) -> None:
         self._events += self._links.update()
         if self._busy:
             return
-        self._take_tables()
+        self._upkeep.take_tables()
         events, self._events = self._events, []
         for event in events:
-            self._see(event)
-            self.memberships.follow(event, self._present)
-            if isinstance(event, Missed):
-                self._find_lost_vifs()
-                continue
-            for table in self.tables.values():
-                self._settle(table, table.routes.naming(event.link.name))
-            self._feed()
-
-    def _see(self, event: Event) -> None:
-        if isinstance(event, Came):
-            self._present[event.link.name] = event.link
-        elif isinstance(event, Gone):
-            self._present.pop(event.link.name, None)
-
-    def _find_lost_vifs(self) -> None:
-        """Make the VIFs anew whose device went, and came back under its old name and ifindex."""
-        for table in self.tables.values():
-            lost = [name for name in table.lost_vifs() if name in self._present]
-            for name in lost:
-                routes = table.routes.naming(name)
-                link = self._present.pop(name)
-                self._settle(table, routes)
-                self._present[name] = link
-                self._settle(table, routes)
-
-    def _adopt(self, table: Table, held: Held) -> None:
-        """Repair what differs from the desired routes, and touch nothing else."""
-        table.owned = True
-        if not table.wanted:
-            table.leave()
-            return
-        try:
-            adoption = adopt(held.vifs, held.entries, table.routes, self._present)
-            for step in adoption.steps:
-                step.do(table.kernel)
-        except OSError as error:
-            log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
-            table.leave()
-            return
-        table.vifs = adoption.vifs
-        table.installed = adoption.installed
-        table.doubtful = adoption.doubtful
-        possible = ((route, route.over(self._present)) for route in table.routes)
-        self._try(table, [r for r, now in possible if now != table.installed.get(r.key)])
+            self._upkeep.see(event)
+            self.memberships.follow(event, self._upkeep.present)
+            self._upkeep.follow(event)
 
     # Storing
 
     async def _commit(self) -> None:
         done, self._done = self._done, []
-        edits = _edits(done)
-        edits.update(self.memberships.take_edits())
-        if edits:
+        changed = edits(done)
+        joined = self.memberships.take_edits()
+        changed.update((key, Edit(kept(old), kept(new))) for key, (old, new) in joined.items())
+        if changed:
             try:
-                await self._keeper.write(edits)
+                await self._keeper.write(changed)
             except StoreError:
                 self._take_back(done)
-                self.memberships.take_back(edits, self._present)
+                self.memberships.take_back(joined, self._upkeep.present)
                 self._tell()
                 raise
+        self.memberships.leave_for_good()
         self._tell()
 
     def _take_back(self, transitions: Sequence[Transition]) -> None:
         """Undo changes that could not be stored, with the interfaces that there are now."""
         for transition in reversed(transitions):
             back = transition.back
-            if back.table.owned:
-                try:
-                    install([back], self._present)
-                except RequestError as error:
-                    log.error("A change that could not be stored stays in the kernel: %s", error)
-            back.desire()
+            try:
+                if back.table.owned:
+                    install([back], self._upkeep.present)
+                else:
+                    back.desire()
+            except RequestError as error:
+                log.error("A change that could not be stored stays in the kernel: %s", error)
+                back.desire()
             for route in back.new:
                 self._remember_expiry(route)
-        # What became of them in between is nobody's business.
-        keys = {key for news in self._news for key, _ in news}
-        self._news.clear()
-        self._note(keys)
+        self._news.look_again()
+
+    def _tell(self) -> None:
+        self._news.tell()
+        self.memberships.tell()
 
     # What a change is
 
@@ -456,13 +473,13 @@ class Controller:
         table = find_table(self.tables, route.table_id)
         present = table.routes.get(route.key)
         if present is not None and not replace:
-            where = f" from {quote(route.iif)}" if route.any_source else ""
+            where = f" from {quote(route.iif)}" if route.key.iif else ""
             raise RouteExists(f"Route {route}{where} exists already")
         if present is not None:
             apply.check_configured(present)
         else:
             self._check_count(1)
-        self._check_route(route, table.routes.of_stream(route.source, route.group), wait=wait)
+        self._check_route(route, wait=wait)
         return Transition(table, [present] if present else [], [route])
 
     def _check_count(self, growth: int) -> None:
@@ -470,14 +487,47 @@ class Controller:
         if growth > 0 and count + growth > self._config.max_routes:
             raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
 
-    def _check_route(self, route: Route, beside: Iterable[Route], *, wait: bool) -> None:
+    def _compare(
+        self,
+        routes: Sequence[Route],
+        memberships: Sequence[Membership],
+        doomed: Callable[[Desired], bool] | None,
+    ) -> Applied:
+        return Applied(
+            apply.differences(self.tables, routes, doomed),
+            self.memberships.compare(memberships, doomed),
+        )
+
+    def _check(
+        self,
+        routes: Sequence[Route],
+        memberships: Sequence[Membership],
+        applied: Applied,
+        *,
+        wait: bool,
+    ) -> None:
+        problems = Problems()
+        apply.check(
+            self.tables,
+            routes,
+            applied.routes,
+            lambda route: self._check_route(route, wait=wait),
+            problems,
+        )
+        self.memberships.check(
+            memberships, applied.memberships, self._upkeep.present, problems, wait=wait
+        )
+        problems.check()
+
+    def _check_route(self, route: Route, *, wait: bool) -> None:
         for name in route.interfaces:
-            link = self._present.get(name)
+            link = self._upkeep.present.get(name)
+            if is_pattern(name):
+                continue
             if link is None and not wait:
                 raise NoSuchInterface(f"Interface {quote(name)} not found")
             if link is not None and not link.multicast:
                 raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
-        _check_conflict(route, beside)
 
     def _delete_where(self, doomed: Callable[[Route], bool]) -> int:
         transitions = [
@@ -520,134 +570,30 @@ class Controller:
                     table.leave()
                 except OSError as error:
                     raise KernelError(f"The kernel refused: {error.strerror}") from error
-                self._note(route.key for route in table.routes)
-        self._take_tables()
-
-    def _take_tables(self) -> None:
-        for table in self.tables.values():
-            if table.take():
-                self._settle(table, list(table.routes))
+                self._news.note(route.key for route in table.routes)
+        self._upkeep.take_tables()
 
     def _change(self, transitions: Sequence[Transition]) -> None:
         """Make other routes the desired ones: in the kernel, here, and soon in the store."""
-        install(transitions, self._present)
+        install(transitions, self._upkeep.present)
         self._became(transitions)
 
     def _became(self, transitions: Sequence[Transition]) -> None:
         for transition in transitions:
-            transition.desire()
             for route in transition.new:
                 self._remember_expiry(route)
+        self._upkeep.starve()
         self._done += transitions
-        self._note(route.key for _, old, new in transitions for route in (*old, *new))
-        self._feed()
-
-    def _settle(self, table: Table, routes: Sequence[Route]) -> None:
-        """Put of these desired routes into the kernel what the interfaces now allow."""
-        if table.owned:
-            self._try(table, routes)
-            self._note(route.key for route in routes)
-
-    def _try(self, table: Table, routes: Sequence[Route]) -> None:
-        try:
-            install([Transition(table, routes, routes)], self._present)
-        except RequestError:
-            for route in routes:
-                self._try_alone(table, route)
-
-    def _try_alone(self, table: Table, route: Route) -> None:
-        try:
-            install([Transition(table, [route], [route])], self._present)
-        except RequestError as error:
-            if route.key not in self._starved:
-                log.error("Route %s stays as it is: %s", route, error)
-            self._starved.add(route.key)
-        else:
-            self._starved.discard(route.key)
-
-    def _feed(self) -> None:
-        """Try again what had no room in the kernel, now that there may be some."""
-        for key in list(self._starved):
-            route = self.find(key)
-            if route is None:
-                self._starved.discard(key)
-            else:
-                self._try_alone(self.tables[route.table_id], route)
-                self._note([key])
+        self._news.note(route.key for _, old, new in transitions for route in (*old, *new))
+        self._upkeep.feed()
 
     def _remember_expiry(self, route: Route) -> None:
         if route.expires:
             heapq.heappush(self._expiries, (route.expires, route.key))
 
-    # Telling
 
-    def _note(self, keys: Iterable[RouteKey]) -> None:
-        """Keep in mind how routes are now: it is told when the change is stored."""
-        self._news.append([(key, self._status(key)) for key in keys])
-
-    def _status(self, key: RouteKey) -> Status | None:
-        table = self.tables[key.table_id]
-        route = table.routes.get(key)
-        return Status(route, table.state(route)) if route else None
-
-    def _tell(self) -> None:
-        all_news, self._news = self._news, []
-        for news in all_news:
-            change = self._difference(news)
-            if any(change) and self._listener:
-                self._listener(change)
-        self.memberships.tell()
-
-    def _difference(self, news: Iterable[tuple[RouteKey, Status | None]]) -> Change:
-        """Compare with what was told, which it becomes."""
-        added: list[Status] = []
-        changed: list[Status] = []
-        removed: list[Status] = []
-        for key, now in news:
-            before = self.told.pop(key, None) if now is None else self.told.get(key)
-            if now == before:
-                continue
-            if now is None:
-                assert before is not None
-                removed.append(before)
-                continue
-            (changed if before else added).append(now)
-            self.told[key] = now
-        return Change(added, changed, removed)
-
-
-def _edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
-    """What all of them together come to, of what is to be kept."""
-    edits: dict[Key, Edit] = {}
-    for _, old, new in transitions:
-        before = {route.key: route for route in old}
-        after = {route.key: route for route in new}
-        for key in before | after:
-            first = edits[key].old if key in edits else _kept(before.get(key))
-            edits[key] = Edit(first, _kept(after.get(key)))
-    return edits
-
-
-def _kept(route: Route | None) -> Route | None:
-    """What comes from a file is kept there."""
-    return None if route is not None and route.file else route
-
-
-def _check_conflict(route: Route, beside: Iterable[Route]) -> None:
-    # The kernel looks an any-source entry up by group and by any VIF in it: of two where the iif of
-    # one is an oif of the other, it takes the newer for what arrives on that interface.
-    if not route.any_source:
-        return
-    for other in beside:
-        if other.iif == route.iif:
-            continue
-        for one, two in ((route, other), (other, route)):
-            if one.iif in two.interfaces:
-                raise KernelError(
-                    f"Route {route} from {quote(route.iif)} and the one from {quote(other.iif)} "
-                    f"cannot both be in the kernel: {quote(one.iif)} is the iif of one and an oif "
-                    "of the other"
-                )
+def _now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _check_untouched(routes: Iterable[Route], touching: Container[str] | None) -> None:

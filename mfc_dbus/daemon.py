@@ -45,6 +45,7 @@ NAME_TAKEN = 3
 BUS_LOST = 4
 
 _TICK = 1.0  # seconds
+_SLICE = 0.02  # seconds between looks at what was learned, at the least
 _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
 
 _EPILOG = f"""\
@@ -135,14 +136,15 @@ def _desired(keeper: Keeper) -> list[Desired]:
     files = routesd.load(_CONFIGURATION)
     for problem in files.problems:
         log.error("%s; going without this file", problem)
-    keys = {route.key for route in files.routes}
+    configured: list[Desired] = [*files.routes, *files.memberships]
+    keys = {each.key for each in configured}
     stored = keeper.read()
     replaced = [each for each in stored if each.key in keys]
     try:
         keeper.forget(replaced)
     except StoreError as error:  # then they are replaced at the next start too
         log.error("%s", error)
-    return [*(each for each in stored if each.key not in keys), *files.routes]
+    return [*(each for each in stored if each.key not in keys), *configured]
 
 
 def _directory(variable: str) -> Path | None:
@@ -170,9 +172,11 @@ async def _serve(
     access = Access(connection, Polkit(connection))
 
     async def reload() -> None:
-        files = await asyncio.to_thread(routesd.load, _CONFIGURATION)
-        await controller.configure(config.load(_CONFIGURATION), files.check())
+        files = (await asyncio.to_thread(routesd.load, _CONFIGURATION)).check()
+        await controller.configure(config.load(_CONFIGURATION), files.routes, files.memberships)
         await controller.verify(lambda: sockets.read(_owned(controller)))
+        for table in controller.tables.values():
+            _listen(controller, table)
 
     service = MulticastForwarding(connection, access, controller, reload)
     connection.serve(service)
@@ -180,22 +184,27 @@ async def _serve(
     log.info("Serving %s", BUS_NAME)
 
     # What the manager is told comes in this order: from READY on, no crash takes a table with it.
-    reasons = {id_: _report(table, sockets) for id_, table in controller.tables.items()}
+    reasons = {id_: _report(controller, table, sockets) for id_, table in controller.tables.items()}
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
     changes.read()  # our own at the start
     witness = Witness(controller.tables, changes.read)
     ticking = asyncio.create_task(_tick(controller, service, witness, manager, sockets, reasons))
-    await asyncio.wait([stopping, lost, ticking], return_when=asyncio.FIRST_COMPLETED)
+    looking = asyncio.create_task(_look(controller))
+    await asyncio.wait([stopping, lost, ticking, looking], return_when=asyncio.FIRST_COMPLETED)
     manager.tell("STOPPING=1")
     stopping.cancel()
-    loop.remove_reader(links.fileno())
-    if ticking.done():
-        ticking.result()
+    for fd in (links.fileno(), *(table.fileno() for table in controller.tables.values())):
+        if fd is not None:
+            loop.remove_reader(fd)
+    for task in (ticking, looking):
+        if task.done():
+            task.result()
     if lost.done():
         raise ConnectionLost(lost.result())
     ticking.cancel()
+    looking.cancel()
     await connection.close()
     log.info("Stopped")
     return STOPPED
@@ -221,7 +230,7 @@ async def _tick(
             await controller.verify(partial(sockets.read, differing))
         for id_, table in controller.tables.items():
             if table.reason != reasons[id_]:
-                reasons[id_] = _report(table, sockets)
+                reasons[id_] = _report(controller, table, sockets)
                 service.tables_changed()
         try:
             await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
@@ -231,12 +240,33 @@ async def _tick(
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 
+async def _look(controller: Controller) -> None:
+    """Look whether what was learned is used, in slices."""
+    while True:
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        controller.look(now)
+        when = controller.next_look
+        wait = _TICK if when is None else (when - now) / 1e9
+        await asyncio.sleep(min(max(wait, _SLICE), _TICK))
+
+
 def _owned(controller: Controller) -> list[TableId]:
     return [id_ for id_, table in controller.tables.items() if table.owned]
 
 
-def _report(table: Table, sockets: Sockets) -> str:
-    """Tell of a table, and have it kept if it is ours. Why it is not."""
+def _listen(controller: Controller, table: Table) -> None:
+    """Hear what the kernel asks, while the table is ours."""
+    loop = asyncio.get_running_loop()
+    fd = table.fileno()
+    if fd is not None and table.owned:
+        loop.add_reader(fd, controller.hear, table.id)
+    elif fd is not None:
+        loop.remove_reader(fd)
+
+
+def _report(controller: Controller, table: Table, sockets: Sockets) -> str:
+    """Tell of a table, and have it heard and kept if it is ours. Why it is not."""
+    _listen(controller, table)
     if table.reason:
         log.warning("%s", table.reason)
         sockets.forget_table(table.id)

@@ -1,4 +1,4 @@
-"""All routes as one document, with their states and counters."""
+"""All routes and memberships as one document, with their states and counters."""
 
 import asyncio
 import time
@@ -8,27 +8,30 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mfc_dbus.controller import Controller, Status
-from mfc_dbus.document import MAX_BYTES, RouteReport, join_json, report
-from mfc_dbus.errors import InvalidArgs, LimitExceeded
-from mfc_dbus.model import (
+from mfc_dbus.addresses import (
     Prefix,
-    join,
+    exactly,
+    of_source,
     parse_group_prefix,
-    parse_interface,
     parse_source_prefix,
-    quote,
 )
+from mfc_dbus.controller import Controller
+from mfc_dbus.document import MAX_BYTES, RouteReport, join_json, report, report_membership
+from mfc_dbus.errors import InvalidArgs, LimitExceeded
+from mfc_dbus.memberships import MembershipStatus
+from mfc_dbus.model import Route, parse_interface
+from mfc_dbus.news import Status
+from mfc_dbus.quoting import join, quote
 from mfc_dbus.table import Table
 
 OPTIONS = {"group": "s", "source": "s", "iif": "s", "state": "s", "table": "u"}
-_STATES = ("active", "partial", "waiting", "unavailable")
+_STATES = ("active", "partial", "waiting", "unavailable", "joined", "failed")
 _SLICE = 0.005  # seconds in which nobody else is served
 _MAX_WAITING = 64
 
 
 class Filter(NamedTuple):
-    """Which routes; None is any."""
+    """Which routes and memberships, whose interface is an iif; None is any."""
 
     group: Prefix | None = None
     source: Prefix | None = None
@@ -37,14 +40,29 @@ class Filter(NamedTuple):
     table: int | None = None
 
     def takes(self, status: Status) -> bool:
-        route, state = status
-        return (
-            (self.group is None or route.group in self.group)
-            and (self.source is None or route.source in self.source)
-            and self.iif in (None, route.iif)
-            and self.state in (None, state)
-            and self.table in (None, route.table)
+        route, state, _ = status
+        return self.table in (None, route.table) and self._takes(
+            route.source, route.group, route.iif, state
         )
+
+    def takes_membership(self, status: MembershipStatus) -> bool:
+        membership, state, _ = status
+        source, group = of_source(membership.source), exactly(membership.group)
+        return self.table is None and self._takes(source, group, membership.interface, state)
+
+    def _takes(self, source: Prefix, group: Prefix, iif: str, state: str) -> bool:
+        return (
+            (self.group is None or self.group.covers(group))
+            and (self.source is None or self._from(source))
+            and self.iif in (None, iif)
+            and self.state in (None, state)
+        )
+
+    def _from(self, source: Prefix) -> bool:
+        assert self.source is not None
+        if self.source == exactly(bytes(len(self.source.address))):  # 0.0.0.0 or ::
+            return source == Prefix(self.source.address, 0)
+        return self.source.covers(source)
 
 
 def parse_filter(options: Mapping[str, Any]) -> Filter:
@@ -55,19 +73,24 @@ def parse_filter(options: Mapping[str, Any]) -> Filter:
     return Filter(
         parse_group_prefix(options["group"]) if "group" in options else None,
         parse_source_prefix(options["source"]) if "source" in options else None,
-        parse_interface(options["iif"]) if "iif" in options else None,
+        parse_interface(options["iif"], pattern=True) if "iif" in options else None,
         state,
         options.get("table"),
     )
 
 
 async def describe(controller: Controller, chosen: Filter) -> bytes:
-    """Write the routes as JSON, as they were when this began. Raises LimitExceeded.
+    """Write routes and memberships as JSON, as they were when this began. Raises LimitExceeded.
 
     Reading the counters of 100,000 takes long: others are served in between.
     """
+    memberships = [
+        msgspec.json.encode(report_membership(*status))
+        for status in controller.memberships
+        if chosen.takes_membership(status)
+    ]
     parts: list[bytes] = []
-    size = 0
+    size = sum(len(part) + 2 for part in memberships)
     until = time.monotonic() + _SLICE
     for status in list(controller.told.values()):
         if time.monotonic() > until:
@@ -82,16 +105,16 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
             raise LimitExceeded(
                 f"This is more than {MAX_BYTES >> 20} MiB, too much for one message: filter it"
             )
-    return join_json({"route": parts})
+    return join_json({"route": parts, "membership": memberships})
 
 
 def _counted(table: Table, status: Status) -> RouteReport:
     route = status.route
-    described = report(route, status.state)
-    alone = not route.any_source or len(table.routes.of_stream(route.source, route.group)) == 1
-    if alone and table.owned and route.key in table.installed:
+    described = report(route, status.state, status.reason)
+    alone = route.exact or len(table.routes.of_stream(route.source, route.group)) == 1
+    if alone and table.owned and isinstance(table.installed.get(route.key), Route):
         try:
-            count = table.kernel.sg_count(route.source, route.group)
+            count = table.kernel.sg_count(route.source.address, route.group.address)
         except OSError:  # it has gone meanwhile
             return described
         described.packets, described.bytes, described.wrong_if = count

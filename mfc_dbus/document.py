@@ -1,7 +1,7 @@
 """The route document: TOML and JSON to values and back, by one schema (pure).
 
 What an address, an interface or a route may be is not decided here: every route goes through
-`model.parse_route`.
+`model.parse_route`, and every membership through `model.parse_membership`.
 """
 
 import tomllib
@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from mfc_dbus import toml
+from mfc_dbus.addresses import format_address, format_source, of_source
 from mfc_dbus.errors import InvalidArgs, RequestError
-from mfc_dbus.model import Route, RouteKey, format_address, format_source, parse_route
+from mfc_dbus.model import Membership, Route, parse_membership, parse_route
 from mfc_dbus.problems import Problems, with_lines, write_path
 from mfc_dbus.toml import Path
 
@@ -47,6 +48,7 @@ class RouteReport(
     """A route with what became of it; counters of a route that has its own in the kernel."""
 
     state: str
+    reason: str = ""
     origin: str = "bus"
     expires: int = 0
     packets: int | msgspec.UnsetType = msgspec.UNSET
@@ -54,22 +56,35 @@ class RouteReport(
     wrong_if: int | msgspec.UnsetType = msgspec.UNSET
 
 
+class MembershipEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A static IGMP or MLD membership."""
+
+    source: Annotated[str, Meta(description="Only from this sender; left out: any source")] = "*"
+    group: Annotated[str, Meta(description="Multicast group")]
+    interface: Annotated[str, Meta(description="Interface that joins")]
+    comment: Annotated[str, Meta(description="For people")] = ""
+    persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
+
+
+class MembershipReport(
+    MembershipEntry, kw_only=True, omit_defaults=True, forbid_unknown_fields=False
+):
+    """A membership with what became of it; reason: why it failed."""
+
+    state: str
+    reason: str = ""
+    origin: str = "bus"
+
+
 class Report(Struct):
     """What the service describes; a newer one may tell more."""
 
     route: list[RouteReport] = field(default_factory=list)
-
-
-class MembershipEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A static IGMP or MLD membership."""
-
-    group: Annotated[str, Meta(description="Multicast group")]
-    source: Annotated[str, Meta(description="Only from this sender; left out: any source")] = "*"
-    interface: Annotated[str, Meta(description="Interface that joins")]
+    membership: list[MembershipReport] = field(default_factory=list)
 
 
 class Layout(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The routes of a multicast router, for mfc-dbus-cli apply and /etc/mfc-dbus/routes.d."""
+    """A multicast router, for mfc-dbus-cli apply and for /etc/mfc-dbus/routes.d."""
 
     route: list[RouteEntry] = field(default_factory=list)
     membership: list[MembershipEntry] = field(default_factory=list)
@@ -80,7 +95,7 @@ class Document:
     """What a document says, in its order."""
 
     routes: Sequence[Route] = ()
-    memberships: Sequence[MembershipEntry] = ()
+    memberships: Sequence[Membership] = ()
 
 
 def from_json(data: bytes | str) -> Document:
@@ -148,17 +163,31 @@ def to_entry(route: Route) -> RouteEntry:
     return RouteEntry(**_fields(route))
 
 
-def report(route: Route, state: str) -> RouteReport:
+def to_membership_entry(membership: Membership) -> MembershipEntry:
+    return MembershipEntry(**_membership_fields(membership))
+
+
+def report(route: Route, state: str, reason: str = "") -> RouteReport:
     """Describe a route, without its counters."""
     return RouteReport(
-        **_fields(route), state=state, origin=route.origin, expires=route.expires // 1000
+        **_fields(route),
+        state=state,
+        reason=reason,
+        origin=route.origin,
+        expires=route.expires // 1000,
+    )
+
+
+def report_membership(membership: Membership, state: str, reason: str) -> MembershipReport:
+    return MembershipReport(
+        **_membership_fields(membership), state=state, reason=reason, origin=membership.origin
     )
 
 
 def _fields(route: Route) -> dict[str, Any]:
     return {
         "source": format_source(route.source),
-        "group": format_address(route.group),
+        "group": str(route.group),
         "iif": route.iif,
         "oifs": [oif.name for oif in route.oifs],
         "ttls": {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1},
@@ -168,10 +197,20 @@ def _fields(route: Route) -> dict[str, Any]:
     }
 
 
-def read_report(text: str) -> list[RouteReport]:
+def _membership_fields(membership: Membership) -> dict[str, Any]:
+    return {
+        "source": format_source(of_source(membership.source)),
+        "group": format_address(membership.group),
+        "interface": membership.interface,
+        "comment": membership.comment,
+        "persistent": membership.persistent,
+    }
+
+
+def read_report(text: str) -> Report:
     """Read what the service describes. Raises ValueError."""
     try:
-        return _REPORT.decode(text).route
+        return _REPORT.decode(text)
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
 
@@ -192,8 +231,7 @@ class _Kind(NamedTuple):
 
     entry: type[Struct]
     json: msgspec.json.Decoder[Any]
-    parse: Callable[[Any], Any]
-    key: Callable[[Any], Any]  # what two of them must not share
+    parse: Callable[[Any], Route | Membership]
 
 
 def _parse_route(entry: RouteEntry) -> Route:
@@ -203,18 +241,14 @@ def _parse_route(entry: RouteEntry) -> Route:
     return route if entry.persistent else replace(route, persistent=False)
 
 
-def _route_key(route: Route) -> RouteKey:
-    return route.key
+def _parse_membership(entry: MembershipEntry) -> Membership:
+    membership = parse_membership(entry.group, entry.source, entry.interface, entry.comment)
+    return membership if entry.persistent else replace(membership, persistent=False)
 
 
 _KINDS = {
-    "route": _Kind(RouteEntry, msgspec.json.Decoder(RouteEntry), _parse_route, _route_key),
-    "membership": _Kind(
-        MembershipEntry,
-        msgspec.json.Decoder(MembershipEntry),
-        lambda entry: entry,
-        msgspec.structs.astuple,
-    ),
+    "route": _Kind(RouteEntry, msgspec.json.Decoder(RouteEntry), _parse_route),
+    "membership": _Kind(MembershipEntry, msgspec.json.Decoder(MembershipEntry), _parse_membership),
 }
 _JSON_SECTIONS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _JSON_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -251,7 +285,7 @@ def _read(
                 for inner, sentence in _explain(item, kind, plain, error):
                     problems.add((*path, *inner), InvalidArgs(sentence))
                 continue
-            first = seen.setdefault(kind.key(value), index)
+            first = seen.setdefault(value.key, index)
             if first != index:
                 other = write_path((name, first))
                 problems.add(path, InvalidArgs(f"The same is in {other} already"))

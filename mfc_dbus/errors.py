@@ -55,6 +55,12 @@ class MembershipExists(RequestError):
     bus_name = f"{INTERFACE}.Error.MembershipExists"
 
 
+class MembershipConfigured(RequestError):
+    """The membership comes from a file of the configuration, and is changed there."""
+
+    bus_name = f"{INTERFACE}.Error.MembershipConfigured"
+
+
 class NoSuchMembership(RequestError):
     """No membership has this group, source and interface."""
 

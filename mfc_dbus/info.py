@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 ANY_SOURCE = "*"
 
 RouteKey = tuple[str, str, str, int]
-Info = TypeVar("Info", "InterfaceInfo", "TableInfo", "MembershipInfo")
+Info = TypeVar("Info", "InterfaceInfo", "TableInfo", "MembershipInfo", "LearnedInfo")
 
 
 class ClientError(Exception):
@@ -35,8 +35,8 @@ class _Value:
 class RouteInfo(_Value):
     """A route as the service tells it."""
 
-    source: str  # "*" for any source
-    group: str
+    source: str  # or a prefix; "*" for any source
+    group: str  # or a prefix
     iif: str
     oifs: tuple[str, ...]
     state: str  # active, partial, waiting, unavailable
@@ -46,11 +46,13 @@ class RouteInfo(_Value):
     expires: int = 0  # microseconds on the boot-time clock; 0: never
     origin: str = "bus"  # "config": from /etc/mfc-dbus/routes.d
     table: int = 0  # number; 0: the default one
+    reason: str = ""  # why it is partial, where that is not plain to see
 
     @property
     def key(self) -> RouteKey:
-        """What makes it another route: for any source there may be one for each iif."""
-        return self.source, self.group, self.iif if self.source == ANY_SOURCE else "", self.table
+        """What makes it another route: of more than one stream there may be one for each iif."""
+        exact = self.source != ANY_SOURCE and "/" not in self.source + self.group
+        return self.source, self.group, "" if exact else self.iif, self.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,23 @@ class MembershipInfo(_Value):
     reason: str = ""  # why it failed
     comment: str = ""
     persistent: bool = True  # kept over a reboot
+    origin: str = "bus"  # "config": from /etc/mfc-dbus/routes.d
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedInfo(_Value):
+    """A stream of a route that is wider than an entry of the kernel."""
+
+    source: str
+    group: str
+    iif: str
+    oifs: tuple[str, ...]
+    route_source: str
+    route_group: str
+    route_iif: str
+    packets: int = 0
+    bytes: int = 0
+    table: int = 0  # number; 0: the default one
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +149,7 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
             options.get("expires", 0),
             options.get("origin", "bus"),
             options.get("table", 0),
+            options.get("reason", ""),
         )
 
 

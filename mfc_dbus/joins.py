@@ -6,8 +6,9 @@ from collections.abc import Callable, Container
 from contextlib import ExitStack
 from typing import NamedTuple, Protocol, Self
 
+from mfc_dbus.addresses import Family
 from mfc_dbus.kernel.groups import GroupSocket, held
-from mfc_dbus.model import Family, family_of
+from mfc_dbus.model import family_of
 
 _FULL = (errno.ENOBUFS, errno.ENOMEM)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import ERROR, Body, BusError
 from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.model import join, quote
+from mfc_dbus.quoting import join, quote
 
 INTERFACE = "org.freedesktop.LogControl1"
 OBJECT_PATH = "/org/freedesktop/LogControl1"

@@ -5,20 +5,26 @@ The controller tells what happens to the interfaces, and has what was done store
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+from mfc_dbus.difference import Difference, compare
 from mfc_dbus.errors import (
     InterfaceNotMulticast,
     KernelError,
     LimitExceeded,
+    MembershipConfigured,
     MembershipExists,
     NoSuchInterface,
     NoSuchMembership,
+    RequestError,
 )
 from mfc_dbus.joins import Join, Joins
 from mfc_dbus.kernel.links import Event, Gone, Link, Missed
-from mfc_dbus.model import Edit, Key, Membership, MembershipKey, quote
+from mfc_dbus.model import Edit, Membership, MembershipKey
+from mfc_dbus.problems import Problems
+from mfc_dbus.quoting import quote
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +50,9 @@ class Memberships:
         self._desired: dict[str, dict[MembershipKey, Membership]] = {}  # by interface
         self._count = 0
         self._joined: dict[MembershipKey, Join] = {}
+        self._leaving: dict[MembershipKey, Join] = {}  # as soon as that is stored
         self._failed: dict[MembershipKey, str] = {}  # why
-        self._edits: dict[Key, Edit] = {}  # done, and not stored yet
+        self._edits: dict[MembershipKey, Edit] = {}  # done, and not stored yet
         self._news = False  # to be told
         self._listener: Callable[[], None] | None = None
 
@@ -71,39 +78,87 @@ class Memberships:
         """
         if self._find(membership.key):
             raise MembershipExists(f"Membership {membership} exists already")
-        if self._count >= self.limit:
+        self.check_count(1)
+        _check_interface(membership, present, wait=wait)
+
+    def check_total(self, total: int) -> None:
+        """Raise LimitExceeded where there cannot be so many."""
+        self.check_count(total - self._count)
+
+    def check_count(self, growth: int) -> None:
+        if growth > 0 and self._count + growth > self.limit:
             raise LimitExceeded(
                 f"There are {self._count} memberships, and the configuration allows no more"
             )
-        link = present.get(membership.interface)
-        if link is None and not wait:
-            raise NoSuchInterface(f"Interface {quote(membership.interface)} not found")
-        if link is not None and not link.multicast:
-            raise InterfaceNotMulticast(f"Interface {quote(link.name)} does not carry multicast")
 
     def join(self, membership: Membership, present: Mapping[str, Link], *, wait: bool) -> None:
         """Raises what `check_join` does, and KernelError; then nothing was changed."""
         self.check_join(membership, present, wait=wait)
-        link = present.get(membership.interface)
-        if link is not None:
-            try:
-                self._join(membership, link)
-            except OSError as error:
-                raise KernelError(f"The kernel refused: {_sentence(error)}") from error
-        self._put(membership)
-        self._note(membership.key, None, membership)
+        self._add(membership, present)
 
     def check_leave(self, key: MembershipKey) -> Membership:
         membership = self._find(key)
         if membership is None:
             wanted = Membership(key.group, key.source, key.interface)
             raise NoSuchMembership(f"There is no membership {wanted}")
+        _check_configured(membership)
         return membership
 
     def leave(self, key: MembershipKey) -> None:
-        membership = self.check_leave(key)
-        self._remove(membership)
-        self._note(key, membership, None)
+        self._drop(self.check_leave(key))
+
+    # Changing many
+
+    def compare(
+        self, wanted: Sequence[Membership], doomed: Callable[[Membership], bool] | None
+    ) -> Difference[Membership]:
+        """doomed: which go where they are not wanted, None for none at all."""
+        present = [each for by_key in self._desired.values() for each in by_key.values()]
+        return compare(lambda each: self._find(each.key), wanted, present, doomed)
+
+    def check(
+        self,
+        wanted: Sequence[Membership],
+        difference: Difference[Membership],
+        present: Mapping[str, Link],
+        problems: Problems,
+        *,
+        wait: bool,
+    ) -> None:
+        """Add all that forbids it, each with its place: file, or path in the document."""
+        added = {each.key for each in difference.added}
+        replaced = {each.new.key: each.old for each in difference.changed}
+        for index, membership in enumerate(wanted):
+            try:
+                if membership.key in added:
+                    _check_interface(membership, present, wait=wait)
+                if membership.key in replaced and not membership.file:
+                    _check_configured(replaced[membership.key])
+            except RequestError as error:
+                if membership.file:
+                    problems.add_at(f"{membership.file}: Membership {membership}", error)
+                else:
+                    problems.add(("membership", index), error)
+
+    @contextmanager
+    def changing(
+        self, difference: Difference[Membership], present: Mapping[str, Link]
+    ) -> Iterator[None]:
+        """Join what comes, do what this is the context of, and then leave what goes.
+
+        What that raises takes it all back. Raises KernelError, and has changed nothing.
+        """
+        with ExitStack() as undo:
+            for membership in difference.added:
+                self._add(membership, present)
+                undo.callback(self._drop, membership)
+            for old, new in difference.changed:
+                self._replace(old, new)
+                undo.callback(self._replace, new, old)
+            yield
+            undo.pop_all()
+        for membership in difference.deleted:
+            self._drop(membership)
 
     def restore(self, memberships: Iterable[Membership], present: Mapping[str, Link]) -> None:
         """Begin with memberships that were stored; what cannot be joined now is tried again."""
@@ -140,19 +195,26 @@ class Memberships:
 
     # Storing and telling
 
-    def take_edits(self) -> dict[Key, Edit]:
+    def take_edits(self) -> dict[MembershipKey, Edit]:
         """What was done since the last time, to be stored."""
         edits, self._edits = self._edits, {}
         return edits
 
-    def take_back(self, edits: Mapping[Key, Edit], present: Mapping[str, Link]) -> None:
-        """Undo what could not be stored, of which some may not be ours."""
+    def take_back(self, edits: Mapping[MembershipKey, Edit], present: Mapping[str, Link]) -> None:
+        """Undo what could not be stored."""
         for old, new in edits.values():
-            if isinstance(new, Membership):
-                self._remove(new)
             if isinstance(old, Membership):
                 self._put(old)
                 self._settle(old, present)
+            elif isinstance(new, Membership):
+                self._remove(new)
+        self.leave_for_good()
+
+    def leave_for_good(self) -> None:
+        """Let the kernel leave what is desired no more, now that this is stored."""
+        leaving, self._leaving = self._leaving, {}
+        for join in leaving.values():
+            self._let_go(join)
 
     def tell(self) -> None:
         """Tell of what has changed since the last time, if anything has."""
@@ -167,15 +229,39 @@ class Memberships:
 
     # What is desired, and what is joined
 
+    def _add(self, membership: Membership, present: Mapping[str, Link]) -> None:
+        link = present.get(membership.interface)
+        if link is not None:
+            try:
+                self._join(membership, link)
+            except OSError as error:
+                sentence = f"Membership {membership}: The kernel refused: {_sentence(error)}"
+                raise KernelError(sentence) from error
+        self._put(membership)
+        self._note(membership.key, None, membership)
+
+    def _drop(self, membership: Membership) -> None:
+        self._remove(membership)
+        self._note(membership.key, membership, None)
+
+    def _replace(self, old: Membership, new: Membership) -> None:
+        """Have another comment or origin, or keep it otherwise; it stays joined."""
+        self._put(new)
+        self._note(new.key, old, new)
+
     def _find(self, key: MembershipKey) -> Membership | None:
         return self._desired.get(key.interface, {}).get(key)
 
     def _put(self, membership: Membership) -> None:
-        self._desired.setdefault(membership.interface, {})[membership.key] = membership
-        self._count += 1
+        by_key = self._desired.setdefault(membership.interface, {})
+        self._count += membership.key not in by_key
+        by_key[membership.key] = membership
 
     def _remove(self, membership: Membership) -> None:
-        self._leave(membership.key)
+        self._failed.pop(membership.key, None)
+        join = self._joined.pop(membership.key, None)
+        if join is not None:
+            self._leaving[membership.key] = join
         by_key = self._desired[membership.interface]
         del by_key[membership.key]
         if not by_key:
@@ -199,17 +285,39 @@ class Memberships:
 
     def _join(self, membership: Membership, link: Link) -> None:
         join = Join(membership.group, link.ifindex, membership.source)
-        self._joins.join(join)
+        if self._leaving.get(membership.key) == join:
+            del self._leaving[membership.key]
+        else:
+            self._joins.join(join)
         self._joined[membership.key] = join
 
     def _leave(self, key: MembershipKey) -> None:
         self._failed.pop(key, None)
         join = self._joined.pop(key, None)
         if join is not None:
-            try:
-                self._joins.leave(join)
-            except OSError as error:  # its socket has it, and nobody else
-                log.error("The kernel did not let go of a membership: %s", _sentence(error))
+            self._let_go(join)
+
+    def _let_go(self, join: Join) -> None:
+        try:
+            self._joins.leave(join)
+        except OSError as error:  # its socket has it, and nobody else
+            log.error("The kernel did not let go of a membership: %s", _sentence(error))
+
+
+def _check_interface(membership: Membership, present: Mapping[str, Link], *, wait: bool) -> None:
+    link = present.get(membership.interface)
+    if link is None and not wait:
+        raise NoSuchInterface(f"Interface {quote(membership.interface)} not found")
+    if link is not None and not link.multicast:
+        raise InterfaceNotMulticast(f"Interface {quote(link.name)} does not carry multicast")
+
+
+def _check_configured(membership: Membership) -> None:
+    """Raise MembershipConfigured where only a file may change this membership."""
+    if membership.file:
+        raise MembershipConfigured(
+            f"Membership {membership} comes from {membership.file}, and is changed there"
+        )
 
 
 def _sentence(error: OSError) -> str:

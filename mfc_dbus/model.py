@@ -1,25 +1,33 @@
 """Routes and memberships as immutable values, parsed and validated once, at the edge (pure).
 
-Addresses are packed, in network byte order; a source of zeros stands for any source.
+A membership's addresses are packed; a source of zeros stands for any source.
 """
 
-import socket
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mfc_dbus.addresses import (
+    FAMILY_BY_LENGTH,
+    FAMILY_NAMES,
+    Family,
+    Prefix,
+    exactly,
+    of_source,
+    parse_joined,
+    parse_stream,
+    stream,
+)
 from mfc_dbus.errors import InvalidArgs, TooManyInterfaces
+from mfc_dbus.patterns import is_pattern
+from mfc_dbus.quoting import quote
 
 MAX_VIFS = 32  # of the kernel, in each routing table
 MAX_COMMENT = 200
 MAX_TTL_THRESHOLD = 254  # 255 means never, and 0 does too
 
-Family = socket.AddressFamily
-FAMILIES = (socket.AF_INET, socket.AF_INET6)
-FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
-_ADDRESS_LENGTHS = {4: socket.AF_INET, 16: socket.AF_INET6}
-_ANY_SOURCE = ("", "*")
 _IFNAMSIZ = 16
+_MAX_PATTERN = 64
 
 
 class TableId(NamedTuple):
@@ -43,21 +51,23 @@ class Oif(NamedTuple):
 
 
 class RouteKey(NamedTuple):
-    """What makes a route another route: for any source, the kernel keeps one for each iif."""
+    """What makes a route another route: of more than one stream there is one for each iif."""
 
-    source: bytes
-    group: bytes
+    source: Prefix
+    group: Prefix
     iif: str
     table: int = 0
 
     @property
     def table_id(self) -> TableId:
-        return TableId(family_of(self.group), self.table)
+        return TableId(self.group.family, self.table)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One stream, the interface on which it arrives, and those by which it leaves.
+    """Streams, the interface on which they arrive, and those by which they leave.
+
+    Without an oif it stops them: what a wider route would forward is not.
 
     persistent: whether it outlives a reboot. expires: when it is to be removed, on the boot-time
     clock in nanoseconds; 0 is never. file: the one of the configuration that has it, empty for one
@@ -65,8 +75,8 @@ class Route:
     index routes.
     """
 
-    source: bytes
-    group: bytes
+    source: Prefix
+    group: Prefix
     iif: str
     oifs: tuple[Oif, ...]
     comment: str = ""
@@ -77,21 +87,27 @@ class Route:
     key: RouteKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        iif = self.iif if self.any_source else ""
-        key = RouteKey(self.source, self.group, iif, self.table)
+        exact = self.source.exact and self.group.exact
+        key = RouteKey(self.source, self.group, "" if exact else self.iif, self.table)
         object.__setattr__(self, "key", key)
 
     @property
     def family(self) -> Family:
-        return family_of(self.group)
+        return self.group.family
 
     @property
     def table_id(self) -> TableId:
-        return TableId(self.family, self.table)
+        return TableId(self.group.family, self.table)
 
     @property
-    def any_source(self) -> bool:
-        return not any(self.source)
+    def exact(self) -> bool:
+        """Whether it is of one stream."""
+        return not self.key.iif
+
+    @property
+    def single(self) -> bool:
+        """Whether it is of one stream from one interface."""
+        return self.exact and not is_pattern(self.iif)
 
     @property
     def durable(self) -> bool:
@@ -106,13 +122,6 @@ class Route:
     def interfaces(self) -> tuple[str, ...]:
         """The iif, then the oifs."""
         return (self.iif, *[oif.name for oif in self.oifs])
-
-    def over(self, present: Container[str]) -> "Route | None":
-        """What of it can be in the kernel with these interfaces: nothing without the iif."""
-        if self.iif not in present:
-            return None
-        oifs = [oif for oif in self.oifs if oif.name in present]
-        return self if len(oifs) == len(self.oifs) else replace(self, oifs=tuple(oifs))
 
     def __str__(self) -> str:
         return stream(self.source, self.group)
@@ -131,7 +140,8 @@ class MembershipKey:
 class Membership:
     """A group, or what one source sends to it, that is joined on an interface by IGMP or MLD.
 
-    persistent: whether it outlives a reboot.
+    persistent: whether it outlives a reboot. file: the one of the configuration that has it, empty
+    for one that was made over the bus.
     """
 
     group: bytes
@@ -139,17 +149,22 @@ class Membership:
     interface: str
     comment: str = ""
     persistent: bool = True
+    file: str = ""
 
     @property
     def durable(self) -> bool:
         return self.persistent
 
     @property
+    def origin(self) -> str:
+        return "config" if self.file else "bus"
+
+    @property
     def key(self) -> MembershipKey:
         return MembershipKey(self.group, self.source, self.interface)
 
     def __str__(self) -> str:
-        return f"{stream(self.source, self.group)} on {quote(self.interface)}"
+        return f"{stream(of_source(self.source), exactly(self.group))} on {quote(self.interface)}"
 
 
 Key = RouteKey | MembershipKey
@@ -161,29 +176,6 @@ class Edit(NamedTuple):
 
     old: Desired | None
     new: Desired | None
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """All addresses that share their first `length` bits."""
-
-    address: bytes
-    length: int
-
-    def __contains__(self, address: bytes) -> bool:
-        if len(address) != len(self.address):
-            return False
-        shift = 8 * len(address) - self.length
-        return int.from_bytes(address) >> shift == int.from_bytes(self.address) >> shift
-
-    def __str__(self) -> str:
-        return f"{format_address(self.address)}/{self.length}"
-
-
-# By the length of an address.
-_MULTICAST = {4: Prefix(b"\xe0\0\0\0", 4), 16: Prefix(b"\xff" + bytes(15), 8)}
-_SCOPES = ("reserved", "interface-local", "link-local")  # RFC 4291, 2.7
-_LINK_LOCAL = 2
 
 
 def parse_route(
@@ -206,18 +198,16 @@ def parse_route(
             f"A route has at most {MAX_VIFS - 1} oifs, since the kernel knows "
             f"{MAX_VIFS} interfaces a table; this one has {len(oifs)}"
         )
-    packed_source, packed_group = parse_stream(source, group)
-    if not oifs:
-        raise InvalidArgs("The route has no oif")
+    sources, groups = parse_stream(source, group)
     for name in (iif, *oifs):
-        parse_interface(name)
+        parse_interface(name, pattern=True)
     if len(set(oifs)) < len(oifs):
         repeated = next(name for i, name in enumerate(oifs) if name in oifs[:i])
         raise InvalidArgs(f"Oif {quote(repeated)} is named twice")
-    if iif in oifs:
+    if iif in oifs and not is_pattern(iif):
         raise InvalidArgs(f"Interface {quote(iif)} is both the iif and an oif")
     ttls = ttls or {}
-    if ttls and len(packed_group) == 16:
+    if ttls and len(groups.address) == 16:
         raise InvalidArgs("IPv6 has no TTL thresholds: leave out 'ttls'")
     for name, ttl in ttls.items():
         if name not in oifs:
@@ -228,8 +218,8 @@ def parse_route(
             )
     _check_comment(comment)
     return Route(
-        packed_source,
-        packed_group,
+        sources,
+        groups,
         iif,
         tuple(Oif(name, ttls.get(name, 1)) for name in oifs),
         comment,
@@ -237,64 +227,24 @@ def parse_route(
     )
 
 
-def parse_stream(source: str, group: str) -> tuple[bytes, bytes]:
-    """Make packed addresses of a source ("", "*", 0.0.0.0 or :: for any) and a multicast group.
-
-    Raises InvalidArgs, also for a stream that no kernel forwards.
-    """
-    packed_group = _parse_group(group)
-    packed_source = _parse_source(source, group, len(packed_group))
-    reason = _not_a_host(packed_source) or _not_beyond_link(packed_source)
-    if reason:
-        raise InvalidArgs(f"Source {quote(source)} is {reason}, so it is never forwarded")
-    return packed_source, packed_group
-
-
 def parse_membership(group: str, source: str, interface: str, comment: str = "") -> Membership:
     """Make a membership of what a caller wrote; the source as of a route. Raises InvalidArgs."""
-    packed_group = _parse_multicast(group)
-    packed_source = _parse_source(source, group, len(packed_group))
-    reason = _not_a_host(packed_source)
-    if reason:
-        raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
-    if len(packed_group) == 16 and _scope(packed_group) < _LINK_LOCAL:
-        name = _SCOPES[_scope(packed_group)]
-        raise InvalidArgs(f"Group {quote(group)} has {name} scope and is on no network")
+    packed_source, packed_group = parse_joined(source, group)
     _check_comment(comment)
     return Membership(packed_group, packed_source, parse_interface(interface), comment)
 
 
-def parse_group_prefix(text: str) -> Prefix:
-    """Make a prefix of groups: a group, or one with a slash and the number of leading bits."""
-    prefix = _parse_prefix(text, "Group")
-    multicast = _MULTICAST[len(prefix.address)]
-    if prefix.length < multicast.length or prefix.address not in multicast:
-        raise InvalidArgs(f"{quote(text)} is no prefix of multicast groups")
-    return prefix
+def parse_interface(name: str, *, pattern: bool = False) -> str:
+    """Check that this can be the name of a network interface at all (dev_valid_name in Linux).
 
-
-def parse_source_prefix(text: str) -> Prefix:
-    """Make a prefix of sources, in the same form."""
-    return _parse_prefix(text, "Source")
-
-
-def _parse_prefix(text: str, what: str) -> Prefix:
-    address, slash, digits = text.partition("/")
-    packed = _parse_address(address, what)
-    bits = 8 * len(packed)
-    length = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
-    if slash and (length is None or length > bits):
-        raise InvalidArgs(f"Prefix length {quote(digits)} is not from 0 to {bits}")
-    return Prefix(packed, bits if length is None else length)
-
-
-def parse_interface(name: str) -> str:
-    """Check that this can be the name of a network interface at all (dev_valid_name in Linux)."""
+    pattern: or a shell pattern of names.
+    """
+    longest = _MAX_PATTERN if pattern and is_pattern(name) else _IFNAMSIZ - 1
     if (
         not name.isprintable()
         or any(character in name for character in " /:")
         or name in ("", ".", "..")
-        or len(name.encode()) >= _IFNAMSIZ
+        or len(name.encode()) > longest
     ):
         raise InvalidArgs(f"{quote(name)} is not an interface name")
     return name
@@ -302,100 +252,7 @@ def parse_interface(name: str) -> str:
 
 def family_of(packed: bytes) -> Family:
     """Tell the family of a packed address."""
-    return _ADDRESS_LENGTHS[len(packed)]
-
-
-def format_address(packed: bytes) -> str:
-    """Write a packed address in its usual text form."""
-    return socket.inet_ntop(family_of(packed), packed)
-
-
-def format_source(packed: bytes) -> str:
-    """Write a packed source, any source as "*"."""
-    return format_address(packed) if any(packed) else "*"
-
-
-def stream(source: bytes, group: bytes) -> str:
-    """Write a stream as people in the field do: (S, G)."""
-    return f"({format_source(source)}, {format_address(group)})"
-
-
-def quote(text: str) -> str:
-    """Quote what a stranger wrote for use in a sentence: short, and nothing in it but text."""
-    shown = text if len(text) <= 40 else text[:40] + "…"
-    return "'" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown) + "'"
-
-
-def join(names: Iterable[str]) -> str:
-    """Quote names in a row."""
-    return ", ".join(quote(name) for name in names)
-
-
-def _parse_address(text: str, what: str) -> bytes:
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    try:
-        return socket.inet_pton(family, text)
-    except (OSError, ValueError):  # ValueError: NUL, or a lone surrogate
-        raise InvalidArgs(f"{what} {quote(text)} is not an IPv4 or IPv6 address") from None
-
-
-def _parse_source(text: str, group: str, length: int) -> bytes:
-    """Read the source of a group whose address has this length."""
-    if text in _ANY_SOURCE:
-        return bytes(length)
-    source = _parse_address(text, "Source")
-    if len(source) != length:
-        raise InvalidArgs(f"Source {quote(text)} and group {quote(group)} mix IPv4 and IPv6")
-    return source
-
-
-def _parse_multicast(text: str) -> bytes:
-    group = _parse_address(text, "Group")
-    prefix = _MULTICAST[len(group)]
-    if group not in prefix:
-        raise InvalidArgs(f"Group {quote(text)} is not a multicast address ({prefix})")
-    return group
-
-
-def _parse_group(text: str) -> bytes:
-    """Read a group that can be forwarded."""
-    group = _parse_multicast(text)
-    if group[:3] == b"\xe0\0\0":
-        raise InvalidArgs(f"Group {quote(text)} is link-local (224.0.0.0/24) and never forwarded")
-    if len(group) == 16 and _scope(group) <= _LINK_LOCAL:
-        raise InvalidArgs(
-            f"Group {quote(text)} has {_SCOPES[_scope(group)]} scope and is never forwarded"
-        )
-    return group
-
-
-def _scope(group: bytes) -> int:
-    return group[1] & 0x0F
-
-
-def _not_a_host(source: bytes) -> str:
-    """Find why no host can have this address, which is not that of any source."""
-    if not any(source):
-        return ""
-    if len(source) == 4:
-        refused = {
-            "a multicast address": 224 <= source[0] <= 239,
-            "the broadcast address": source == b"\xff\xff\xff\xff",
-            "a loopback address": source[0] == 127,
-            "in 0.0.0.0/8, which is no host's": source[0] == 0,
-        }
-    else:
-        refused = {
-            "a multicast address": source[0] == 0xFF,
-            "the loopback address": source == bytes(15) + b"\x01",
-            "an IPv4-mapped address": source[:12] == bytes(10) + b"\xff\xff",
-        }
-    return next((reason for reason, applies in refused.items() if applies), "")
-
-
-def _not_beyond_link(source: bytes) -> str:
-    local = len(source) == 16 and source[0] == 0xFE and source[1] >> 6 == 2
-    return "link-local: it must not leave its link" if local else ""
+    return FAMILY_BY_LENGTH[len(packed)]
 
 
 def _check_comment(comment: str) -> None:

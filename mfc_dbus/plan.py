@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import Route
+from mfc_dbus.placement import Learned, Placement, Wide
 from mfc_dbus.vifs import Vifs
 
 
@@ -93,25 +94,30 @@ Step = AddVif | DelVif | AddEntry | ChangeEntry | DelEntry | DelOrphan
 
 
 def plan(
-    vifs: Vifs, ifindexes: Mapping[str, int], old: Sequence[Route], new: Sequence[Route]
+    vifs: Vifs,
+    ifindexes: Mapping[str, int],
+    old: Sequence[Placement | Learned],
+    new: Sequence[Placement | Learned],
 ) -> list[Step]:
-    """Plan the way from the old routes to the new, and bring `vifs` to where it ends.
+    """Plan the way from what is placed to what is to be, and bring `vifs` to where it ends.
 
     The order is what keeps packets right: VIFs come before the entries that name them, since the
     kernel drops unknown ones from an entry in silence; an entry goes before a VIF that it names,
     since the next VIF of that number would get its stream. ifindexes: those of all interfaces of
-    the new routes. Raises TooManyInterfaces.
+    what is new. Raises TooManyInterfaces.
     """
-    before = {route.key: entry(route, vifs) for route in old}
+    before = {each.key: entry(each, vifs) for each in old if not isinstance(each, Wide)}
     arriving: list[Step] = []
     for name, count in uses(new).items():
         if vifs.acquire(name, ifindexes[name], count):
             arriving.append(AddVif(vifs[name].number, ifindexes[name]))
 
     writing: list[Step] = []
-    for route in new:
-        wanted = entry(route, vifs)
-        present = before.pop(route.key, None)
+    for each in new:
+        if isinstance(each, Wide):
+            continue
+        wanted = entry(each, vifs)
+        present = before.pop(each.key, None)
         if present is None:
             writing.append(AddEntry(wanted))
         elif present != wanted:
@@ -126,16 +132,17 @@ def plan(
     return [*arriving, *writing, *deleting, *leaving]
 
 
-def uses(routes: Iterable[Route]) -> dict[str, int]:
+def uses(placed: Iterable[Placement | Learned]) -> dict[str, int]:
     """Count the routes that use each interface, in the order in which they name them."""
     counts: dict[str, int] = {}
-    for route in routes:  # mostly one, for which a Counter would cost more than all of the plan
-        for name in route.interfaces:
+    for each in placed:  # mostly one, for which a Counter would cost more than all of the plan
+        for name in each.interfaces:
             counts[name] = counts.get(name, 0) + 1
     return counts
 
 
-def entry(route: Route, vifs: Vifs) -> MFCEntry:
-    """Write a route as the kernel does, with VIF numbers for names."""
-    ttls = tuple(sorted([(vifs[oif.name].number, oif.ttl) for oif in route.oifs]))
-    return MFCEntry(route.source, route.group, vifs[route.iif].number, ttls)
+def entry(placed: Route | Learned, vifs: Vifs) -> MFCEntry:
+    """Write an entry as the kernel does, with VIF numbers for names."""
+    ttls = tuple(sorted([(vifs[oif.name].number, oif.ttl) for oif in placed.oifs]))
+    source, group = placed.source.address, placed.group.address
+    return MFCEntry(source, group, vifs[placed.iif].number, ttls)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
+from mfc_dbus.addresses import FAMILY_NAMES, format_address, format_source, of_source
 from mfc_dbus.bus.backend import Variant, encode
 from mfc_dbus.bus.connection import ERROR, PROPERTIES, Body, BusError, Connection
 from mfc_dbus.controller import Controller
 from mfc_dbus.memberships import MembershipStatus
-from mfc_dbus.model import FAMILY_NAMES, format_address, format_source, quote
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
+from mfc_dbus.quoting import quote
 from mfc_dbus.table import Table
 from mfc_dbus.version import VERSION
 from mfc_dbus.vifs import Vif
@@ -136,7 +137,7 @@ def _membership(status: MembershipStatus) -> dict[str, Variant]:
     membership, state, reason = status
     described = {
         "group": Variant("s", format_address(membership.group)),
-        "source": Variant("s", format_source(membership.source)),
+        "source": Variant("s", format_source(of_source(membership.source))),
         "interface": Variant("s", membership.interface),
         "state": Variant("s", state),
     }
@@ -146,4 +147,6 @@ def _membership(status: MembershipStatus) -> dict[str, Variant]:
         described["comment"] = Variant("s", membership.comment)
     if not membership.persistent:
         described["persistent"] = Variant("b", False)
+    if membership.origin != "bus":
+        described["origin"] = Variant("s", membership.origin)
     return described

@@ -3,21 +3,29 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
+from mfc_dbus.addresses import Prefix, cut, exactly
+from mfc_dbus.kinds import Kinds
 from mfc_dbus.model import Route, RouteKey
+from mfc_dbus.patterns import is_pattern, matches
 
-_Name = TypeVar("_Name", bytes, str)
+_Name = TypeVar("_Name", str, tuple[Prefix, Prefix])
 
 
 class Routes:
-    """Routes by key; those from any source by group too, which has one for each iif."""
+    """Routes by key; those of more than one stream by source and group too, one for each iif."""
 
     def __init__(self, number: int = 0) -> None:
         """number: of the table that they are for."""
         self._number = number
+        self.kinds = Kinds()
         self._routes: dict[RouteKey, Route] = {}
         # Ordered sets of keys.
-        self._any_source: dict[bytes, dict[RouteKey, None]] = {}
+        self._wide: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
         self._naming: dict[str, dict[RouteKey, None]] = {}
+        self._patterns: dict[str, None] = {}  # those of the names
+        # The prefix lengths of group and source that wide routes have, most specific first, and how
+        # many have them.
+        self._lengths: dict[tuple[int, int], int] = {}
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes.values())
@@ -28,15 +36,41 @@ class Routes:
     def get(self, key: RouteKey) -> Route | None:
         return self._routes.get(key)
 
-    def of_stream(self, source: bytes, group: bytes) -> list[Route]:
-        if not any(source):
-            return [self._routes[key] for key in self._any_source.get(group, ())]
-        route = self._routes.get(RouteKey(source, group, "", self._number))
-        return [route] if route else []
+    def of_stream(self, source: Prefix, group: Prefix) -> list[Route]:
+        if source.exact and group.exact:
+            route = self._routes.get(RouteKey(source, group, "", self._number))
+            return [route] if route else []
+        return [self._routes[key] for key in self._wide.get((source, group), ())]
+
+    def best(self, source: bytes, group: bytes, iif: str) -> Route | None:
+        """Find the most specific route of a stream that arrives on an interface.
+
+        It has the longest prefix of the group, then of the source; and it names the interface, or
+        has the longest pattern for it.
+        """
+        exact = self._routes.get(RouteKey(exactly(source), exactly(group), "", self._number))
+        if exact is not None and matches(exact.iif, iif):
+            return exact
+        for group_length, source_length in self._lengths:
+            sources = Prefix(cut(source, source_length), source_length)
+            groups = Prefix(cut(group, group_length), group_length)
+            keys = self._wide.get((sources, groups), ())
+            found = self._routes.get(RouteKey(sources, groups, iif, self._number)) or max(
+                (self._routes[key] for key in keys if matches(key.iif, iif)),
+                key=lambda route: (len(route.iif), route.iif),
+                default=None,
+            )
+            if found is not None:
+                return found
+        return None
 
     def naming(self, interface: str) -> list[Route]:
-        """Those with this interface, as iif or oif."""
-        return [self._routes[key] for key in self._naming.get(interface, ())]
+        """Those with this interface, as iif or oif, by its name or a pattern."""
+        keys = self._naming.get(interface, {})
+        for pattern in self._patterns:
+            if matches(pattern, interface):
+                keys = keys | self._naming[pattern]
+        return [self._routes[key] for key in keys]
 
     def put(self, route: Route) -> None:
         key = route.key
@@ -44,17 +78,35 @@ class Routes:
         if before is not None:
             self.remove(before)
         self._routes[key] = route
-        if route.any_source:
-            self._any_source.setdefault(route.group, {})[key] = None
+        if not route.exact:
+            self._wide.setdefault((route.source, route.group), {})[key] = None
+            self._count_lengths(route, 1)
         for name in route.interfaces:
             self._naming.setdefault(name, {})[key] = None
+            if is_pattern(name):
+                self._patterns[name] = None
+        self.kinds.put(route)
 
     def remove(self, route: Route) -> None:
         del self._routes[route.key]
-        if route.any_source:
-            _discard(self._any_source, route.group, route.key)
-        for name in route.interfaces:
+        if not route.exact:
+            _discard(self._wide, (route.source, route.group), route.key)
+            self._count_lengths(route, -1)
+        for name in set(route.interfaces):  # a pattern may be both iif and oif
             _discard(self._naming, name, route.key)
+            if name not in self._naming:
+                self._patterns.pop(name, None)
+        self.kinds.remove(route)
+
+    def _count_lengths(self, route: Route, more: int) -> None:
+        lengths = (route.group.length, route.source.length)
+        count = self._lengths.get(lengths, 0) + more
+        if not count:
+            del self._lengths[lengths]
+        elif lengths in self._lengths:
+            self._lengths[lengths] = count
+        else:
+            self._lengths = dict(sorted([*self._lengths.items(), (lengths, count)], reverse=True))
 
 
 def _discard(sets: dict[_Name, dict[RouteKey, None]], name: _Name, key: RouteKey) -> None:

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from mfc_dbus import logcontrol
-from mfc_dbus.access import SET_LOG, Access
+from mfc_dbus.access import APPLY_MEMBERSHIPS, SET_LOG, Access
+from mfc_dbus.addresses import (
+    format_address,
+    format_source,
+    of_source,
+    parse_group_prefix,
+    parse_stream,
+)
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import (
     ERROR,
@@ -32,7 +39,7 @@ from mfc_dbus.bus.connection import (
     Connection,
 )
 from mfc_dbus.bus.frames import Header
-from mfc_dbus.controller import Change, Controller
+from mfc_dbus.controller import Controller
 from mfc_dbus.describe import OPTIONS as _DESCRIBE_OPTIONS
 from mfc_dbus.describe import Readers, describe, parse_filter
 from mfc_dbus.document import MAX_BYTES, from_json
@@ -41,18 +48,15 @@ from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.model import (
     MembershipKey,
     Route,
-    format_address,
-    format_source,
-    join,
-    parse_group_prefix,
     parse_interface,
     parse_membership,
     parse_route,
-    parse_stream,
-    quote,
 )
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
+from mfc_dbus.news import Change
 from mfc_dbus.properties import Properties
+from mfc_dbus.quoting import join, quote
+from mfc_dbus.streams import list_streams
 from mfc_dbus.wire import ROUTES, signal_bodies
 
 log = logging.getLogger(__name__)
@@ -75,6 +79,7 @@ _ADD_OPTIONS = {
 }
 _DELETE_OPTIONS = {"iif": "s", "table": "u"}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
+_LEARNED_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
 _JOIN_OPTIONS = {"persistent": "b", "wait": "b", "comment": "s"}
 _APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b"}
 
@@ -143,6 +148,7 @@ class MulticastForwarding:
             f"{INTERFACE}.LeaveGroup": Method("sssa{sv}", "", self._leave_group),
             f"{INTERFACE}.Apply": Method("sa{sv}", "uuu", self._apply, late=True),
             f"{INTERFACE}.Describe": Method("a{sv}", "s", self._describe),
+            f"{INTERFACE}.ListLearned": Method("a{sv}", "aa{sv}u", self._list_learned),
             f"{INTERFACE}.Reload": Method("a{sv}", "", self._prepare_reload),
             f"{PROPERTIES}.Get": Method("ss", "v", self._get),
             f"{PROPERTIES}.GetAll": Method("s", "a{sv}", self._get_all),
@@ -251,7 +257,13 @@ class MulticastForwarding:
             expires = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + timeout if timeout else 0
             timed = dataclasses.replace(route, expires=expires)
             await self._controller.add(timed, replace=replace, wait=wait, touching=iifs)
-            log.info("%s added %s from %s to %s", call.header.sender, route, iif, " ".join(oifs))
+            log.info(
+                "%s added %s from %s to %s",
+                call.header.sender,
+                route,
+                iif,
+                " ".join(oifs) or "nowhere",
+            )
             return ()
 
         return Request(act, [_details(each) for each in touched])
@@ -259,7 +271,7 @@ class MulticastForwarding:
     def _delete_route(self, call: Call) -> Request:
         source, group, options = call.body
         given = _options(options, _DELETE_OPTIONS)
-        iif = parse_interface(given["iif"]) if "iif" in given else None
+        iif = parse_interface(given["iif"], pattern=True) if "iif" in given else None
         asked = (*parse_stream(source, group), iif, given.get("table", 0))
         route = self._controller.check_delete(*asked)
 
@@ -273,7 +285,7 @@ class MulticastForwarding:
     def _flush_routes(self, call: Call) -> Request:
         (options,) = call.body
         given = _options(options, _FLUSH_OPTIONS)
-        iif = parse_interface(given["iif"]) if "iif" in given else None
+        iif = parse_interface(given["iif"], pattern=True) if "iif" in given else None
         group = parse_group_prefix(given["group"]) if "group" in given else None
 
         async def act() -> Body:
@@ -319,21 +331,28 @@ class MulticastForwarding:
             text, options = call.read()
             given = _options(options, _APPLY_OPTIONS)
             document = await asyncio.to_thread(from_json, text)
-            if document.memberships:
-                raise InvalidArgs("membership[0]: This version of the service joins no groups")
-            dry_run = given.get("dry-run", False)
-            difference = await self._controller.apply(
+            dry_run, merge = given.get("dry-run", False), given.get("merge", False)
+            joining = self._controller.changes_memberships(document.memberships, merge=merge)
+            if joining:
+                await self._access.authorise(call.header, APPLY_MEMBERSHIPS, details)
+            applied = await self._controller.apply(
                 document.routes,
-                merge=given.get("merge", False),
+                document.memberships,
+                merge=merge,
                 wait=given.get("wait", False),
                 dry_run=dry_run,
+                joining=joining,
             )
-            counts = [len(each) for each in difference]
             if not dry_run:
-                log.info("%s added %d, changed %d, deleted %d routes", call.header.sender, *counts)
-            return counts
+                log.info(
+                    "%s added %d, changed %d, deleted %d routes and memberships",
+                    call.header.sender,
+                    *applied.counts,
+                )
+            return applied.counts
 
-        return Request(act, [{"bulk": "true"}])
+        details = [{"bulk": "true"}]
+        return Request(act, details)
 
     def _prepare_reload(self, call: Call) -> Request:
         (options,) = call.body
@@ -359,6 +378,14 @@ class MulticastForwarding:
             return struct.pack("<I", len(text)) + text + b"\0"
 
         return Request(act)
+
+    def _list_learned(self, call: Call) -> Request:
+        (options,) = call.body
+        given = _options(options, _LEARNED_OPTIONS)
+        iif = parse_interface(given["iif"]) if "iif" in given else None
+        group = parse_group_prefix(given["group"]) if "group" in given else None
+        table = given.get("table")
+        return _answer(lambda: list_streams(self._controller, group, iif, table))
 
     # The methods of every object
 
@@ -447,7 +474,7 @@ def _timeout(options: Mapping[str, Any]) -> int:
 def _details(route: Route) -> dict[str, str]:
     return {
         "source": format_source(route.source),
-        "group": format_address(route.group),
+        "group": str(route.group),
         "iif": route.iif,
         "oifs": " ".join(oif.name for oif in route.oifs),
         "table": str(route.table),
@@ -456,7 +483,7 @@ def _details(route: Route) -> dict[str, str]:
 
 def _membership_details(key: MembershipKey) -> dict[str, str]:
     return {
-        "source": format_source(key.source),
+        "source": format_source(of_source(key.source)),
         "group": format_address(key.group),
         "iif": key.interface,
     }

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from mfc_dbus.document import MembershipEntry, RouteEntry
 from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.model import join, parse_route, quote
+from mfc_dbus.model import Membership, parse_membership, parse_route
+from mfc_dbus.quoting import join, quote
 
 _MAX_DEPTH = 8  # of files that include files
 _MAX_ADDRESSES = 4096  # of a range that is joined
@@ -75,6 +76,7 @@ class _Reader:
         self._imported = imported
         self._thresholds: dict[str, int] = {}
         self._disabled: set[str] = set()
+        self._joined: set[Membership] = set()
         self._directives: dict[str, Callable[[Line], None]] = {
             "phyint": self._phyint,
             "mgroup": self._mgroup,
@@ -118,11 +120,17 @@ class _Reader:
         source = _any(*found.get("source", ["*"]))
         if "+" in interface:
             raise InvalidArgs(f"a membership is of one interface, and {quote(interface)} of many")
-        self._imported.memberships += [
-            MembershipEntry(group=one, source=sender, interface=interface)
+        memberships = {
+            parse_membership(one, sender, interface): MembershipEntry(
+                group=one, source=sender, interface=interface
+            )
             for one in _addresses(group)
             for sender in _addresses(source)
-        ]
+        }
+        # Ranges may overlap.
+        fresh = [entry for key, entry in memberships.items() if key not in self._joined]
+        self._joined |= memberships.keys()
+        self._imported.memberships += fresh
 
     def _mroute(self, line: Line) -> None:
         """mroute from IIF [source SOURCE[/LEN]] group GROUP[/LEN] to OIF [OIF ...]"""

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
+from mfc_dbus.addresses import Family
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.model import Family, TableId
+from mfc_dbus.model import TableId
 from mfc_dbus.sdnotify import ServiceManager, kept_fds
 
 log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple, Self
 
+from mfc_dbus.addresses import Prefix
 from mfc_dbus.errors import StoreError
 from mfc_dbus.model import Desired, Key, Membership, Oif, Route, RouteKey
 
@@ -25,9 +26,9 @@ log = logging.getLogger(__name__)
 _APPLICATION_ID = 0x6D666364  # "mfcd"
 _ROUTES = """
 CREATE TABLE route (
-    source BLOB NOT NULL,       -- packed; zeros: any source
-    "group" BLOB NOT NULL,      -- packed
-    key_iif TEXT NOT NULL,      -- the iif, of a route from any source; otherwise empty
+    source BLOB NOT NULL,       -- a prefix: the packed address, and its length in one byte more
+    "group" BLOB NOT NULL,      -- a prefix
+    key_iif TEXT NOT NULL,      -- empty where both are one address, and otherwise the iif
     "table" INTEGER NOT NULL,   -- number; 0: the default table
     iif TEXT NOT NULL,
     oifs TEXT NOT NULL,         -- name/threshold, separated by spaces
@@ -286,7 +287,10 @@ def _rows(changes: Changes) -> Iterator[tuple[str, _Row]]:
 
 
 def _to_row(key: Key, desired: Desired | None) -> _Row:
-    packed = key if isinstance(key, RouteKey) else (key.group, key.source, key.interface)
+    if isinstance(key, RouteKey):
+        packed: _Row = (_blob(key.source), _blob(key.group), key.iif, key.table)
+    else:
+        packed = (key.group, key.source, key.interface)
     match desired:
         case Route():
             oifs = " ".join(f"{oif.name}/{oif.ttl}" for oif in desired.oifs)
@@ -294,7 +298,15 @@ def _to_row(key: Key, desired: Desired | None) -> _Row:
             return (*packed, *rest)
         case Membership():
             return (*packed, desired.comment, desired.persistent)
-    return tuple(packed)
+    return packed
+
+
+def _blob(prefix: Prefix) -> bytes:
+    return prefix.address + bytes((prefix.length,))
+
+
+def _prefix(blob: bytes) -> Prefix:
+    return Prefix(blob[:-1], blob[-1])
 
 
 def _from_row(row: tuple[Any, ...], known: dict[str, tuple[Oif, ...]]) -> Route:
@@ -304,4 +316,13 @@ def _from_row(row: tuple[Any, ...], known: dict[str, tuple[Oif, ...]]) -> Route:
     if oifs is None:
         pairs = (each.rpartition("/") for each in text.split())
         oifs = known[text] = tuple(Oif(intern(name), int(ttl)) for name, _, ttl in pairs)
-    return Route(source, group, intern(iif), oifs, comment, bool(persistent), expires, table=table)
+    return Route(
+        _prefix(source),
+        _prefix(group),
+        intern(iif),
+        oifs,
+        comment,
+        bool(persistent),
+        expires,
+        table=table,
+    )

@@ -2,13 +2,17 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mfc_dbus.errors import InvalidArgs, KernelError, TableBusy
+from mfc_dbus.kernel.abi import Upcall
 from mfc_dbus.kernel.mroute import SGCount, VIFCount
-from mfc_dbus.model import Route, RouteKey, TableId
+from mfc_dbus.learned import LearnedEntries
+from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId
+from mfc_dbus.placement import Placement, missing
 from mfc_dbus.plan import KernelTable
+from mfc_dbus.quoting import join
 from mfc_dbus.routes import Routes
 from mfc_dbus.vifs import Vifs
 
@@ -18,7 +22,9 @@ class Kernel(KernelTable, Protocol):
 
     def init(self) -> None: ...
     def done(self) -> None: ...
+    def ask_for_wrong_vif(self) -> None: ...
     def fileno(self) -> int: ...
+    def upcalls(self, most: int) -> Sequence[Upcall]: ...
     def has_vif(self, vif: int) -> bool: ...
     def vif_count(self, vif: int) -> VIFCount: ...
     def sg_count(self, source: bytes, group: bytes) -> SGCount: ...
@@ -31,7 +37,10 @@ class Table:
         """kernel: the table, or why there is none on this system; None: it was not opened."""
         self.id = id_
         self.routes = Routes(id_.number)
-        self.installed: dict[RouteKey, Route] = {}  # what of them is in the kernel
+        self.installed: dict[RouteKey, Placement] = {}  # what of them is in the kernel
+        # The interfaces that patterns of routes are for, and for which there is no VIF left.
+        self.left_out: dict[RouteKey, tuple[str, ...]] = {}
+        self.learned = LearnedEntries()
         self.vifs = Vifs()
         # What an earlier process wrote may have the VIF numbers of devices that have gone, which
         # the kernel does not show: before one of these is used, the entries are written anew.
@@ -49,12 +58,18 @@ class Table:
             return False
         try:
             self._kernel.init()
+            self._kernel.ask_for_wrong_vif()
         except OSError as error:
             self._error = error
         else:
             self._error = None
             self.owned = True
         return self.owned
+
+    def take_up(self) -> None:
+        """Take what is ours already, through a socket that was kept. Raises OSError."""
+        self.owned = True
+        self.kernel.ask_for_wrong_vif()
 
     def leave(self) -> None:
         """Give it up; the kernel forgets what is in it. Raises OSError."""
@@ -67,9 +82,15 @@ class Table:
             self.owned = False
             self.forget()
 
+    def fileno(self) -> int | None:
+        """The socket; None where there is none."""
+        return self._kernel.fileno() if self._kernel is not None else None
+
     def forget(self) -> None:
         """Begin anew, with a table that the kernel has emptied."""
         self.installed.clear()
+        self.left_out.clear()
+        self.learned.clear()
         self.vifs = Vifs()
         self.doubtful = frozenset()
 
@@ -105,7 +126,17 @@ class Table:
         installed = self.installed.get(route.key)
         if installed is None:
             return "waiting"
-        return "active" if len(installed.oifs) == len(route.oifs) else "partial"
+        if installed is route:
+            return "active"
+        less = route.key in self.left_out or missing(route, installed)
+        return "partial" if less else "active"
+
+    def shortage(self, route: Route) -> str:
+        """Say which interfaces of a route's patterns were left out; empty where none is."""
+        names = self.left_out.get(route.key)
+        if not names:
+            return ""
+        return f"The kernel knows {MAX_VIFS} interfaces a table: {join(names)} left out"
 
     def lost_vifs(self) -> list[str]:
         """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from mfc_dbus.model import quote
+from mfc_dbus.quoting import quote
 
 Path = tuple[str | int, ...]  # the keys on the way to a value, and indexes in arrays of tables
 

@@ -1,12 +1,17 @@
-"""A table's way from some desired routes to others, done in the kernel whole or not at all."""
+"""A table's way from some desired routes to others, done in the kernel whole or not at all.
+
+What follows from a change is part of it: routes whose kind is another now, and learned entries.
+"""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.errors import KernelError
+from mfc_dbus.errors import KernelError, RequestError
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.model import Route
+from mfc_dbus.learned import derive
+from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
+from mfc_dbus.placement import Learned, Placement, Wide, place
 from mfc_dbus.plan import AddVif, ChangeEntry, Step, entry, plan
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
@@ -21,6 +26,8 @@ class Transition(NamedTuple):
 
     def desire(self) -> None:
         """Make the new routes the desired ones."""
+        if self.old is self.new:
+            return
         for route in self.old:
             self.table.routes.remove(route)
         for route in self.new:
@@ -32,57 +39,163 @@ class Transition(NamedTuple):
 
 
 class _Planned(NamedTuple):
+    """The keys of what was placed before, what is placed and learned then, and the way there."""
+
     steps: Sequence[Step]
     vifs: Vifs
-    installed: Sequence[Route]
+    old: Sequence[RouteKey]
+    placed: Mapping[RouteKey, Placement]
+    left_out: Mapping[RouteKey, tuple[str, ...]]
+    learned: Mapping[RouteKey, Learned | None]
 
 
 def check(transition: Transition, present: Mapping[str, Link]) -> None:
     """Raise what can be told beforehand: TableBusy, KernelError, TooManyInterfaces."""
-    _plan(transition, present)
+    table, old, new = transition
+    _plan(table, [route.key for route in old], new, present)
 
 
 def install(transitions: Sequence[Transition], present: Mapping[str, Link]) -> None:
-    """Put of the new routes into the kernel what can be there with these interfaces.
+    """Desire the new routes, and put into the kernel what can be there with these interfaces.
 
-    Raises TableBusy, TooManyInterfaces and KernelError; then the kernel is as it was.
+    Raises TableBusy, TooManyInterfaces and KernelError; then all is as it was.
     """
-    planned = [_plan(transition, present) for transition in transitions]
+    for transition in transitions:
+        transition.desire()
+    try:
+        _install([(each.table, _plan_all(each, present)) for each in transitions])
+    except RequestError:
+        for transition in reversed(transitions):
+            transition.back.desire()
+        raise
+
+
+def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
     done: list[tuple[Kernel, Step]] = []
     try:
-        for (table, _, _), each in zip(transitions, planned, strict=True):
+        for table, each in planned:
             for step in (*_removing_doubt(table, each.steps), *each.steps):
                 step.do(table.kernel)
                 done.append((table.kernel, step))
     except OSError as error:
         raise _undo(done, error) from error
-    for (table, old, _), each in zip(transitions, planned, strict=True):
+    for table, each in planned:
         table.vifs = each.vifs
         table.written += len(each.steps)
-        for route in old:
-            table.installed.pop(route.key, None)
-        for route in each.installed:
-            table.installed[route.key] = route
+        for key in each.old:
+            table.installed.pop(key, None)
+            table.left_out.pop(key, None)
+        table.installed.update(each.placed)
+        table.left_out.update(each.left_out)
+        for stream, learned in each.learned.items():
+            if learned is None:
+                table.learned.remove(stream)
+            else:
+                table.learned.put(learned)
 
 
-def _plan(transition: Transition, present: Mapping[str, Link]) -> _Planned:
+def _plan_all(transition: Transition, present: Mapping[str, Link]) -> _Planned:
+    """Plan a transition that is desired already, with all that follows from it."""
     table, old, new = transition
+    keys = [route.key for route in old]
+    if old is not new:
+        others = _of_another_kind(table, {route.key for route in (*old, *new)}, (*old, *new))
+        keys += others
+        new = [*new, *others.values()]
+    streams: dict[RouteKey, None] = {}
+    if table.learned:
+        for key in keys:
+            streams |= dict.fromkeys(table.learned.of(key))
+        for route in new:
+            streams |= dict.fromkeys(table.learned.within(route))
+    return _plan(table, keys, new, present, tuple(streams))
+
+
+def _of_another_kind(
+    table: Table, changed: set[RouteKey], routes: Sequence[Route]
+) -> dict[RouteKey, Route]:
+    """Find the routes that do not change, and whose kind does, since these do."""
+    kinds = table.routes.kinds
+    return {
+        other.key: other
+        for route in routes
+        for other in kinds.decided_by(route)
+        if other.key not in changed
+        and other.key in table.installed
+        and isinstance(table.installed[other.key], Wide) == kinds.native(other)
+    }
+
+
+def _plan(
+    table: Table,
+    old: Sequence[RouteKey],
+    new: Sequence[Route],
+    present: Mapping[str, Link],
+    streams: Sequence[RouteKey] = (),
+) -> _Planned:
+    """streams: those whose learned entries may be others then."""
     if new:
         table.check_owned()
-    before = [table.installed[route.key] for route in old if route.key in table.installed]
-    possible = (route.over(present) for route in new)
-    after = [route for route in possible if route is not None]
-    names = {name for route in after for name in route.interfaces}
+    placed, left_out = _place(table, new, present)
+    going = set(old)
+
+    def placement(key: RouteKey) -> Placement | None:
+        return placed.get(key) or (None if key in going else table.installed.get(key))
+
+    learned = {
+        stream: derive(table.routes, stream, table.learned[stream].iif, placement)
+        for stream in streams
+    }
+    before = [
+        *(table.installed[key] for key in old if key in table.installed),
+        *(table.learned[stream] for stream in streams),
+    ]
+    after = [*placed.values(), *(each for each in learned.values() if each is not None)]
+    names = {name for each in after for name in each.interfaces}
     ifindexes = {name: present[name].ifindex for name in names}
     vifs = table.vifs.copy()
-    return _Planned(plan(vifs, ifindexes, before, after), vifs, after)
+    return _Planned(plan(vifs, ifindexes, before, after), vifs, old, placed, left_out, learned)
+
+
+def _place(
+    table: Table, routes: Sequence[Route], present: Mapping[str, Link]
+) -> tuple[dict[RouteKey, Placement], dict[RouteKey, tuple[str, ...]]]:
+    """Place routes, and tell which interfaces their patterns are for that have no room."""
+    placed: dict[RouteKey, Placement] = {}
+    left_out: dict[RouteKey, tuple[str, ...]] = {}
+    taken = {vif.name for vif in table.vifs}
+    for route in routes:
+        native = table.routes.kinds.native(route)
+        possible = place(route, present, native=native)
+        if possible is None:
+            continue
+        if not taken.issuperset(possible.interfaces):
+            too_many = _without_room(route, possible, taken)
+            if too_many:
+                left_out[route.key] = too_many
+                fitting = {name: link for name, link in present.items() if name not in too_many}
+                possible = place(route, fitting, native=native)
+                if possible is None:
+                    continue
+            taken.update(possible.interfaces)
+        placed[route.key] = possible
+    return placed, left_out
+
+
+def _without_room(route: Route, placed: Placement, taken: set[str]) -> tuple[str, ...]:
+    """The interfaces for which there is no VIF left, where it is a pattern that wants them."""
+    named = set(route.interfaces)
+    more = [name for name in placed.interfaces if name not in taken and name not in named]
+    room = MAX_VIFS - len(taken | named.intersection(placed.interfaces))
+    return tuple(more[max(room, 0) :])
 
 
 def _removing_doubt(table: Table, steps: Sequence[Step]) -> Iterator[Step]:
     if any(isinstance(step, AddVif) and step.vif in table.doubtful for step in steps):
-        for route in table.installed.values():
-            wanted = entry(route, table.vifs)
-            yield ChangeEntry(wanted, wanted)
+        for each in (*table.installed.values(), *table.learned):
+            if not isinstance(each, Wide):
+                wanted = entry(each, table.vifs)
+                yield ChangeEntry(wanted, wanted)
         table.doubtful = frozenset()
 
 
@@ -96,3 +209,20 @@ def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:
             cause = os.strerror(second.errno or 0)
             sentence += f"; and it refused to take back {step}: {cause}"
     return KernelError(sentence)
+
+
+def edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
+    """What all of them together come to, of what is to be kept."""
+    found: dict[Key, Edit] = {}
+    for _, old, new in transitions:
+        before = {route.key: route for route in old}
+        after = {route.key: route for route in new}
+        for key in before | after:
+            first = found[key].old if key in found else kept(before.get(key))
+            found[key] = Edit(first, kept(after.get(key)))
+    return found
+
+
+def kept(desired: Desired | None) -> Desired | None:
+    """What comes from a file is kept there."""
+    return None if desired is not None and desired.file else desired

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mfc_dbus.errors import TooManyInterfaces
-from mfc_dbus.model import MAX_VIFS, quote
+from mfc_dbus.model import MAX_VIFS
+from mfc_dbus.quoting import quote
 
 
 class Vif(NamedTuple):

@@ -8,10 +8,11 @@ array: a struct begins at a multiple of 8.
 import struct
 from collections.abc import Iterable, Iterator
 
+from mfc_dbus.addresses import format_source
 from mfc_dbus.bus.backend import Variant, encode
-from mfc_dbus.controller import Status
 from mfc_dbus.errors import LimitExceeded
-from mfc_dbus.model import RouteKey, format_address, format_source
+from mfc_dbus.model import RouteKey
+from mfc_dbus.news import Status
 
 ROUTE = "(sssasa{sv})"
 ROUTES = f"a{ROUTE}"
@@ -70,6 +71,8 @@ def encode_route(status: Status) -> bytes:
     route = status.route
     extra = {"state": Variant("s", status.state)}
     ttls = {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1}
+    if status.reason:
+        extra["reason"] = Variant("s", status.reason)
     if ttls:
         extra["ttls"] = Variant("a{sy}", ttls)
     if route.comment:
@@ -84,7 +87,7 @@ def encode_route(status: Status) -> bytes:
         extra["origin"] = Variant("s", route.origin)
     values = [
         format_source(route.source),
-        format_address(route.group),
+        str(route.group),
         route.iif,
         [oif.name for oif in route.oifs],
         extra,

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from mfc_dbus.addresses import Prefix, exactly, of_source, stream
 from mfc_dbus.kernel.changes import EntryChange
 from mfc_dbus.kernel.dump import HeldEntry
-from mfc_dbus.model import Route, RouteKey, TableId, family_of, stream
+from mfc_dbus.model import Route, RouteKey, TableId, family_of
+from mfc_dbus.placement import Learned, Wide
 from mfc_dbus.table import Table
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class Witness:
                 found.setdefault(id_, []).append(entry)
         for id_, entries in found.items():
             for entry in entries[:_MAX_LOGGED]:
-                name = stream(entry.source, entry.group)
+                name = stream(of_source(entry.source), exactly(entry.group))
                 log.warning("Somebody else changed %s in the %s table", name, id_)
             if len(entries) > _MAX_LOGGED:
                 log.warning("and %d more", len(entries) - _MAX_LOGGED)
@@ -62,16 +64,19 @@ def _last(changes: Iterable[EntryChange]) -> Iterable[EntryChange]:
 
 def _expected(table: Table, entry: HeldEntry) -> HeldEntry | None:
     """What we wrote under this entry's key, in terms of devices."""
-    iif = ""
-    if not any(entry.source):
+    if any(entry.source):
+        stream = RouteKey(exactly(entry.source), exactly(entry.group), "", entry.table)
+        ours = table.installed.get(stream) or table.learned.get(stream)
+    else:
         iif = next((vif.name for vif in table.vifs if vif.ifindex == entry.iif), "")
-    route = table.installed.get(RouteKey(entry.source, entry.group, iif, entry.table))
-    return _as_held(route, table) if route else None
+        source = Prefix(entry.source, 0)
+        ours = table.installed.get(RouteKey(source, exactly(entry.group), iif, entry.table))
+    return None if ours is None or isinstance(ours, Wide) else _as_held(ours, table)
 
 
-def _as_held(route: Route, table: Table) -> HeldEntry:
-    iif = table.vifs[route.iif].ifindex
-    oifs = {table.vifs[oif.name].ifindex: oif.ttl for oif in route.oifs}
-    if route.any_source:
+def _as_held(ours: Route | Learned, table: Table) -> HeldEntry:
+    iif = table.vifs[ours.iif].ifindex
+    oifs = {table.vifs[oif.name].ifindex: oif.ttl for oif in ours.oifs}
+    if not ours.source.length:
         oifs[iif] = 1
-    return HeldEntry(route.source, route.group, iif, oifs, route.table)
+    return HeldEntry(ours.source.address, ours.group.address, iif, oifs, ours.key.table)

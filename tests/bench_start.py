@@ -40,7 +40,10 @@ def bare_kernel(count: int) -> float:
         mroute.init()
         for vif, name in enumerate(("in", "out")):
             mroute.add_vif(vif, socket.if_nametoindex(name))
-        arguments = [abi.IPV4.mfc(each.source, each.group, 0, ((1, 1),)) for each in routes(count)]
+        arguments = [
+            abi.IPV4.mfc(each.source.address, each.group.address, 0, ((1, 1),))
+            for each in routes(count)
+        ]
         with closing(socket.socket(fileno=os.dup(mroute.fileno()))) as sock:
             start = time.process_time()
             for argument in arguments:

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 USAGE = "FILE|- [--merge] [--dry-run]"
 
 DESCRIPTION = """\
-Make the routes of a document, in TOML or JSON, those of the service: all of them or none. A route
-that stays loses no packet. Left alone is what no document speaks for: routes with a timeout, and
-those of /etc/mfc-dbus/routes.d.
+Make the routes and memberships of a document, in TOML or JSON, those of the service: all of them
+or none. A route that stays loses no packet, and a group that stays is not left for a moment. Left
+alone is what no document speaks for: routes with a timeout, and what /etc/mfc-dbus/routes.d has.
 
-Tells what changed: + a new route, ~ one that was another, - one that has gone; with --json as
-{"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}."""
+Tells what changed: + a new route or membership, ~ one that was another, - one that has gone; with
+--json as {"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}, where a
+membership is what has an "interface"."""
 
 EXAMPLES = """\
   mfc-dbus-cli apply routes.toml --dry-run       what would change
@@ -32,6 +33,10 @@ with a document such as
   oifs = ["eth2", "eth3"]
   ttls = { eth3 = 16 }          # by eth3 leave only packets whose TTL is greater than 16
   comment = "the lobby's screens"
+
+  [[membership]]                # joined, so that switches send the stream to eth1
+  group = "239.10.20.30"
+  interface = "eth1"
 """
 
 CHANGES = True
@@ -60,12 +65,13 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     try:
         with progress("Reading the document", shown=file.large):
             wanted = file.parse()
-            entries = [document.to_entry(route) for route in wanted.routes]
-            body = document.to_json(entries, wanted.memberships).decode()
-            found = diff(await client.describe(), entries, merge=args.merge)
+            routes = [document.to_entry(route) for route in wanted.routes]
+            memberships = [document.to_membership_entry(each) for each in wanted.memberships]
+            body = document.to_json(routes, memberships).decode()
+            found = diff(await client.describe(), [*routes, *memberships], merge=args.merge)
         # Where a password may be asked for, the terminal is not ours.
         shown = file.large and not client.interactive
-        with progress(f"Applying {len(entries)} routes", shown=shown):
+        with progress(f"Applying {len(routes)} routes", shown=shown):
             counts = await client.apply(
                 body, merge=args.merge, dry_run=args.dry_run, wait=args.wait
             )

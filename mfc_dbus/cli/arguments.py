@@ -181,9 +181,15 @@ def seconds(value: str) -> int:
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-s", "--source", type=text, default="*", help="sender's address; left out or *: any source"
+        "-s",
+        "--source",
+        type=text,
+        default="*",
+        help="sender's address or prefix; left out or *: any",
     )
-    parser.add_argument("-g", "--group", type=text, required=True, help="multicast group")
+    parser.add_argument(
+        "-g", "--group", type=text, required=True, help="multicast group, or a prefix of groups"
+    )
 
 
 def table_number(value: str) -> int:

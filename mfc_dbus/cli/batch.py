@@ -20,9 +20,9 @@ Do what a file, or with - the standard input, asks for: a JSON object a line, on
 A JSON object answers each of them, at once, so a program can hold a conversation.
 
 A request has an "action" and its "payload":
-  ADD_MFC  group, iif (strings), oifs (array of strings); and where needed source (string; left
-           out: any), ttls (object: oif to TTL threshold), replace, persistent, wait (true or
-           false), timeout (seconds), comment
+  ADD_MFC  group, iif (strings), oifs (array of strings; empty: stop); and where needed source
+           (string; left out: any), ttls (object: oif to TTL threshold), replace, persistent, wait
+           (true or false), timeout (seconds), comment
   DEL_MFC  group; and where needed source, iif
   JOIN_GROUP
            group, interface; and where needed source, persistent, wait, comment

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
 
 USAGE = "[-s SOURCE] -g GROUP [-i IF]"
 
-DESCRIPTION = "Delete a route. When this command ends with status 0, nothing is forwarded by it."
+DESCRIPTION = """\
+Delete a route, by the source and group that it was added with. When this command ends with status
+0, nothing is forwarded by it."""
 
 EXAMPLES = """\
   mfc-dbus-cli mfc del --source 10.0.1.10 --group 239.1.1.1
   mfc-dbus-cli mfc del --group 239.1.1.1                the one from any source
-  mfc-dbus-cli mfc del --group 239.1.1.1 --iif eth1     where any source has several
+  mfc-dbus-cli mfc del --group 239.1.1.1 --iif eth1     where there are several
+  mfc-dbus-cli mfc del -s 10.0.1.0/24 -g 239.10.0.0/16
 """
 
 CHANGES = True

@@ -2,22 +2,30 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import msgspec
 
 from mfc_dbus.cli.text import printable
-from mfc_dbus.document import RouteEntry, RouteReport
+from mfc_dbus.document import (
+    MembershipEntry,
+    MembershipReport,
+    Report,
+    RouteEntry,
+    RouteReport,
+)
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _MAX_LINES = 200  # on a terminal
-_Key = tuple[str, str, str, int]
+_Key = tuple[str, ...]
+
+Entry = RouteEntry | MembershipEntry
 
 
 class Diff(NamedTuple):
-    added: Sequence[RouteEntry]
-    changed: Sequence[tuple[RouteEntry, RouteEntry]]
-    deleted: Sequence[RouteEntry]
+    added: Sequence[Entry]
+    changed: Sequence[tuple[Entry, Entry]]
+    deleted: Sequence[Entry]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -31,9 +39,9 @@ class Diff(NamedTuple):
 
     def write(self) -> None:
         """Write to stdout, with colours on a terminal."""
-        lines = [f"+ {_line(route)}" for route in self.added]
+        lines = [f"+ {_line(entry)}" for entry in self.added]
         lines += [f"~ {_change(old, new)}" for old, new in self.changed]
-        lines += [f"- {_line(route)}" for route in self.deleted]
+        lines += [f"- {_line(entry)}" for entry in self.deleted]
         lines = [printable(line) for line in lines]
         if not sys.stdout.isatty():
             print("".join(f"{line}\n" for line in lines), end="")
@@ -48,56 +56,69 @@ class Diff(NamedTuple):
             print(f"  and {len(lines) - _MAX_LINES} more")
 
 
-def diff(present: Iterable[RouteReport], wanted: Iterable[RouteEntry], *, merge: bool) -> Diff:
+def diff(described: Report, wanted: Iterable[Entry], *, merge: bool) -> Diff:
     """Compare what the service describes with a document."""
-    before = {_key(report): report for report in present}
+    present: list[RouteReport | MembershipReport] = [*described.route, *described.membership]
+    before = {_key(each): each for each in present}
     after = {_key(entry): entry for entry in wanted}
     both = [(before[key], entry) for key, entry in after.items() if key in before]
     return Diff(
         [entry for key, entry in after.items() if key not in before],
-        [
-            (plain(old), new)
-            for old, new in both
-            if plain(old) != new or old.expires or old.origin != "bus"
-        ],
+        [(plain(old), new) for old, new in both if plain(old) != new or not documented(old)],
         []
         if merge
         else [plain(old) for key, old in before.items() if key not in after and documented(old)],
     )
 
 
-def documented(report: RouteReport) -> bool:
+def documented(report: RouteReport | MembershipReport) -> bool:
     """Whether a document can say what the service describes."""
-    return report.origin == "bus" and not report.expires
+    expires = isinstance(report, RouteReport) and report.expires
+    return report.origin == "bus" and not expires
 
 
-def plain(report: RouteReport) -> RouteEntry:
+@overload
+def plain(report: RouteReport) -> RouteEntry: ...
+@overload
+def plain(report: MembershipReport) -> MembershipEntry: ...
+def plain(report: RouteReport | MembershipReport) -> Entry:
     """What of a description a document says."""
-    return RouteEntry(**{name: getattr(report, name) for name in RouteEntry.__struct_fields__})
+    type_ = RouteEntry if isinstance(report, RouteReport) else MembershipEntry
+    return type_(**{name: getattr(report, name) for name in type_.__struct_fields__})
 
 
-def _key(entry: RouteEntry) -> _Key:
-    return entry.source, entry.group, entry.iif if entry.source == "*" else "", entry.table
+def _key(entry: Entry) -> _Key:
+    if isinstance(entry, MembershipEntry):
+        return "membership", entry.source, entry.group, entry.interface
+    exact = entry.source != "*" and "/" not in entry.source + entry.group
+    return "route", entry.source, entry.group, "" if exact else entry.iif, str(entry.table)
 
 
-def _line(entry: RouteEntry) -> str:
-    line = f"{entry.source} {entry.group} iif {entry.iif} oifs {_oifs(entry)}"
+def _line(entry: Entry) -> str:
+    line = f"{entry.source} {entry.group} "
+    if isinstance(entry, RouteEntry):
+        line += f"iif {entry.iif} oifs {_oifs(entry)}"
+        if entry.table:
+            line += f" table {entry.table}"
+    else:
+        line += f"interface {entry.interface}"
     if not entry.persistent:
         line += " transient"
-    if entry.table:
-        line += f" table {entry.table}"
     return f"{line} comment {entry.comment}" if entry.comment else line
 
 
-def _change(old: RouteEntry, new: RouteEntry) -> str:
+def _change(old: Entry, new: Entry) -> str:
+    line = f"{new.source} {new.group}"
     fields = {
-        "iif": (old.iif, new.iif),
-        "oifs": (_oifs(old), _oifs(new)),
         "comment": (repr(old.comment), repr(new.comment)),
         "persistent": (str(old.persistent).lower(), str(new.persistent).lower()),
     }
+    if isinstance(old, RouteEntry) and isinstance(new, RouteEntry):
+        fields = {"iif": (old.iif, new.iif), "oifs": (_oifs(old), _oifs(new))} | fields
+    elif isinstance(new, MembershipEntry):
+        line += f" interface {new.interface}"
     changes = (f"{name} {a} → {b}" for name, (a, b) in fields.items() if a != b)
-    return f"{new.source} {new.group} {', '.join(changes)}".rstrip()
+    return f"{line} {', '.join(changes)}".rstrip()
 
 
 def _oifs(entry: RouteEntry) -> str:

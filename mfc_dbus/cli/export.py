@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 USAGE = ""
 
 DESCRIPTION = """\
-Write the routes as a document, in TOML or with --json in JSON: what "apply" takes. Left out is what
-no document speaks for: routes with a timeout, and those of /etc/mfc-dbus/routes.d."""
+Write routes and memberships as a document, in TOML or with --json in JSON: what "apply" takes. Left
+out is what no document speaks for: routes with a timeout, and what /etc/mfc-dbus/routes.d has."""
 
 EXAMPLES = """\
   mfc-dbus-cli export >routes.toml
@@ -30,9 +30,11 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     from mfc_dbus import document
     from mfc_dbus.cli.diff import documented, plain
 
-    entries = [plain(each) for each in await client.describe() if documented(each)]
+    described = await client.describe()
+    routes = [plain(each) for each in described.route if documented(each)]
+    memberships = [plain(each) for each in described.membership if documented(each)]
     if args.json:
-        print(document.to_json(entries).decode())
+        print(document.to_json(routes, memberships).decode())
     else:
-        print(document.to_toml(entries), end="")
+        print(document.to_toml(routes, memberships), end="")
     return Status.DONE

@@ -14,36 +14,50 @@ from mfc_dbus.cli.table import Column, write_table
 from mfc_dbus.cli.text import oifs
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import Client, InterfaceInfo, MembershipInfo, RouteInfo, TableInfo
+    from mfc_dbus.client import (
+        Client,
+        InterfaceInfo,
+        LearnedInfo,
+        MembershipInfo,
+        RouteInfo,
+        TableInfo,
+    )
 
-USAGE = "[routes|interfaces|tables|memberships]"
+_Prefix = tuple[bytes, int]
+_Order = tuple[int, _Prefix, _Prefix, str]
+
+USAGE = "[routes|learned|interfaces|tables|memberships]"
 
 DESCRIPTION = """\
-Show the routes, the interfaces that they use, the multicast routing tables of the kernel, or the
-groups that were joined.
+Show the routes, what was learned of those that are wider than an entry of the kernel, the
+interfaces that they use, the multicast routing tables of the kernel, or the groups that were
+joined.
 
 On a terminal it is a table, in a pipe columns with a header. With --json an array of objects:
   routes      source ("*": any), group, iif, oifs (array), state, ttls (object: oif to TTL
               threshold, where it is not 1), comment, persistent (over a reboot), expires
-              (microseconds since boot, or 0), origin ("bus", or "config": from routes.d)
+              (microseconds since boot, or 0), origin ("bus", or "config": from routes.d), table
+              (a number, 0 the default one), reason (why it is partial, where that is not plain)
+  learned     source, group, iif, oifs (array), route_source, route_group, route_iif (whose stream
+              it is), packets, bytes, table; at most 1,000
   interfaces  name, family (ipv4, ipv6), vif, ifindex, references (routes that use it), state,
               packets_in, packets_out, bytes_in, bytes_out
   tables      family, table (its number), state, routes, interfaces (how many), reason (why it
               is unavailable)
   memberships source ("*": any), group, interface, state (joined, waiting: its interface is
-              missing, failed), reason (why it failed), comment, persistent (over a reboot)
+              missing, failed), reason (why it failed), comment, persistent (over a reboot),
+              origin ("bus", or "config": from routes.d)
 """
 
 EXAMPLES = """\
   mfc-dbus-cli show
+  mfc-dbus-cli show learned
   mfc-dbus-cli show interfaces
   mfc-dbus-cli show memberships
   mfc-dbus-cli --json show | jq -r '.[] | select(.iif == "eth1") | .group'
 """
 
 CHANGES = False
-
-_Order = tuple[int, bytes, bytes, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,13 +74,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(client: "Client", args: argparse.Namespace) -> int:
     rows: (
         Sequence[RouteInfo]
+        | Sequence[LearnedInfo]
         | Sequence[InterfaceInfo]
         | Sequence[TableInfo]
         | Sequence[MembershipInfo]
     )
+    more = 0
     rows = tables = await client.tables()
     if args.what == "routes":
         rows = sorted(await client.routes(), key=_by_route)
+    elif args.what == "learned":
+        rows, total = await client.learned()
+        more = total - len(rows)
     elif args.what == "interfaces":
         rows = await client.interfaces()
     elif args.what == "memberships":
@@ -75,6 +94,9 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         print("[" + ",\n ".join(json.dumps(row.to_json()) for row in rows) + "]")
     else:
         write_table(args.what, _COLUMNS[args.what], rows)
+    if more:
+        sys.stdout.flush()
+        complain(f"{more} more are not shown")
     for table in tables:
         if table.state == "unavailable":
             sys.stdout.flush()
@@ -91,16 +113,18 @@ def _by_membership(membership: "MembershipInfo") -> _Order:
 
 
 def _order(group: str, source: str, interface: str) -> _Order:
-    packed = _packed(group)
-    return len(packed), packed, _packed(source), interface
+    groups = _prefix(group)
+    return len(groups[0]), groups, _prefix(source), interface
 
 
-def _packed(address: str) -> bytes:
-    """The address in the order of its numbers; the wildcard comes first."""
+def _prefix(text: str) -> _Prefix:
+    """In the order of the addresses, the wider first; the wildcard comes before all."""
+    address, _, length = text.partition("/")
     try:
-        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-    except OSError:
-        return b""
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+        return packed, int(length or 128)
+    except (OSError, ValueError):
+        return b"", 0
 
 
 def kept(route: "RouteInfo") -> list[str]:
@@ -108,9 +132,13 @@ def kept(route: "RouteInfo") -> list[str]:
     if route.expires:
         left = route.expires // 1_000_000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 10**9
         return [f"{max(left, 0)}s"]
-    if route.origin != "bus":
-        return [route.origin]
-    return [] if route.persistent else ["transient"]
+    return _kept_by(route)
+
+
+def _kept_by(each: "RouteInfo | MembershipInfo") -> list[str]:
+    if each.origin != "bus":
+        return [each.origin]
+    return [] if each.persistent else ["transient"]
 
 
 def table(row: "RouteInfo | InterfaceInfo") -> list[str]:
@@ -128,6 +156,16 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("KEPT", kept),
         Column("TABLE", table, prose=True),
         Column("COMMENT", "comment", prose=True),
+        Column("REASON", "reason", prose=True),
+    ],
+    "learned": [
+        Column("SOURCE", "source"),
+        Column("GROUP", "group"),
+        Column("IIF", "iif"),
+        Column("OIFS", lambda row: list(row.oifs) or ["(stop)"]),
+        Column("ROUTE", lambda row: [f"({row.route_source}, {row.route_group})"]),
+        Column("PACKETS", "packets", number=True),
+        Column("BYTES", "bytes", number=True),
     ],
     "interfaces": [
         Column("INTERFACE", "name"),
@@ -155,7 +193,7 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("GROUP", "group"),
         Column("INTERFACE", "interface"),
         Column("STATE", "state"),
-        Column("KEPT", lambda one: [] if one.persistent else ["transient"]),
+        Column("KEPT", _kept_by),
         Column("REASON", "reason", prose=True),
         Column("COMMENT", "comment", prose=True),
     ],

@@ -21,7 +21,8 @@ def on_bus(text: str) -> bool:
 
 
 def oifs(route: "RouteInfo") -> list[str]:
-    """Name the outgoing interfaces: "eth2", "eth3(ttl>16)"."""
-    return [
+    """Name the outgoing interfaces: "eth2", "eth3(ttl>16)"; "(stop)" where there is none."""
+    named = [
         f"{name}(ttl>{route.ttls[name]})" if name in route.ttls else name for name in route.oifs
     ]
+    return named or ["(stop)"]

@@ -6,10 +6,11 @@ Constants and structs keep their kernel names. What differs between IPv4 and IPv
 
 import functools
 import socket
+import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cffi import FFI
 
@@ -19,6 +20,8 @@ MRT_ADD_VIF = 202
 MRT_DEL_VIF = 203
 MRT_ADD_MFC = 204
 MRT_DEL_MFC = 205
+MRT_ASSERT = 207
+MRT_PIM = 208
 MRT_TABLE = 209
 MRT_ADD_MFC_PROXY = 210
 MRT_DEL_MFC_PROXY = 211
@@ -31,9 +34,16 @@ MCAST_JOIN_GROUP = 42
 MCAST_LEAVE_GROUP = 45
 MCAST_JOIN_SOURCE_GROUP = 46
 MCAST_LEAVE_SOURCE_GROUP = 47
+IGMPMSG_NOCACHE = 1  # MRT6MSG_NOCACHE
+IGMPMSG_WRONGVIF = 2  # MRT6MSG_WRONGMIF
 
 _ICMP6_FILTER = 1
 _ICMP6_FILTER_BLOCK_ALL = b"\xff" * 32
+
+# struct igmpmsg: im_msgtype, im_mbz, im_vif, im_vif_hi, im_src, im_dst
+_IGMPMSG = struct.Struct("@8xBBBB4s4s")
+# struct mrt6msg: im6_mbz, im6_msgtype, im6_mif, im6_src, im6_dst
+_MRT6MSG = struct.Struct("@BBH4x16s16s")
 
 STRUCTS = """
 struct in_addr { uint32_t s_addr; };
@@ -140,6 +150,19 @@ def ffi() -> Any:
     return parsed
 
 
+class Upcall(NamedTuple):
+    """A question of the kernel, about a packet that arrived: packed addresses, and the VIF.
+
+    type: IGMPMSG_NOCACHE, there is no entry for the stream, and up to 4 packets wait for one; or
+    IGMPMSG_WRONGVIF, the entry is for another VIF, which it says at most once in 3 s.
+    """
+
+    type: int
+    vif: int
+    source: bytes
+    group: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class FamilyABI:
     """What one address family calls its sockets, and how it lays out its structs."""
@@ -165,6 +188,10 @@ class FamilyABI:
         self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
     ) -> bytes:
         """Lay out the argument of the MFC options; `ttls` are pairs of VIF and TTL threshold."""
+        raise NotImplementedError
+
+    def upcall(self, message: bytes) -> Upcall | None:
+        """Read a message from the socket; None where it is an ordinary packet."""
         raise NotImplementedError
 
     def set_address(self, field: Any, packed: bytes) -> None:
@@ -218,6 +245,13 @@ class _IPv4ABI(FamilyABI):
             ctl.mfcc_ttls[vif] = ttl
         return bytes(ffi().buffer(ctl))
 
+    def upcall(self, message: bytes) -> Upcall | None:
+        if len(message) < _IGMPMSG.size:
+            return None
+        type_, mbz, low, high, source, group = _IGMPMSG.unpack_from(message)
+        # A packet has its protocol there, IGMP.
+        return None if mbz else Upcall(type_, high << 8 | low, source, group)
+
     def set_address(self, field: Any, packed: bytes) -> None:
         field.s_addr = int.from_bytes(packed, sys.byteorder)
 
@@ -255,6 +289,13 @@ class _IPv6ABI(FamilyABI):
                 raise IndexError(vif)
             ctl.mf6cc_ifset.ifs_bits[vif // 32] |= 1 << vif % 32
         return bytes(ffi().buffer(ctl))
+
+    def upcall(self, message: bytes) -> Upcall | None:
+        if len(message) < _MRT6MSG.size:
+            return None
+        mbz, type_, mif, source, group = _MRT6MSG.unpack_from(message)
+        # A packet has its ICMPv6 type there.
+        return None if mbz else Upcall(type_, mif, source, group)
 
     def set_address(self, field: Any, packed: bytes) -> None:
         field.sin6_family = socket.AF_INET6

@@ -8,9 +8,15 @@ import errno
 import fcntl
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 from mfc_dbus.kernel import abi
+from mfc_dbus.kernel.abi import Upcall
+
+_MESSAGE = 64  # bytes: an upcall is shorter
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 4 * 1024 * 1024  # some 10,000 upcalls: without room a packet is lost with each
 
 
 class MFCEntry(NamedTuple):
@@ -70,6 +76,8 @@ class MRoute:
             family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._abi.protocol
         )
         try:
+            with suppress(PermissionError):  # then as many as an ordinary socket holds
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
             self._abi.prepare(self._sock)
             if table:
                 self._set(abi.MRT_TABLE, struct.pack("@I", table))
@@ -163,6 +171,29 @@ class MRoute:
                 raise
             return False
         return True
+
+    def ask_for_wrong_vif(self) -> None:
+        """Have upcalls of streams that arrive on another VIF than their entry says."""
+        one = struct.pack("@i", 1)
+        try:
+            self._set(abi.MRT_PIM, one)
+        except OSError as error:
+            if error.errno != errno.ENOPROTOOPT:
+                raise
+            self._set(abi.MRT_ASSERT, one)  # of a kernel without PIM: only from oifs of the entry
+
+    def upcalls(self, most: int) -> list[Upcall]:
+        """Read the upcalls that wait, of at most so many messages."""
+        found = []
+        for _ in range(most):
+            try:
+                message = self._sock.recv(_MESSAGE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            upcall = self._abi.upcall(message)
+            if upcall is not None:
+                found.append(upcall)
+        return found
 
     def vif_count(self, vif: int) -> VIFCount:
         """Read a VIF's counters. EADDRNOTAVAIL, or EINVAL above all others: there is none."""

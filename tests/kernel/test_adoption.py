@@ -18,10 +18,11 @@ from lab.routing import Routing
 from lab.table import Table
 from lab.topology import Topology
 
+from mfc_dbus.addresses import Family
 from mfc_dbus.kernel import abi, dump
 from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.model import Family, parse_route
+from mfc_dbus.model import parse_route
 
 MANY = 10_000
 
@@ -32,6 +33,10 @@ class CountingMRoute(MRoute):
     def __init__(self, family: Family, kept: int | None) -> None:
         super().__init__(family, kept=kept)
         self.calls: list[tuple[int, bytes]] = []
+
+    def ask_for_wrong_vif(self) -> None:
+        super().ask_for_wrong_vif()
+        self.calls.pop()  # it changes nothing
 
     def _set(self, option: int, argument: bytes) -> None:
         self.calls.append((option, argument))
@@ -91,7 +96,9 @@ def test_not_a_packet_is_lost_at_1000_a_second_and_counters_go_on(
             assert succession.succeed() == []
             flow.wait_for(200)
     assert lab.arrived() == {"down0": flow.sent, "down1": flow.sent}
-    count = succession.routing.mroutes[lab.family].sg_count(route.source, route.group)
+    count = succession.routing.mroutes[lab.family].sg_count(
+        route.source.address, route.group.address
+    )
     assert count.packets == len(flow.sent)
 
 

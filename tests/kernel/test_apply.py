@@ -8,18 +8,23 @@ up1 ──┘        └── down1
 import asyncio
 import dataclasses
 import errno
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pytest
+from lab.igmp import Member, members
 from lab.routing import Routing
 from lab.topology import Topology
 from lab.witness import entries, vifs
 
+from mfc_dbus.addresses import FAMILIES, Family, format_address
 from mfc_dbus.config import Config
 from mfc_dbus.errors import KernelError, StoreError
+from mfc_dbus.joins import Joins
+from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import FAMILIES, Family, Route, parse_route
+from mfc_dbus.memberships import Memberships
+from mfc_dbus.model import Membership, Route, parse_membership, parse_route
 
 T = TypeVar("T")
 
@@ -59,7 +64,8 @@ def test_the_routes_that_stay_lose_no_packet(lab: Topology, routing: Routing) ->
         run(routing, routing.controller.apply([stays]))
         flow.wait_for(100)
     assert lab.arrived() == {"down0": flow.sent, "down1": flow.sent}
-    assert routing.mroutes[lab.family].sg_count(stays.source, stays.group).packets == len(flow.sent)
+    count = routing.mroutes[lab.family].sg_count(stays.source.address, stays.group.address)
+    assert count.packets == len(flow.sent)
 
 
 def test_a_route_that_changes_loses_no_packet_on_the_oif_that_stays(
@@ -173,3 +179,93 @@ def test_whatever_fails_leaves_kernel_store_and_routes_as_they_were(lab: Topolog
         told, kept, shown, _ = before
         assert held()[:3] == (told, kept, shown)
         assert len(vifs(lab.router, lab.family)) == len(before[3])
+
+
+class FaultyJoins(Joins):
+    """The kernel's memberships, of which the join of a certain number fails, once."""
+
+    def __init__(self) -> None:
+        super().__init__(self._open_faulty)
+        self.fails_in: int | None = None
+
+    def _open_faulty(self, family: Family) -> GroupSocket:
+        joins = self
+
+        class Faulty(GroupSocket):
+            def join(self, group: bytes, ifindex: int, source: bytes) -> None:
+                if joins.fails_in == 0:
+                    joins.fails_in = None
+                    raise OSError(errno.EPERM, "injected")
+                if joins.fails_in is not None:
+                    joins.fails_in -= 1
+                super().join(group, ifindex, source)
+
+        return Faulty(family)
+
+
+def joined(memberships: Sequence[Membership]) -> set[Member]:
+    """How the kernel shows these, of which one source at most is of each group and device."""
+    return {
+        Member(
+            each.interface,
+            format_address(each.group),
+            frozenset([format_address(each.source)] if any(each.source) else []),
+        )
+        for each in memberships
+    }
+
+
+def test_whatever_fails_leaves_also_the_memberships_as_they_were(lab: Topology) -> None:
+    def opener(family: Family, _kept: int | None) -> MRoute:
+        return FaultyMRoute(family)
+
+    source, group, other = lab.addresses.source, lab.addresses.group, lab.addresses.other_group
+    stays = parse_membership(group, "*", "up0")
+    changes = parse_membership(group, source, "up1", "before")
+    before = [stays, changes, parse_membership(other, "*", "up0")]
+    after = [
+        stays,
+        dataclasses.replace(changes, comment="after", persistent=False),
+        parse_membership(other, source, "up0"),
+        parse_membership(other, "*", "up1"),
+    ]
+    with FaultyJoins() as joins:
+        memberships = Memberships(joins)
+        with Routing(lab.router, opener=opener, memberships=memberships) as routing:
+            controller, kernel = routing.controller, routing.mroutes[lab.family]
+            assert isinstance(kernel, FaultyMRoute)
+            old, new = [stream(lab, "down0"), *others(lab, 0, 2)], [stream(lab, "down1", "up1")]
+            run(routing, controller.apply(old, before))
+            assert members(lab.router) == joined(before)
+
+            def held() -> tuple[Any, ...]:
+                return (
+                    sorted(memberships, key=str),
+                    members(lab.router),
+                    entries(lab.router, lab.family),
+                    dict(routing.keeper.routes),
+                    dict(routing.keeper.memberships),
+                )
+
+            there = held()
+            for fault in (joins, kernel):
+                failures = 0
+                while True:
+                    fault.fails_in = failures
+                    try:
+                        applied = run(routing, controller.apply(new, after))
+                    except KernelError:
+                        assert held() == there
+                        failures += 1
+                    else:
+                        break
+                fault.fails_in = None
+                assert failures >= 2
+                assert applied.counts == [2, 2, 3]
+                assert members(lab.router) == joined(after)
+                run(routing, controller.apply(old, before))
+                assert members(lab.router) == joined(before)
+            routing.keeper.broken = True
+            with pytest.raises(StoreError):
+                run(routing, controller.apply(new, after))
+            assert held() == there

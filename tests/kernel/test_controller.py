@@ -17,6 +17,7 @@ from lab.routing import Routing
 from lab.topology import ADDRESSES, Topology
 from lab.witness import Entry, entries, vifs
 
+from mfc_dbus.addresses import FAMILIES, format_source
 from mfc_dbus.errors import (
     KernelError,
     NoSuchInterface,
@@ -25,7 +26,7 @@ from mfc_dbus.errors import (
     TooManyInterfaces,
 )
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import FAMILIES, Route, format_address, format_source
+from mfc_dbus.model import Route
 
 
 class Fault:
@@ -104,7 +105,7 @@ class LabRouting:
         self.routing.add(addresses.source, addresses.group, iif, oifs, replace=True)
 
     def delete(self, route: Route) -> None:
-        self.routing.delete(format_source(route.source), format_address(route.group))
+        self.routing.delete(format_source(route.source), str(route.group))
 
     def state(self) -> object:
         """What the controller and the keeper hold, and what the kernel does by its own word."""
@@ -186,6 +187,19 @@ def test_an_any_source_route_forwards_a_cold_burst_whole(
     assert lab.arrived() == {"down0": sent, "down1": sent}
 
 
+def test_a_route_without_an_oif_stops_one_sender_of_a_group(
+    lab: Topology, routing: LabRouting
+) -> None:
+    routing.add("up0", "down0", source="*")
+    stop = routing.add("up0")
+    other = lab.sender(source=lab.addresses.other_source)
+    lab.sender().send(10)
+    sent = other.send(10)
+    assert lab.arrived() == {"down0": sent}
+    count = routing.mroute.sg_count(stop.source.address, stop.group.address)
+    assert (count.packets, count.wrong_if) == (10, 0)
+
+
 def test_a_packet_on_the_wrong_interface_is_counted_and_not_forwarded(
     lab: Topology, routing: LabRouting
 ) -> None:
@@ -193,7 +207,7 @@ def test_a_packet_on_the_wrong_interface_is_counted_and_not_forwarded(
     routing.add("up1", "down0", group=lab.addresses.other_group)
     lab.sender("up1").send(10)
     assert lab.arrived() == {}
-    assert routing.mroute.sg_count(route.source, route.group).wrong_if == 10
+    assert routing.mroute.sg_count(route.source.address, route.group.address).wrong_if == 10
 
 
 @pytest.mark.parametrize(
@@ -250,7 +264,9 @@ def test_a_replace_under_a_flow_loses_nothing_on_the_oif_that_stays(
             routing.replace("up0", *oifs)
         flow.wait_for(100)
     assert lab.arrived()["down0"] == flow.sent
-    assert routing.mroute.sg_count(route.source, route.group).packets == len(flow.sent)
+    assert routing.mroute.sg_count(route.source.address, route.group.address).packets == len(
+        flow.sent
+    )
 
 
 def test_a_number_that_is_used_again_carries_no_packet_of_the_old_route(

@@ -17,9 +17,9 @@ from lab.igmp import Member, members
 from lab.netns import Namespace
 from lab.privileges import in_child, set_capabilities
 
+from mfc_dbus.addresses import Family
 from mfc_dbus.joins import Join, Joins
 from mfc_dbus.kernel.groups import GroupSocket, held
-from mfc_dbus.model import Family
 
 # What the numbers of groups and sources are counted from.
 GROUPS = {socket.AF_INET: ip_address("239.1.0.0"), socket.AF_INET6: ip_address("ff05::1:0")}

@@ -129,11 +129,16 @@ class Caller(Connection):
         given = {name.replace("_", "-"): value for name, value in options.items()}
         return await self.ask("Apply", "sa{sv}", [text, _variants(given)])
 
-    async def describe(self, **chosen: Any) -> list[dict[str, Any]]:
-        """Describe the routes."""
+    async def describe(self, *, what: str = "route", **chosen: Any) -> list[dict[str, Any]]:
+        """Describe the routes, or the memberships."""
         (text,) = await self.ask("Describe", "a{sv}", [_variants(chosen)])
-        routes: list[dict[str, Any]] = json.loads(text).get("route", [])
-        return routes
+        described: list[dict[str, Any]] = json.loads(text).get(what, [])
+        return described
+
+    async def learned(self, **options: Any) -> tuple[list[dict[str, Any]], int]:
+        """The streams that were learned, and how many there are."""
+        streams, total = await self.ask("ListLearned", "a{sv}", [_variants(options)])
+        return plain(streams), total
 
     async def reload(self, *, interactive: bool = False) -> None:
         await self.ask("Reload", "a{sv}", [{}], interactive=interactive)

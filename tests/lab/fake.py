@@ -6,10 +6,13 @@ They hold to what the kernel does; tests/kernel/test_fake.py holds both to the s
 import asyncio
 import errno
 import os
-from collections.abc import Mapping
-from typing import cast
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
 
+from mfc_dbus.addresses import Family
 from mfc_dbus.errors import StoreError
+from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
@@ -93,6 +96,16 @@ class FakeKeeper:
                 kept[key] = new
 
 
+Oifs = frozenset[tuple[str, int]]
+
+
+class Decision(NamedTuple):
+    """Of a kernel on a packet: whether it asks, and by which oifs the packet leaves if any."""
+
+    upcall: int | None
+    oifs: Oifs | None = None
+
+
 class FakeKernel:
     """A routing table of the kernel. `fail_in`: how many calls succeed before one fails."""
 
@@ -101,7 +114,9 @@ class FakeKernel:
         self.vifs: dict[int, int] = {}
         self.fail_in: int | None = None
         self.calls = 0
+        self.waiting: list[Upcall] = []
         self._entries: dict[tuple[bytes, bytes, int | None], MFCEntry] = {}
+        self._counts: Counter[tuple[bytes, bytes]] = Counter()
         self._links = links
         links.kernels.append(self)
 
@@ -120,6 +135,55 @@ class FakeKernel:
         if self.owner not in (None, self):
             raise _error(errno.EADDRINUSE)
         self.owner = self
+
+    def ask_for_wrong_vif(self) -> None:
+        """It does without being asked."""
+
+    def upcalls(self, most: int) -> list[Upcall]:
+        upcalls, self.waiting = self.waiting[:most], self.waiting[most:]
+        return upcalls
+
+    def decide(self, source: bytes, group: bytes, iif: str) -> Decision:
+        """What it does with a packet that arrives on an interface."""
+        vif = self._vif(iif)
+        if vif is None:
+            return Decision(None)
+        entry = self._entries.get((source, group, None)) or next(
+            (
+                each
+                for each in self._entries.values()
+                if each.any_source and each.group == group and vif in dict(self._shown(each))
+            ),
+            None,
+        )
+        if entry is None:
+            return Decision(IGMPMSG_NOCACHE)
+        if entry.parent != vif:
+            return Decision(IGMPMSG_WRONGVIF)
+        names = {link.ifindex: link.name for link in self._links.links.values()}
+        return Decision(
+            None,
+            frozenset(
+                (names[self.vifs[number]], ttl)
+                for number, ttl in entry.ttls
+                if number in self.vifs and number != vif
+            ),
+        )
+
+    def arrive(self, source: bytes, group: bytes, iif: str) -> Oifs | None:
+        """Forward a packet, or ask what is to become of it."""
+        decision = self.decide(source, group, iif)
+        vif = self._vif(iif)
+        if decision.upcall is not None and vif is not None:
+            self.waiting.append(Upcall(decision.upcall, vif, source, group))
+        elif decision.oifs is not None:
+            self._counts[source, group] += 1
+        return decision.oifs
+
+    def _vif(self, name: str) -> int | None:
+        link = self._links.links.get(name)
+        found = (vif for vif, ifindex in self.vifs.items() if link and ifindex == link.ifindex)
+        return next(found, None)
 
     def done(self) -> None:
         self.clear()
@@ -166,7 +230,7 @@ class FakeKernel:
     def sg_count(self, source: bytes, group: bytes) -> SGCount:
         if not any((entry.source, entry.group) == (source, group) for entry in self.entries):
             raise _error(errno.EADDRNOTAVAIL)
-        return SGCount(0, 0, 0)
+        return SGCount(self._counts[source, group], 0, 0)
 
     def named(self, links: Mapping[str, Link]) -> set[tuple[object, ...]]:
         """The entries with interface names for VIF numbers: source, group, iif, oifs.
@@ -212,6 +276,57 @@ class FakeKernel:
             self.fail_in -= 1
 
 
+class FakeGroups:
+    """All the sockets of joins, and the kernel's own list of what they have.
+
+    fail_in: how many joins succeed before one fails. lost: what the kernel alone has not.
+    """
+
+    def __init__(self) -> None:
+        self.sockets: list[FakeGroupSocket] = []
+        self.lost: set[tuple[bytes, int]] = set()
+        self.fail_in: int | None = None
+        self._error: int | None = None
+
+    def open(self, _: Family) -> "FakeGroupSocket":
+        sock = FakeGroupSocket()
+        sock.error = self._error
+        sock.before_join = self._before_join
+        self.sockets.append(sock)
+        return sock
+
+    def held(self) -> set[tuple[bytes, int]]:
+        return {key for sock in self.sockets for key in sock.joined} - self.lost
+
+    def refuse(self, error: int | None) -> None:
+        """Let the kernel refuse all joins."""
+        self._error = error
+        for sock in self.sockets:
+            sock.error = error
+
+    def joined(self, links: Mapping[str, Link]) -> set[MembershipKey]:
+        """What the sockets have, on devices that there are; and on others there must be nothing."""
+        names = {link.ifindex: name for name, link in links.items()}
+        return {
+            MembershipKey(group, source, names[ifindex])
+            for sock in self.sockets
+            for (group, ifindex), sources in sock.joined.items()
+            for source in sources
+        }
+
+    @property
+    def leaves(self) -> int:
+        """How often anything was left."""
+        return sum(sock.leaves for sock in self.sockets)
+
+    def _before_join(self) -> None:
+        if self.fail_in == 0:
+            self.fail_in = None
+            raise _error(errno.EPERM)
+        if self.fail_in is not None:
+            self.fail_in -= 1
+
+
 class FakeGroupSocket:
     """Takes so many groups, and sources of each, and mixes the kinds as badly as the kernel does.
 
@@ -221,12 +336,14 @@ class FakeGroupSocket:
     def __init__(self, max_groups: int = 20, max_sources: int = 10) -> None:
         self.joined: dict[tuple[bytes, int], set[bytes]] = {}
         self.error: int | None = None  # that all joins meet
+        self.before_join: Callable[[], None] = lambda: None
         self.closed = False
         self.leaves = 0
         self._max_groups = max_groups
         self._max_sources = max_sources
 
     def join(self, group: bytes, ifindex: int, source: bytes) -> None:
+        self.before_join()
         if self.error:
             raise _error(self.error)
         key = (group, ifindex)

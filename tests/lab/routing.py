@@ -2,17 +2,23 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import ExitStack
+import select
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 from lab.fake import FakeKeeper
 from lab.netns import Namespace
-from mfc_dbus.controller import Change, Controller
+from mfc_dbus.addresses import FAMILIES, Family, parse_stream
+from mfc_dbus.controller import Controller
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.links import Event, Links
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.model import FAMILIES, Family, Route, TableId, parse_route, parse_stream
+from mfc_dbus.memberships import Memberships
+from mfc_dbus.model import Route, TableId, parse_route
+from mfc_dbus.news import Change
 from mfc_dbus.table import Table
 
 T = TypeVar("T")
@@ -40,7 +46,7 @@ class Routing:
     """A controller with the tables of both families. A context manager.
 
     keeper: what an earlier one has kept. kept: sockets that it left, by family.
-    opener: what makes the kernel's tables.
+    opener: what makes the kernel's tables. memberships: those of sockets of one's own.
     """
 
     def __init__(
@@ -49,9 +55,11 @@ class Routing:
         keeper: FakeKeeper | None = None,
         kept: Mapping[Family, int] | None = None,
         opener: Opener = plain_mroute,
+        memberships: Memberships | None = None,
     ) -> None:
         kept = kept or {}
         self.router = router
+        self._turn = threading.Lock()
         self.keeper = keeper or FakeKeeper()
         self.changes: list[Change] = []
         with router, ExitStack() as stack:
@@ -63,6 +71,7 @@ class Routing:
                 [Table(TableId(family), mroute) for family, mroute in self.mroutes.items()],
                 self.links,
                 self.keeper,
+                memberships=memberships,
             )
             self.controller.listen(self.changes.append)
             held = {TableId(family): dump.held(self.mroutes[family]) for family in kept}
@@ -107,12 +116,54 @@ class Routing:
 
     def follow(self) -> None:
         """Take in what has happened to the interfaces; the kernel sends events as it acts."""
-        with self.router:
+        with self.router, self._turn:
             self.controller.follow()
+
+    def hear(self) -> None:
+        """Learn what the kernel asks for now; its questions wait as soon as it has them."""
+        with self.router, self._turn:
+            for family in FAMILIES:
+                self.controller.hear(TableId(family))
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Hear the kernel at all times, in the background, until the block ends."""
+        stopped = threading.Event()
+
+        def listen() -> None:
+            with self.router:
+                while not stopped.is_set():
+                    ready, _, _ = select.select([*self.mroutes.values()], [], [], 0.05)
+                    if ready:
+                        with self._turn:
+                            for family in FAMILIES:
+                                self.controller.hear(TableId(family))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def look(self, seconds: float) -> None:
+        """Look whether what was learned is used, as if so much time had passed."""
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)
+        with self.router, self._turn:
+            self.controller.look(now)
+
+    def learned(self) -> set[tuple[str, str, str, tuple[str, ...]]]:
+        """Source, group, iif and oifs of what was learned."""
+        return {
+            (str(each.source), str(each.group), each.iif, tuple(oif.name for oif in each.oifs))
+            for table in self.controller.tables.values()
+            for each in table.learned
+        }
 
     def states(self) -> dict[str, str]:
         """The state that was told last of each route."""
-        return {str(route): state for route, state in self.controller.told.values()}
+        return {str(route): state for route, state, _ in self.controller.told.values()}
 
     @property
     def events(self) -> list[Event]:
@@ -126,5 +177,5 @@ class Routing:
         return state
 
     def _run(self, change: Coroutine[Any, Any, T]) -> T:
-        with self.router:
+        with self.router, self._turn:
             return asyncio.run(change)

@@ -23,6 +23,7 @@ from lab.bus import PrivateBus
 from lab.daemon import PROGRAMS, Daemon
 from lab.igmp import Member, members
 from lab.netns import Namespace
+from lab.packets import Run, Sender
 from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 from lab.privileges import CAP_DAC_READ_SEARCH, become, in_child
 from lab.witness import Entry, entries
@@ -50,6 +51,7 @@ SHOWN = {
     "expires": 0,
     "origin": "bus",
     "table": 0,
+    "reason": "",
 }
 PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
 
@@ -153,6 +155,39 @@ def test_a_route_is_added_shown_and_deleted(cli: CLI, network: Namespace) -> Non
     assert cli.json("show") == []
 
 
+def test_a_wide_route_and_a_stop_are_added_and_what_is_learned_is_shown(
+    cli: CLI, network: Namespace
+) -> None:
+    wide = ["--source", "10.1.0.0/16", "--group", "239.1.0.0/16"]
+    assert cli("mfc", "add", *wide, "--iif", "eth1", "--oifs", "eth[34]").returncode == 0
+    assert cli("mfc", "add", "-g", "239.1.2.4", "-i", "eth1", "--stop").returncode == 0
+    assert cli("show").stdout.splitlines()[1:] == [
+        "10.1.0.0/16  239.1.0.0/16  eth1  eth[34]  active",
+        "*            239.1.2.4     eth1  (stop)   active",
+    ]
+    done = cli("mfc", "add", *wide[:3], "239.1.2.0/16", "-i", "eth1", "-o", "eth3")
+    assert (done.returncode, "it would be '239.1.0.0/16'" in done.stderr) == (2, True)
+    with closing(Sender(Run(IPV4), network, "eth2", "10.1.0.10", "239.1.2.3")) as sender:
+        sender.send(1)
+    while not (streams := cli.json("show", "learned")):
+        pass
+    (stream,) = streams
+    del stream["packets"], stream["bytes"]
+    assert stream == {
+        "source": "10.1.0.10",
+        "group": "239.1.2.3",
+        "iif": "eth1",
+        "oifs": ["eth3", "eth4"],
+        "route_source": "10.1.0.0/16",
+        "route_group": "239.1.0.0/16",
+        "route_iif": "eth1",
+        "table": 0,
+    }
+    assert "(10.1.0.0/16, 239.1.0.0/16)" in cli("show", "learned").stdout
+    assert cli("mfc", "flush", "--group", "239.1.0.0/16").stdout == "2 routes removed\n"
+    assert cli.json("show", "learned") == []
+
+
 def test_every_option_of_add_reaches_the_service(cli: CLI) -> None:
     assert cli(*ADD).returncode == 0
     more = ["--replace", "--comment", "the lobby's", "--ttl", "eth3=16", "-o", "eth4", "soon"]
@@ -217,7 +252,7 @@ def test_routes_are_flushed_by_group_and_iif(cli: CLI) -> None:
 def test_what_is_piped_is_aligned_columns_in_the_order_of_the_addresses(cli: CLI) -> None:
     cli.add(("ff1e::1", "eth1"), ("239.1.1.10", "eth1"), ("239.1.1.9", "eth2"))
     assert cli("show").stdout.splitlines() == [
-        "SOURCE  GROUP       IIF   OIFS  STATE   KEPT  TABLE  COMMENT",
+        "SOURCE  GROUP       IIF   OIFS  STATE   KEPT  TABLE  COMMENT  REASON",
         "*       239.1.1.9   eth2  eth3  active",
         "*       239.1.1.10  eth1  eth3  active",
         "*       ff1e::1     eth1  eth3  active",
@@ -255,6 +290,7 @@ def test_a_group_is_joined_shown_and_left(cli: CLI, network: Namespace) -> None:
         "reason": "",
         "comment": "lobby",
         "persistent": False,
+        "origin": "bus",
     }
     done = cli(*JOIN)
     assert (done.returncode, "exists already" in done.stderr) == (7, True)

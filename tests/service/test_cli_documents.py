@@ -9,7 +9,7 @@ import pytest
 from lab.bus import PrivateBus
 from lab.daemon import PROGRAMS, Daemon
 
-TOML = """\
+ROUTES = """\
 [[route]]
 source = "10.1.0.10"
 group = "239.1.1.1"
@@ -22,6 +22,19 @@ group = "ff3e::2"
 iif = "eth1"
 oifs = ["eth2"]
 comment = "the lobby's \\"screens\\""
+persistent = false
+"""
+TOML = f"""\
+{ROUTES}
+[[membership]]
+source = "10.1.0.10"
+group = "232.1.1.1"
+interface = "eth1"
+comment = "channel 4"
+
+[[membership]]
+group = "ff3e::2"
+interface = "eth1"
 persistent = false
 """
 
@@ -63,31 +76,41 @@ def test_what_changes_is_told_line_by_line(cli: CLI) -> None:
     first = [
         "+ 10.1.0.10 239.1.1.1 iif eth1 oifs eth2,eth3(ttl>16)",
         '+ * ff3e::2 iif eth1 oifs eth2 transient comment the lobby\'s "screens"',
+        "+ 10.1.0.10 232.1.1.1 interface eth1 comment channel 4",
+        "+ * ff3e::2 interface eth1 transient",
     ]
     assert cli.apply(TOML, "--dry-run") == [
         *first,
-        "2 would be added, 0 would be changed, 0 would be deleted",
+        "4 would be added, 0 would be changed, 0 would be deleted",
     ]
-    assert cli.apply(TOML) == [*first, "2 added, 0 changed, 0 deleted"]
+    assert cli.apply(TOML) == [*first, "4 added, 0 changed, 0 deleted"]
     other = '[[route]]\nsource="10.1.0.10"\ngroup="239.1.1.1"\niif="eth2"\noifs=["eth3"]\n'
     change = "~ 10.1.0.10 239.1.1.1 iif eth1 → eth2, oifs eth2,eth3(ttl>16) → eth3"
     assert cli.apply(other, "--merge", "--dry-run")[0] == change
-    assert cli.apply(other) == [change, first[1].replace("+", "-"), "0 added, 1 changed, 1 deleted"]
+    other += '[[membership]]\ngroup="ff3e::2"\ninterface="eth1"\ncomment="x"\n'
+    assert cli.apply(other) == [
+        change,
+        "~ * ff3e::2 interface eth1 comment '' → 'x', persistent false → true",
+        first[1].replace("+", "-"),
+        first[2].replace("+", "-"),
+        "0 added, 2 changed, 2 deleted",
+    ]
 
 
 def test_what_changes_is_told_in_json(cli: CLI) -> None:
     cli.apply(TOML)
     done = cli("--json", "apply", "-", given="")
     told = json.loads(done.stdout)
-    assert [len(told[name]) for name in ("added", "changed", "deleted")] == [0, 0, 2]
+    assert [len(told[name]) for name in ("added", "changed", "deleted")] == [0, 0, 4]
     assert told["deleted"][0]["ttls"] == {"eth3": 16}
+    assert [each["interface"] for each in told["deleted"] if "interface" in each] == ["eth1"] * 2
 
 
 @pytest.mark.parametrize(
     ("document", "status", "lines"),
     [
         (
-            TOML.replace('"eth1"', "1") + "x = 3\n",
+            ROUTES.replace('"eth1"', "1") + "x = 3\n",
             2,
             [
                 "4: route[0].iif: Expected `str`, got `int`",
@@ -96,7 +119,12 @@ def test_what_changes_is_told_in_json(cli: CLI) -> None:
                 "10: route[1].iif: Expected `str`, got `int`",
             ],
         ),
-        (TOML.replace('"eth1"', '"eth77"'), 6, ["1: route[0]: Interface 'eth77' not found"]),
+        (ROUTES.replace('"eth1"', '"eth77"'), 6, ["1: route[0]: Interface 'eth77' not found"]),
+        (
+            '[[membership]]\ngroup = "239.1.1.1"\ninterface = "eth77"\n',
+            6,
+            ["1: membership[0]: Interface 'eth77' not found"],
+        ),
         ("[[route]\n", 2, ["1: '[[route]' is not TOML: Expected ']]' at the end of an array"]),
         ('{"route": [{}]}', 2, [" route[0].group: is missing"]),
         ("\n{", 2, [" The document is not JSON, or no object: Input data was truncated"]),
@@ -113,6 +141,18 @@ def test_what_is_wrong_is_told_with_file_and_line(
     for line, expected in zip(told, lines, strict=False):
         assert line.startswith(f"mfc-dbus-cli: {path}:{expected}")
     assert cli("export").stdout == ""
+
+
+def test_what_smcroute_joins_is_imported_and_applied(cli: CLI) -> None:
+    conf = "mgroup from eth1 group 232.1.1.0/31 source 10.1.0.10\n"
+    conf += "mroute from eth1 group 225.1.1.1 to eth2\n"
+    document = cli("import", "-", given=conf).stdout
+    assert cli.apply(document)[-1] == "3 added, 0 changed, 0 deleted"
+    shown = cli("show", "memberships").stdout.splitlines()
+    assert [line.split()[:4] for line in shown[1:]] == [
+        ["10.1.0.10", f"232.1.1.{n}", "eth1", "joined"] for n in range(2)
+    ]
+    assert cli.apply(document) == ["0 added, 0 changed, 0 deleted"]
 
 
 def test_a_file_that_is_not_there_fails(cli: CLI) -> None:

@@ -14,7 +14,7 @@ from lab.fake import FakeKeeper, FakeLinks
 from lab.foreign import add_route, busctl, output, run
 
 from mfc_dbus import logcontrol
-from mfc_dbus.access import ACCESS, SET_LOG
+from mfc_dbus.access import ACCESS, APPLY_MEMBERSHIPS, SET_LOG
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import INTROSPECTABLE, PEER, PROPERTIES
 from mfc_dbus.bus.frames import MessageType
@@ -115,7 +115,7 @@ async def test_every_method_that_introspection_shows_has_an_entry_in_the_access_
     async with Caller.at(bus.address) as caller:
         shown = methods(ElementTree.fromstring(await introspect(caller)))
     assert shown
-    assert {*shown, SET_LOG} == set(ACCESS)
+    assert {*shown, SET_LOG, APPLY_MEMBERSHIPS} == set(ACCESS)
 
 
 @pytest.mark.parametrize(

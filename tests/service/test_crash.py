@@ -21,9 +21,10 @@ from lab.manager import Manager
 from lab.netns import Namespace
 from lab.zygote import Zygote
 
+from mfc_dbus.addresses import format_source
 from mfc_dbus.bus.connection import BusError
 from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import Membership, format_address, format_source
+from mfc_dbus.model import Membership
 
 ROUNDS = 50
 CALLERS = 4
@@ -135,7 +136,7 @@ def read_stores(home: Path, scratch: Path) -> Routes:
         shutil.copytree(home / name, scratch / name)
     with Keeper(scratch / "state", scratch / "runtime") as keeper:
         return {
-            (format_source(route.source), format_address(route.group)): Kept(
+            (format_source(route.source), str(route.group)): Kept(
                 route.iif, tuple(oif.name for oif in route.oifs), route.comment, route.persistent
             )
             for route in keeper.read()

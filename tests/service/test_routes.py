@@ -11,6 +11,7 @@ from lab.bus import PrivateBus
 from lab.caller import INTERFACE, OWN, ROUTE, STANDARD, Caller, Route, refused
 from lab.daemon import Daemon
 from lab.netns import Namespace
+from lab.packets import Run, Sender
 from lab.witness import Entry, entries, vifs
 
 from mfc_dbus.bus.backend import Variant
@@ -77,7 +78,6 @@ REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
         f"{STANDARD}.InvalidArgs",
         "Source '10.1.0.10' and group 'ff1e::123' mix IPv4 and IPv6",
     ),
-    "no oif": (ROUTE._replace(oifs=[]), {}, f"{STANDARD}.InvalidArgs", "The route has no oif"),
     "an oif twice": (
         ROUTE._replace(oifs=["eth2", "eth3", "eth2"]),
         {},
@@ -245,28 +245,71 @@ async def test_what_is_there_is_not_added_and_what_is_not_there_is_not_deleted(
     assert entries(network, IPV4) == {in_kernel(ROUTE)}
 
 
-async def test_any_source_routes_that_the_kernel_would_mix_up_are_a_kernel_error(
+async def test_of_several_routes_of_a_source_and_group_iif_tells_which(
     bus: PrivateBus, daemon: Daemon
 ) -> None:
     async with Caller.at(bus.address) as caller:
-        await caller.add(ROUTE._replace(source="*"))
+        for each in (Route("*", "239.1.0.0/16"), Route("*", "239.1.0.0/16", "eth3", ["eth4"])):
+            await caller.add(each)
         await refused(
-            caller.add(Route("*", iif="eth2", oifs=["eth3"])),
-            f"{OWN}.KernelError",
-            "cannot both be in the kernel: 'eth2'",
-        )
-        # Where each has interfaces of its own there is one for each iif, and `iif` tells which.
-        await caller.add(Route("*", iif="eth3", oifs=["eth4"]))
-        await refused(
-            caller.delete(ROUTE._replace(source="*")),
+            caller.delete(Route("*", "239.1.0.0/16")),
             f"{STANDARD}.InvalidArgs",
             "exists from 'eth1', 'eth3': say which by 'iif'",
         )
-        await caller.delete(ROUTE._replace(source="*"), iif="eth3")
+        await caller.delete(Route("*", "239.1.0.0/16"), iif="eth3")
         assert [route[2] for route in await caller.get("Routes")] == ["eth1"]
 
 
 # What is done, and who hears of it
+
+
+@pytest.mark.parametrize(
+    ("route", "source", "group", "family"),
+    [
+        (Route("10.1.0.0/16", "239.1.0.0/16", "eth1", ["eth3"]), "10.1.0.10", "239.1.2.3", IPV4),
+        (Route("*", "239.1.0.0/16", "eth[12]", []), "10.1.0.10", "239.1.2.3", IPV4),
+        (Route("fd01::/64", "ff1e::/16", "eth1", ["eth3"]), "fd01::10", "ff1e::123", IPV6),
+    ],
+    ids=["ipv4", "pattern", "ipv6"],
+)
+async def test_a_stream_of_a_wide_route_is_learned_and_listed(
+    route: Route,
+    source: str,
+    group: str,
+    family: socket.AddressFamily,
+    bus: PrivateBus,
+    daemon: Daemon,
+    network: Namespace,
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add(route)
+        assert await caller.get("Routes") == [shown(route)]
+        assert await caller.learned() == ([], 0)
+        with closing(Sender(Run(family), network, "eth2", source, group)) as sender:
+            sender.send(3)
+        while not (await caller.learned())[1]:
+            await caller.ping()
+        (stream,), total = await caller.learned()
+        assert total == 1
+        assert stream == {
+            "table": 0,
+            "source": source,
+            "group": group,
+            "iif": "eth1",
+            "oifs": route.oifs,
+            "route-source": route.source,
+            "route-group": route.group,
+            "route-iif": route.iif,
+            "packets": stream["packets"],
+            "bytes": stream["bytes"],
+        }
+        assert (await caller.learned(group=route.group))[1] == 1
+        assert (await caller.learned(iif="eth2"))[1] == 0
+        assert {entry.source for entry in entries(network, family)} == {source}
+        await caller.delete(route)
+        assert await caller.learned() == ([], 0)
+    assert not entries(network, family)
+    assert not vifs(network, family)
 
 
 @pytest.mark.parametrize(

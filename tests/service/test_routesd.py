@@ -5,13 +5,21 @@ from pathlib import Path
 
 import pytest
 from lab.bus import PrivateBus
-from lab.caller import OWN, ROUTE, Caller, Route, refused
+from lab.caller import MEMBERSHIP, OWN, ROUTE, Caller, Membership, Route, refused
 from lab.daemon import Daemon
+from lab.igmp import Member, members
 from lab.netns import Namespace
 
 ONE = '[[route]]\ngroup = "239.5.5.1"\niif = "eth1"\noifs = ["eth2"]\n'
 TWO = '[[route]]\nsource = "10.1.0.10"\ngroup = "239.5.5.2"\niif = "eth1"\noifs = ["eth2"]\n'
 IN_TWO = Route("10.1.0.10", "239.5.5.2")
+
+
+JOINS = '[[membership]]\nsource = "10.1.0.10"\ngroup = "232.5.5.1"\ninterface = "eth1"\n'
+JOINS_TOO = '[[membership]]\ngroup = "ff3e::5"\ninterface = "eth1"\npersistent = false\n'
+IN_JOINS = Membership("232.5.5.1", "10.1.0.10")
+JOINED = Member("eth1", "232.5.5.1", frozenset({"10.1.0.10"}))
+JOINED_TOO = Member("eth1", "ff3e::5")
 
 
 @pytest.fixture
@@ -131,3 +139,85 @@ async def test_a_start_goes_without_the_files_that_are_broken(
             states = {group: each["state"] for group, each in (await shown(root)).items()}
             assert states == {"239.5.5.1": "active", "239.5.5.2": "waiting"}
             assert f"{directory / 'two.toml'}: line 1: '?' is not TOML" in daemon.log
+
+
+# Memberships
+
+
+async def origins(caller: Caller) -> dict[str, str]:
+    return {one["group"]: one.get("origin", "bus") for one in await caller.get("Memberships")}
+
+
+async def test_memberships_come_and_go_with_their_files(
+    own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace, directory: Path
+) -> None:
+    async with Caller.at(own_bus.address) as root:
+        await root.join()
+        by_bus = Member("eth1", MEMBERSHIP.group)
+        (directory / "one.toml").write_text(ONE + JOINS)
+        (directory / "two.toml").write_text(JOINS_TOO)
+        await root.reload()
+        assert members(own_network) == {by_bus, JOINED, JOINED_TOO}
+        assert await shown(root) == {"239.5.5.1": CONFIG}
+        assert await origins(root) == {
+            MEMBERSHIP.group: "bus",
+            "232.5.5.1": "config",
+            "ff3e::5": "config",
+        }
+        (directory / "one.toml").write_text(ONE)
+        await root.reload()
+        assert members(own_network) == {by_bus, JOINED_TOO}
+        (directory / "two.toml").unlink()
+        await root.reload()
+        assert members(own_network) == {by_bus}
+
+
+async def test_only_the_file_changes_its_membership(
+    own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace, directory: Path
+) -> None:
+    path, other = directory / "one.toml", directory / "two.toml"
+    path.write_text(JOINS)
+    async with Caller.at(own_bus.address) as root:
+        await root.reload()
+        entry = {"group": "232.5.5.1", "source": "10.1.0.10", "interface": "eth1"}
+        for call in (root.leave(IN_JOINS), root.apply({"membership": [entry]})):
+            await refused(call, f"{OWN}.MembershipConfigured", str(path))
+        await refused(root.join(IN_JOINS), f"{OWN}.MembershipExists")
+        assert await root.flush() == 0
+        assert await root.apply("{}") == [0, 0, 0]
+        (described,) = await root.describe(what="membership")
+        assert described == entry | {"state": "joined", "origin": "config"}
+        other.write_text(ONE + JOINS)
+        sentence = f"{other}: line 5: membership[0]: Membership (10.1.0.10, 232.5.5.1) on 'eth1' is"
+        await refused(root.reload(), f"{OWN}.ConfigError", f"{sentence} in {path} already")
+        other.write_text(JOINS_TOO.replace('"eth1"', '"lo"'))
+        await refused(root.reload(), f"{OWN}.ConfigError", "'lo' does not carry multicast")
+        assert members(own_network) == {JOINED}
+
+
+async def test_memberships_of_files_are_joined_at_the_start_and_never_stored(
+    own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace, directory: Path, library: str
+) -> None:
+    async with Caller.at(own_bus.address) as root:
+        await root.join(IN_JOINS, comment="by hand")
+        (directory / "one.toml").write_text(JOINS + JOINS_TOO)
+        await root.reload()
+        both = {"232.5.5.1": "config", "ff3e::5": "config"}
+        assert await origins(root) == both
+        own_daemon.stop()
+        with Daemon(own_bus.address, own_network, library=library, home=own_daemon.home) as daemon:
+            assert await origins(root) == both
+            assert members(own_network) == {JOINED, JOINED_TOO}
+            (directory / "one.toml").unlink()
+            daemon.stop()
+        with Daemon(own_bus.address, own_network, library=library, home=own_daemon.home) as daemon:
+            assert await origins(root) == {}
+            await root.join(IN_JOINS)
+            (directory / "one.toml").write_text(JOINS)
+            daemon.stop()
+        # Also where the file came while nobody looked.
+        with Daemon(own_bus.address, own_network, library=library, home=own_daemon.home):
+            assert await origins(root) == {"232.5.5.1": "config"}
+            (directory / "one.toml").unlink()
+            await root.reload()
+            assert members(own_network) == set()

@@ -19,9 +19,11 @@ from lab.polkit import MockPolkit
 from mfc_dbus import polkit as polkit_module
 from mfc_dbus import service as service_module
 from mfc_dbus.access import Access
+from mfc_dbus.addresses import FAMILIES, exactly
 from mfc_dbus.bus.connection import PEER, PROPERTIES, BusError, Connection
-from mfc_dbus.controller import Change, Controller, Status
-from mfc_dbus.model import FAMILIES, TableId, parse_route
+from mfc_dbus.controller import Controller
+from mfc_dbus.model import TableId, parse_route
+from mfc_dbus.news import Change, Status
 from mfc_dbus.polkit import Polkit
 from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.table import Table
@@ -95,7 +97,8 @@ async def test_routes_that_one_message_cannot_hold_are_a_limit_and_no_end(
     route = parse_route("*", "239.1.1.0", "eth1", ["eth2"])
     routes = [
         Status(
-            dataclasses.replace(route, group=bytes((239, 1, 1, n)), comment="x" * 110_000), "active"
+            dataclasses.replace(route, group=exactly(bytes((239, 1, 1, n))), comment="x" * 110_000),
+            "active",
         )
         for n in range(250)
     ]

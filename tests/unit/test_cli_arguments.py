@@ -93,6 +93,7 @@ def test_what_is_no_beginning_is_refused(word: str) -> None:
 def test_show_knows_its_four_tables() -> None:
     assert parsed("show").what == "routes"
     assert parsed("show", "r").what == "routes"
+    assert parsed("show", "learned").what == "learned"
     assert parsed("show", "interf").what == "interfaces"
     assert parsed("s", "t").what == "tables"
     assert parsed("s", "m").what == "memberships"
@@ -179,12 +180,14 @@ def test_a_host_that_ssh_would_take_for_an_option_is_refused(host: str) -> None:
         (["m"], "'m' may be more than one of mfc, monitor"),
         (["mfc"], "say what to do: add, del, flush"),
         (["mfc", "show"], "'show' is none of add, del, flush"),
-        (["mfc", "add", "-g", "239.1.1.1"], "required: -i/--iif, -o/--oifs"),
+        (["mfc", "add", "-g", "239.1.1.1"], "required: -i/--iif"),
+        (["mfc", "add", "-g", "239.1.1.1", "-i", "a"], "one of the arguments -o/--oifs --stop is"),
+        (["mfc", "add", "-o", "b", "--stop"], "--stop: not allowed with argument -o/--oifs"),
         (["mfc", "del"], "required: -g/--group"),
         (["group"], "say what to do: join, leave"),
         (["group", "join", "-g", "239.1.1.1"], "required: -i/--interface"),
         (["group", "leave", "-i", "eth1"], "required: -g/--group"),
-        (["show", "everything"], "'everything' is none of routes, interfaces, tables, "),
+        (["show", "everything"], "'everything' is none of routes, learned, interfaces"),
         (["show", "routes", "interfaces"], "unrecognized arguments: interfaces"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["mfc", "flush", "--gro", "239.0.0.0/8"], "unrecognized arguments: --gro"),
@@ -231,7 +234,10 @@ def test_completion_offers_the_options_of_every_verb(
         ([""], ["show", "mfc", "group", "apply", "export", "import", "monitor", "batch"]),
         (["m"], ["mfc", "monitor"]),
         (["--json", "mf", ""], ["add", "del", "flush"]),
-        (["-H", "somewhere", "show", ""], ["routes", "interfaces", "tables", "memberships"]),
+        (
+            ["-H", "somewhere", "show", ""],
+            ["routes", "learned", "interfaces", "tables", "memberships"],
+        ),
         (["group", ""], ["join", "leave"]),
         (["group", "join", "--interface", "l"], ["lo"]),
         (["mfc", "add", "--iif", "l"], ["lo"]),

@@ -273,10 +273,13 @@ def test_a_document_is_applied_with_the_options_that_are_set() -> None:
 def test_what_is_too_much_for_one_message_is_asked_for_by_halves() -> None:
     async def test(bus: FakeBus, client: Client) -> None:
         route = '{"group": "239.1.1.1", "iif": "a", "oifs": ["b"], "state": "active", "new": 1}'
-        bus.returns = [f'{{"route": [{route}]}}']
+        joined = '{"group": "239.1.1.1", "interface": "a", "state": "joined", "new": 1}'
+        bus.returns = [f'{{"route": [{route}], "membership": [{joined}]}}']
         too_much = BusError(f"{INTERFACE}.Error.LimitExceeded", "too much")
         bus.failures = [too_much, too_much]
-        assert [each.group for each in await client.describe()] == ["239.1.1.1"] * 3
+        described = await client.describe()
+        assert [each.group for each in described.route] == ["239.1.1.1"] * 3
+        assert [each.interface for each in described.membership] == ["a"] * 3
         asked = [plain(call[-1]).get("group", ("s", ""))[1] for call in bus.calls]
         assert asked == ["", "224.0.0.0/4", "224.0.0.0/5", "232.0.0.0/5", "ff00::/8"]
         bus.failures = [too_much]

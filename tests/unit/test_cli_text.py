@@ -1,5 +1,6 @@
 """What reaches a terminal, or the bus."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -50,3 +51,4 @@ def test_oifs_are_shown_with_their_thresholds() -> None:
     values: dict[str, Any] = {"source": "*", "group": "239.1.1.1", "iif": "a", "state": "active"}
     route = RouteInfo(**values, oifs=("b", "c"), ttls={"c": 16})
     assert oifs(route) == ["b", "c(ttl>16)"]
+    assert oifs(dataclasses.replace(route, oifs=(), ttls={})) == ["(stop)"]

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus import config
+from mfc_dbus.addresses import FAMILIES, FAMILY_NAMES
 from mfc_dbus.config import Config
 from mfc_dbus.errors import ConfigError
-from mfc_dbus.model import FAMILIES, FAMILY_NAMES, TableId
+from mfc_dbus.model import TableId
 
 IPV4, IPV6 = FAMILIES
-SETTINGS = "'tables', 'limits.routes'"
+SETTINGS = "'tables', 'limits.routes', 'limits.memberships', 'limits.learned', 'learning.expiry', "
 FAMILY_LISTS = st.lists(st.sampled_from(FAMILIES), max_size=4)
 
 # Lines that say nothing, in which a name is no key.
@@ -70,6 +71,15 @@ def refused(path: Path, text: str) -> str:
         ("[rules]\neth1 = 100", "line 2: 'rules.eth1' names a table that 'tables' does not: 100"),
         ("[rules]\neth1 = 'x'", "line 2: 'rules.eth1' is not a whole number"),
         ('[rules]\n"a b" = 0', "line 2: 'rules.a b' is no rule: 'a b' is not an interface name"),
+        # learning
+        (
+            "[learning]\nexpiry = 0",
+            "line 2: 'learning.expiry' is not a whole number of",
+        ),
+        (
+            "learning.expiry = 1.5",
+            "line 1: 'learning.expiry' is not a whole number of",
+        ),
         # limits
         ("limits = 5", "line 1: 'limits' is not a table"),
         ("[[limits]]\nroutes = 1", "line 1: 'limits' is not a table"),
@@ -188,3 +198,9 @@ def test_any_values_are_a_configuration_or_an_error_with_line_and_key(
 
 def toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_what_is_learned_is_bounded_and_expires_as_the_settings_say(path: Path) -> None:
+    assert load(path, "limits.learned = 5\nlearning.expiry = 90") == Config(
+        max_learned=5, learned_expiry=90_000_000_000
+    )

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from mfc_dbus import document
 from mfc_dbus.document import MembershipEntry, RouteEntry
 from mfc_dbus.errors import InvalidArgs, RequestError
-from mfc_dbus.model import Route, parse_route
+from mfc_dbus.model import Route, parse_membership, parse_route
 from mfc_dbus.problems import with_lines
 
 names = st.text(
@@ -58,9 +59,43 @@ def test_what_is_the_default_is_left_out() -> None:
 
 
 def test_memberships_are_part_of_it() -> None:
-    entries = [MembershipEntry(group="239.1.1.1", interface="eth1")]
-    assert document.from_toml(document.to_toml([], entries)).memberships == entries
-    assert document.from_json(document.to_json([], entries)).memberships == entries
+    memberships = [
+        parse_membership("239.1.1.1", "*", "eth1"),
+        parse_membership("232.1.1.1", "10.0.0.1", "eth1", "the lobby's"),
+        replace(parse_membership("ff02::fb", "*", "eth2"), persistent=False),
+    ]
+    entries = [document.to_membership_entry(each) for each in memberships]
+    assert entries[0] == MembershipEntry(group="239.1.1.1", interface="eth1")
+    assert document.from_toml(document.to_toml([], entries)).memberships == memberships
+    assert document.from_json(document.to_json([], entries)).memberships == memberships
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"group": "10.0.0.1"}, "membership[1]: Group '10.0.0.1' is not a multicast address"),
+        ({"source": "239.0.0.1"}, "membership[1]: Source '239.0.0.1' is a multicast address"),
+        ({"interface": "a/b"}, "membership[1]: 'a/b' is not an interface name"),
+        ({"interface": 3}, "membership[1].interface: Expected `str`, got `int`"),
+        ({"iif": "eth1"}, "membership[1].iif: is not known; there are source, group, interface, "),
+        ({"comment": "x" * 201}, "membership[1]: The comment has 201 characters"),
+        ({"source": "0.0.0.0"}, "membership[1]: The same is in membership[0] already"),
+    ],
+)
+def test_what_is_wrong_with_a_membership_is_told_with_its_path(
+    wrong: dict[str, object], problem: str
+) -> None:
+    good = {"group": "239.1.1.1", "interface": "eth1"}
+    with pytest.raises(InvalidArgs) as caught:
+        document.from_json(json.dumps({"membership": [good, good | wrong]}))
+    assert str(caught.value).startswith(problem)
+
+
+def test_a_route_and_a_membership_may_be_of_the_same_stream_and_interface() -> None:
+    entry = document.to_entry(parse_route("*", "239.1.1.1", "eth1", ["eth2"]))
+    membership = MembershipEntry(group="239.1.1.1", interface="eth1")
+    read = document.from_json(document.to_json([entry], [membership]))
+    assert (len(read.routes), len(read.memberships)) == (1, 1)
 
 
 def test_an_empty_document_has_no_routes() -> None:
@@ -215,3 +250,7 @@ def test_the_schema_names_every_field() -> None:
     assert list(route["properties"]) == FIELDS.split(", ")
     assert route["required"] == ["group", "iif", "oifs"]
     assert not route["additionalProperties"]
+    membership = schema["$defs"]["MembershipEntry"]
+    fields = ["source", "group", "interface", "comment", "persistent"]
+    assert list(membership["properties"]) == fields
+    assert membership["required"] == ["group", "interface"]

@@ -4,12 +4,13 @@ import asyncio
 import errno
 import socket
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from lab.fake import FakeGroupSocket, FakeKeeper, FakeKernel, FakeLinks
+from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks
 
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
@@ -26,14 +27,15 @@ from mfc_dbus.errors import (
 from mfc_dbus.joins import Joins
 from mfc_dbus.kernel.links import Missed
 from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Family, Membership, MembershipKey, TableId, parse_membership, parse_route
+from mfc_dbus.model import Membership, MembershipKey, TableId, parse_membership, parse_route
 from mfc_dbus.table import Table
 
+T = TypeVar("T")
 GROUP = "239.1.1.1"
 
 
-def run(change: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(change)
+def run(change: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(change)
 
 
 class Ground:
@@ -43,17 +45,16 @@ class Ground:
         self.links = FakeLinks(*interfaces, silent=("lo",))
         self.kernel = FakeKernel(self.links)
         self.keeper = FakeKeeper()
-        self.error: int | None = None
-        self.lost: set[tuple[bytes, int]] = set()  # by the kernel alone
+        self.groups = FakeGroups()
         self.begin()
 
     def begin(self) -> None:
         """Start with what was kept, and with sockets of its own."""
-        self.sockets: list[FakeGroupSocket] = []
+        self.groups.sockets.clear()
         self.told = 0
         self.kernel.clear()
         self.links.begin_anew()
-        self.memberships = Memberships(Joins(self._open, self._held))
+        self.memberships = Memberships(Joins(self.groups.open, self.groups.held))
         self.memberships.listen(self._listen)
         self.controller = Controller(
             [Table(TableId(socket.AF_INET), self.kernel)],
@@ -73,34 +74,13 @@ class Ground:
     def leave(self, group: str = GROUP, source: str = "*", interface: str = "eth0") -> None:
         run(self.controller.leave(parse_membership(group, source, interface).key))
 
-    def refuse(self, error: int | None) -> None:
-        """Let the kernel refuse all joins."""
-        self.error = error
-        for sock in self.sockets:
-            sock.error = error
-
     @property
     def states(self) -> dict[str, str]:
         return {str(membership): state for membership, state, _ in self.memberships}
 
     @property
     def joined(self) -> set[MembershipKey]:
-        """What the sockets have, on devices that there are; and on others there must be nothing."""
-        names = {link.ifindex: name for name, link in self.links.links.items()}
-        return {
-            MembershipKey(group, source, names[ifindex])
-            for sock in self.sockets
-            for (group, ifindex), sources in sock.joined.items()
-            for source in sources
-        }
-
-    def _open(self, _: Family) -> FakeGroupSocket:
-        self.sockets.append(FakeGroupSocket())
-        self.sockets[-1].error = self.error
-        return self.sockets[-1]
-
-    def _held(self) -> set[tuple[bytes, int]]:
-        return {key for sock in self.sockets for key in sock.joined} - self.lost
+        return self.groups.joined(self.links.links)
 
     def _listen(self) -> None:
         self.told += 1
@@ -210,11 +190,11 @@ def test_where_events_were_lost_what_the_kernel_has_not_is_joined_again(ground: 
     membership = ground.join()
     other = ground.join(interface="eth1")
     # It went and came back under its ifindex, unseen: the socket has what the kernel has not.
-    ground.lost = {(membership.group, ground.links.links["eth0"].ifindex)}
+    ground.groups.lost = {(membership.group, ground.links.links["eth0"].ifindex)}
     ground.links._events = [Missed()]
-    before = ground.sockets[0].leaves
+    before = ground.groups.leaves
     ground.controller.follow()
-    assert ground.sockets[0].leaves == before + 1
+    assert ground.groups.leaves == before + 1
     assert ground.joined == {membership.key, other.key}
     assert set(ground.states.values()) == {"joined"}
 
@@ -223,7 +203,7 @@ def test_where_events_were_lost_what_the_kernel_has_not_is_joined_again(ground: 
 
 
 def test_what_the_kernel_refuses_is_an_error_for_the_caller(ground: Ground) -> None:
-    ground.refuse(errno.ENOBUFS)
+    ground.groups.refuse(errno.ENOBUFS)
     with pytest.raises(KernelError, match="The kernel refused: No buffer space available"):
         ground.join()
     assert ground.states == {}
@@ -234,14 +214,14 @@ def test_what_the_kernel_refuses_later_fails_with_a_reason_until_it_does_not(
     ground: Ground, caplog: pytest.LogCaptureFixture
 ) -> None:
     membership = ground.join()
-    ground.refuse(errno.ENODEV)
+    ground.groups.refuse(errno.ENODEV)
     ground.begin()
     assert [*ground.memberships] == [(membership, "failed", "No such device")]
     for _ in range(3):
         run(ground.controller.mend_memberships())
     assert len(caplog.messages) == 1
     assert ground.told == 0
-    ground.refuse(None)
+    ground.groups.refuse(None)
     run(ground.controller.mend_memberships())
     assert [*ground.memberships] == [(membership, "joined", "")]
     assert ground.told == 1
@@ -249,7 +229,7 @@ def test_what_the_kernel_refuses_later_fails_with_a_reason_until_it_does_not(
 
 def test_what_failed_waits_when_its_interface_goes(ground: Ground) -> None:
     membership = ground.join()
-    ground.refuse(errno.ENODEV)
+    ground.groups.refuse(errno.ENODEV)
     ground.begin()
     ground.links.remove("eth0")
     ground.controller.follow()
@@ -265,13 +245,49 @@ def test_what_cannot_be_stored_is_taken_back(ground: Ground) -> None:
     ground.keeper.broken = True
     with pytest.raises(StoreError):
         ground.join()
+    assert ground.groups.leaves == 1
     with pytest.raises(StoreError):
         ground.leave(source="10.0.0.1")
+    assert ground.groups.leaves == 1  # a switch would have heard it
     assert ground.joined == {kept.key}
     assert ground.states == {str(kept): "joined"}
     ground.keeper.broken = False
     ground.leave(source="10.0.0.1")
     assert ground.joined == set()
+
+
+def test_what_is_left_and_joined_again_before_it_is_stored_stays_joined(ground: Ground) -> None:
+    membership = ground.join()
+
+    async def change() -> None:
+        await asyncio.gather(
+            ground.controller.leave(membership.key), ground.controller.join(membership)
+        )
+
+    run(change())
+    assert ground.groups.leaves == 0
+    assert ground.joined == {membership.key}
+
+
+def test_an_interface_that_goes_and_comes_while_a_leave_is_stored_is_left_and_joined_anew(
+    ground: Ground,
+) -> None:
+    membership = ground.join()
+    ground.keeper.broken = True
+
+    async def leave() -> None:
+        leaving = asyncio.ensure_future(ground.controller.leave(membership.key))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ground.states == {}
+        ground.links.add("eth0")
+        ground.controller.follow()
+        with pytest.raises(StoreError):
+            await leaving
+
+    run(leave())
+    assert ground.joined == {membership.key}
+    assert ground.states == {str(membership): "joined"}
 
 
 def test_routes_and_memberships_that_wait_together_share_a_commit(ground: Ground) -> None:
@@ -315,7 +331,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.ground = Ground("eth0")
-        self.model: set[MembershipKey] = set()
+        self.model: dict[MembershipKey, Membership] = {}
 
     memberships = st.builds(
         parse_membership,
@@ -340,7 +356,7 @@ class Machine(RuleBasedStateMachine):
             assert membership.key in self.model or not possible
         else:
             assert membership.key not in self.model
-            self.model.add(membership.key)
+            self.model[membership.key] = membership
 
     @rule(membership=memberships)
     def leave(self, membership: Membership) -> None:
@@ -351,7 +367,46 @@ class Machine(RuleBasedStateMachine):
         except NoSuchMembership:
             assert membership.key not in self.model
         else:
-            self.model.remove(membership.key)
+            del self.model[membership.key]
+
+    @rule(
+        several=st.lists(memberships, unique_by=lambda each: each.key, max_size=6),
+        comment=st.sampled_from(["", "other"]),
+        merge=st.booleans(),
+        dry_run=st.booleans(),
+        refused_after=st.none() | st.integers(0, 4),
+    )
+    def apply(
+        self,
+        several: list[Membership],
+        comment: str,
+        merge: bool,
+        dry_run: bool,
+        refused_after: int | None,
+    ) -> None:
+        wanted = {each.key: replace(each, comment=comment) for each in several}
+        after = self.model | wanted if merge else wanted
+        leaves = self.ground.groups.leaves
+        self.ground.groups.fail_in = refused_after
+        try:
+            applied = run(
+                self.ground.controller.apply(
+                    [], [*wanted.values()], merge=merge, wait=True, dry_run=dry_run
+                )
+            )
+        except StoreError:
+            assert self.ground.keeper.broken
+        except KernelError:
+            assert refused_after is not None
+        else:
+            same = self.model.keys() & after.keys()
+            gone = self.model.keys() - after.keys()
+            changed = [key for key in same if self.model[key] != after[key]]
+            assert applied.counts == [len(after) - len(same), len(changed), len(gone)]
+            if not dry_run:
+                self.model = after
+                assert self.ground.groups.leaves - leaves <= len(gone)
+        self.ground.groups.fail_in = None
 
     @rule(name=st.sampled_from(["eth0", "eth1", "eth2"]))
     def add_or_remove_an_interface(self, name: str) -> None:
@@ -380,7 +435,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def what_is_joined_is_what_can_be(self) -> None:
         self.ground.controller.follow()
-        assert self.ground.keeper.memberships.keys() == self.model
+        assert self.ground.keeper.memberships == self.model
+        assert {each.membership for each in self.ground.memberships} == {*self.model.values()}
         present = {key for key in self.model if key.interface in self.ground.links.links}
         assert self.ground.joined == present
         states = {m.key: state for m, state, _ in self.ground.memberships}

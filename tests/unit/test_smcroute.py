@@ -43,8 +43,15 @@ def test_what_smcroute_routes_and_joins_is_carried_over() -> None:
         MembershipEntry(group="232.1.2.0", source="192.168.1.42", interface="eth0"),
         MembershipEntry(group="232.1.2.1", source="192.168.1.42", interface="eth0"),
     ]
-    text = document.to_toml(imported.routes, imported.memberships)
-    assert len(document.from_toml(text).routes) == 4
+    read = document.from_toml(document.to_toml(imported.routes, imported.memberships))
+    assert (len(read.routes), len(read.memberships)) == (4, 3)
+
+
+def test_a_group_that_is_joined_twice_is_one_membership() -> None:
+    lines = "mgroup from eth0 group 232.1.2.0/30\nmgroup from eth0 group 232.1.2.3\n"
+    imported = smcroute.read("s.conf", lines)
+    assert [each.group for each in imported.memberships] == [f"232.1.2.{n}" for n in range(4)]
+    assert imported.left_out == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,7 @@ def test_what_smcroute_routes_and_joins_is_carried_over() -> None:
         ("mgroup from eth+ group 225.1.1.1", "and 'eth+' of many"),
         ("mgroup from eth0 group 225.0.0.0/8", "stands for more than 4096 memberships"),
         ("mgroup from eth0 group 225.0.0.0/x", "is no range of addresses"),
+        ("mgroup from eth0 group 10.0.0.1", "Group '10.0.0.1' is not a multicast address"),
         ("route add default", "there is no directive 'route'"),
         ("include /nowhere/*.conf", "there is no file '/nowhere/*.conf'"),
         ("include", "this include cannot be followed"),

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import Variant, decode, encode
-from mfc_dbus.controller import Status
 from mfc_dbus.errors import LimitExceeded
 from mfc_dbus.model import parse_route
+from mfc_dbus.news import Status
 from mfc_dbus.wire import ROUTE, ROUTES, WireRoutes, encode_route, signal_bodies
 
 STATES = st.sampled_from(["active", "partial", "waiting", "unavailable"])
@@ -48,7 +48,7 @@ def expected(each: Status) -> object:
 def test_the_last_dictionary_has_the_state_and_what_differs_from_its_default(each: Status) -> None:
     (value,) = decode(ROUTE, encode_route(each))
     *_, extra = plain(value)
-    route, state = each
+    route, state, _ = each
     ttls = {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1}
     microseconds = route.expires // 1000
     assert extra == {

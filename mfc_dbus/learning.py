@@ -1,0 +1,132 @@
+"""Upcalls: streams of routes that have no entry of their own become entries, move, and expire.
+
+Nothing here is stored, and nobody waits for it: packets of a new stream wait in the kernel.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mfc_dbus.addresses import exactly, forwardable
+from mfc_dbus.config import Config
+from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
+from mfc_dbus.learned import derive
+from mfc_dbus.model import Route, RouteKey
+from mfc_dbus.placement import Learned
+from mfc_dbus.plan import entry
+from mfc_dbus.table import Table
+
+log = logging.getLogger(__name__)
+
+_LOOKS = 4  # at an entry, in the time after which it goes
+
+
+class _Use(NamedTuple):
+    """How many packets had used an entry, and when it was first seen that it was so many."""
+
+    packets: int
+    since: int
+
+
+class Learning:
+    """What one table's kernel asks, and what became of it. Times are nanoseconds."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._uses: dict[RouteKey, _Use] = {}
+        self._looks: deque[tuple[int, RouteKey]] = deque()  # when to look at each of them next
+        self._full = False
+        self._refused = False
+
+    @property
+    def next_look(self) -> int | None:
+        """When `look` has something to do."""
+        return self._looks[0][0] if self._looks else None
+
+    def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> None:
+        """Write the entries that the kernel asks for, where a route covers the stream."""
+        names = {vif.number: vif.name for vif in self._table.vifs}
+        for type_, vif, source, group in upcalls:
+            known = type_ in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF) and vif in names
+            if not known or not forwardable(source, group):
+                continue
+            stream = RouteKey(exactly(source), exactly(group), "", self._table.id.number)
+            before = self._table.learned.get(stream)
+            learned = derive(self._table.routes, stream, names[vif], self._table.installed.get)
+            if learned is None:
+                if before is not None and self._is_native(stream, names[vif]):
+                    self._forget(before)
+            elif type_ == IGMPMSG_WRONGVIF and learned == before:
+                continue  # it has moved since
+            elif before is not None or self._has_room(config):
+                self._write(learned, now, config)
+
+    def watch(self, now: int, config: Config) -> None:
+        """Begin to look at what was learned by an earlier process."""
+        for learned in self._table.learned:
+            self._watch(learned.key, now, config)
+
+    def look(self, now: int, config: Config, most: int) -> None:
+        """Look at entries whose time it is, at most so many, and delete what is not used."""
+        for _ in range(most):
+            if not self._looks or self._looks[0][0] > now:
+                break
+            _, stream = self._looks.popleft()
+            if not self._table.owned or stream not in self._table.learned:
+                del self._uses[stream]
+            elif self._is_used(stream, now, config):
+                self._looks.append((now + config.learned_expiry // _LOOKS, stream))
+            else:
+                del self._uses[stream]
+                self._forget(self._table.learned[stream])
+
+    def _is_native(self, stream: RouteKey, iif: str) -> bool:
+        """Whether an entry of the kernel's own has a stream, once it is not learned any more."""
+        route = self._table.routes.best(stream.source.address, stream.group.address, iif)
+        return route is not None and isinstance(self._table.installed.get(route.key), Route)
+
+    def _has_room(self, config: Config) -> bool:
+        full = len(self._table.learned) >= config.max_learned
+        if full and not self._full:
+            log.warning(
+                "%d streams are learned, and the configuration allows no more", config.max_learned
+            )
+        self._full = full
+        return not full
+
+    def _write(self, learned: Learned, now: int, config: Config) -> None:
+        try:
+            self._table.kernel.add_mfc(entry(learned, self._table.vifs))
+        except OSError as error:
+            if not self._refused:
+                log.error("The kernel refused a stream of a route: %s", error)
+            self._refused = True
+            return
+        self._refused = False
+        self._table.learned.put(learned)
+        self._watch(learned.key, now, config)
+
+    def _watch(self, stream: RouteKey, now: int, config: Config) -> None:
+        if stream not in self._uses:
+            self._looks.append((now + config.learned_expiry // _LOOKS, stream))
+        self._uses[stream] = _Use(0, now)
+
+    def _is_used(self, stream: RouteKey, now: int, config: Config) -> bool:
+        try:
+            count = self._table.kernel.sg_count(stream.source.address, stream.group.address)
+        except OSError:  # somebody else has deleted it
+            return False
+        packets = count.packets - count.wrong_if
+        before = self._uses[stream]
+        if packets != before.packets:
+            self._uses[stream] = _Use(packets, now)
+            return True
+        return now - before.since < config.learned_expiry
+
+    def _forget(self, learned: Learned) -> None:
+        self._table.learned.remove(learned.key)
+        try:
+            self._table.kernel.del_mfc(entry(learned, self._table.vifs))
+        except OSError as error:
+            log.debug("The entry of a stream was deleted by somebody else: %s", error)

@@ -1,0 +1,96 @@
+"""What of a route is in the kernel: an entry of its own, or VIFs and what is learned (pure)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mfc_dbus.addresses import Prefix
+from mfc_dbus.kernel.links import Link
+from mfc_dbus.model import Oif, Route, RouteKey
+from mfc_dbus.patterns import expand, is_pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """A route that is learned: VIFs, so that the kernel tells of its streams, and no entry."""
+
+    key: RouteKey
+    iifs: tuple[str, ...]
+    oifs: tuple[Oif, ...]
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Each once, though one may be both."""
+        return tuple(dict.fromkeys((*self.iifs, *(oif.name for oif in self.oifs))))
+
+
+# A native route is placed as a route of the interfaces that there are.
+Placement = Route | Wide
+
+
+class Learned(NamedTuple):
+    """One stream of a route that has no entry of its own. It uses that one's VIFs.
+
+    key: source and group, which are one address each.
+    """
+
+    key: RouteKey
+    iif: str
+    oifs: tuple[Oif, ...]
+    owner: RouteKey
+
+    @property
+    def source(self) -> Prefix:
+        return self.key.source
+
+    @property
+    def group(self) -> Prefix:
+        return self.key.group
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return ()
+
+
+def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placement | None:
+    """What of a route can be in the kernel with these interfaces: nothing without an iif."""
+    if not native:
+        iifs = _expand(route.iif, present)
+        return Wide(route.key, iifs, _oifs(route.oifs, present)) if iifs else None
+    if route.iif not in present:
+        return None
+    if all(oif.name in present for oif in route.oifs):
+        return route
+    return replace(route, oifs=_oifs(route.oifs, present, but=route.iif))
+
+
+def learn(stream: RouteKey, iif: str, owner: Wide) -> Learned | None:
+    """Make the entry of a stream that arrives on an interface; None where the route has it not."""
+    if iif not in owner.iifs:
+        return None
+    return Learned(stream, iif, tuple(oif for oif in owner.oifs if oif.name != iif), owner.key)
+
+
+def missing(route: Route, placed: Placement) -> list[str]:
+    """The interfaces that the route names, and that are not in what is placed of it."""
+    there = placed.interfaces
+    return [name for name in route.interfaces if name not in there and not is_pattern(name)]
+
+
+def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tuple[Oif, ...]:
+    """Those that there are; of a pattern all that are not named otherwise."""
+    found = {oif.name: oif for oif in oifs if oif.name in present}
+    for pattern, ttl in oifs:
+        if is_pattern(pattern):
+            for name in _expand(pattern, present):
+                if name != but:
+                    found.setdefault(name, Oif(name, ttl))
+    return tuple(found.values())
+
+
+def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
+    """The interfaces of a name or pattern; a pattern is for those that carry multicast."""
+    if not is_pattern(name):
+        return (name,) if name in present else ()
+    found = expand(name, present)
+    return tuple(sorted(each for each in found if present[each].multicast and each != "lo"))

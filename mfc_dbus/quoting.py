@@ -1,0 +1,14 @@
+"""What strangers wrote, made fit for a sentence (pure)."""
+
+from collections.abc import Iterable
+
+
+def quote(text: str) -> str:
+    """Quote what a stranger wrote for use in a sentence: short, and nothing in it but text."""
+    shown = text if len(text) <= 40 else text[:40] + "…"
+    return "'" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown) + "'"
+
+
+def join(names: Iterable[str]) -> str:
+    """Quote names in a row."""
+    return ", ".join(quote(name) for name in names)

@@ -1,0 +1,133 @@
+"""Keeps the kernel at what is desired, as far as the interfaces and its room allow."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from mfc_dbus.adopt import adopt
+from mfc_dbus.errors import RequestError
+from mfc_dbus.kernel.dump import Held
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
+from mfc_dbus.model import Route, RouteKey, TableId
+from mfc_dbus.placement import place
+from mfc_dbus.table import Table
+from mfc_dbus.transition import Transition, install
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """The interfaces that there are, and what the kernel lacks that it should have."""
+
+    def __init__(
+        self, tables: Mapping[TableId, Table], note: Callable[[Iterable[RouteKey]], None]
+    ) -> None:
+        """note: keeps in mind routes that may be in another state now."""
+        self.present: dict[str, Link] = {}
+        self._tables = tables
+        self._note = note
+        self._starved: set[RouteKey] = set()  # what the kernel had no room for
+
+    def see(self, event: Event) -> None:
+        """Take in what happened to an interface."""
+        if isinstance(event, Came):
+            self.present[event.link.name] = event.link
+        elif isinstance(event, Gone):
+            self.present.pop(event.link.name, None)
+
+    def follow(self, event: Event) -> None:
+        """Do what it asks for, after it was seen."""
+        if isinstance(event, Missed):
+            self._find_lost_vifs()
+            return
+        for table in self._tables.values():
+            self._settle(table, table.routes.naming(event.link.name))
+        self.feed()
+
+    def take_tables(self) -> None:
+        """Try to get the tables that are not ours, and put the routes in."""
+        for table in self._tables.values():
+            if table.take():
+                self._settle(table, list(table.routes))
+
+    def begin(self, table: Table) -> None:
+        """Put the routes in, if the table can be had now; nobody is told."""
+        if table.take():
+            self._try(table, list(table.routes))
+
+    def adopt(self, table: Table, held: Held) -> None:
+        """Repair what differs from the desired routes, and touch nothing else.
+
+        Where that fails it is not ours any more.
+        """
+        try:
+            table.take_up()
+            if not table.wanted:
+                table.leave()
+                return
+            adoption = adopt(held.vifs, held.entries, table.routes, self.present)
+            for step in adoption.steps:
+                step.do(table.kernel)
+        except OSError as error:
+            log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
+            table.leave()
+            return
+        table.vifs = adoption.vifs
+        table.installed = adoption.installed
+        table.learned.clear()
+        for learned in adoption.learned:
+            table.learned.put(learned)
+        table.doubtful = adoption.doubtful
+        native = table.routes.kinds.native
+        possible = ((r, place(r, self.present, native=native(r))) for r in table.routes)
+        self._try(table, [r for r, now in possible if now != table.installed.get(r.key)])
+
+    def starve(self) -> None:
+        """Take note of what a change left no room for."""
+        for table in self._tables.values():
+            self._starved.update(table.left_out)
+
+    def feed(self) -> None:
+        """Try again what had no room in the kernel, now that there may be some."""
+        for key in list(self._starved):
+            route = self._tables[key.table_id].routes.get(key)
+            if route is None:
+                self._starved.discard(key)
+            else:
+                self._try_alone(self._tables[route.table_id], route)
+                self._note([key])
+
+    def _find_lost_vifs(self) -> None:
+        """Make the VIFs anew whose device went, and came back under its old name and ifindex."""
+        for table in self._tables.values():
+            lost = [name for name in table.lost_vifs() if name in self.present]
+            for name in lost:
+                routes = table.routes.naming(name)
+                link = self.present.pop(name)
+                self._settle(table, routes)
+                self.present[name] = link
+                self._settle(table, routes)
+
+    def _settle(self, table: Table, routes: Sequence[Route]) -> None:
+        """Put of these desired routes into the kernel what the interfaces now allow."""
+        if table.owned:
+            self._try(table, routes)
+            self._note(route.key for route in routes)
+
+    def _try(self, table: Table, routes: Sequence[Route]) -> None:
+        try:
+            install([Transition(table, routes, routes)], self.present)
+        except RequestError:
+            for route in routes:
+                self._try_alone(table, route)
+        self._starved.update(table.left_out)
+
+    def _try_alone(self, table: Table, route: Route) -> None:
+        try:
+            install([Transition(table, [route], [route])], self.present)
+        except RequestError as error:
+            if route.key not in self._starved:
+                log.error("Route %s stays as it is: %s", route, error)
+            self._starved.add(route.key)
+        else:
+            if route.key not in table.left_out:
+                self._starved.discard(route.key)

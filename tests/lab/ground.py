@@ -1,0 +1,114 @@
+"""A controller on kernels and interfaces in memory, and what became of them."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from lab.fake import FakeKeeper, FakeKernel, FakeLinks, Oifs
+from mfc_dbus.addresses import FAMILIES, Family, parse_group_prefix, parse_stream
+from mfc_dbus.config import Config
+from mfc_dbus.controller import Controller
+from mfc_dbus.model import Route, TableId, parse_route
+from mfc_dbus.news import Change
+from mfc_dbus.table import Table
+
+T = TypeVar("T")
+INTERFACES = [f"eth{number}" for number in range(6)]
+
+
+def run(change: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(change)
+
+
+class Ground:
+    """A controller over fake kernels, and what it has told."""
+
+    def __init__(self, *interfaces: str) -> None:
+        self.links = FakeLinks(*(interfaces or INTERFACES), silent=("lo",))
+        self.kernels = {family: FakeKernel(self.links) for family in FAMILIES}
+        self.keeper = FakeKeeper()
+        self.begin([])
+
+    def begin(
+        self,
+        routes: Sequence[Route],
+        *,
+        kept_sockets: bool = False,
+        config: Config | None = None,
+    ) -> None:
+        """Start a controller, with routes that were kept, and sockets that were."""
+        held = {TableId(family): kernel.held() for family, kernel in self.kernels.items()}
+        self.changes: list[Change] = []
+        self.controller = Controller(
+            [Table(TableId(family), kernel) for family, kernel in self.kernels.items()],
+            self.links,
+            self.keeper,
+            config,
+        )
+        self.controller.listen(self.changes.append)
+        self.controller.restore(routes, held if kept_sockets else None)
+
+    def add(
+        self,
+        source: str,
+        group: str,
+        iif: str = "eth0",
+        oifs: str = "eth1",
+        *,
+        replace: bool = False,
+        wait: bool = False,
+        ttls: dict[str, int] | None = None,
+    ) -> Route:
+        route = parse_route(source, group, iif, oifs.split(), ttls)
+        run(self.controller.add(route, replace=replace, wait=wait))
+        return route
+
+    def delete(self, source: str, group: str, iif: str | None = None) -> None:
+        run(self.controller.delete(*parse_stream(source, group), iif))
+
+    def configure(self, *tables: Family, max_routes: int = 100) -> None:
+        run(self.controller.configure(Config(tuple(map(TableId, tables)), max_routes)))
+
+    def flush(self, group: str | None = None, iif: str | None = None) -> int:
+        prefix = parse_group_prefix(group) if group else None
+        return run(self.controller.flush(prefix, iif))
+
+    def apply(
+        self, *routes: Route, merge: bool = False, wait: bool = False, dry_run: bool = False
+    ) -> tuple[int, ...]:
+        applied = run(self.controller.apply(routes, merge=merge, wait=wait, dry_run=dry_run))
+        return tuple(applied.counts)
+
+    def states(self) -> dict[str, str]:
+        return {str(route): state for route, state, _ in self.controller.told.values()}
+
+    def held(self) -> set[tuple[object, ...]]:
+        return {row for kernel in self.kernels.values() for row in kernel.named(self.links.links)}
+
+    def routes(self) -> set[Route]:
+        return {route for table in self.controller.tables.values() for route in table.routes}
+
+    def arrive(self, source: str, group: str, iif: str = "eth0") -> Oifs | None:
+        """Have a packet arrive, and the controller hear of it; where it, or the next, leaves."""
+        sources, groups = parse_stream(source, group)
+        kernel = self.kernels[groups.family]
+        oifs = kernel.arrive(sources.address, groups.address, iif)
+        if oifs is not None:
+            return oifs
+        self.controller.hear(TableId(groups.family))
+        return kernel.decide(sources.address, groups.address, iif).oifs
+
+    def snapshot(self) -> tuple[object, ...]:
+        """All that there is, to be compared later."""
+        return (
+            [(dict(kernel.vifs), kernel.entries) for kernel in self.kernels.values()],
+            [sorted(table.vifs) for table in self.controller.tables.values()],
+            self.routes(),
+            dict(self.keeper.routes),
+            len(self.changes),
+        )
+
+
+def expected(route: Route) -> tuple[object, ...]:
+    oifs = frozenset(tuple(oif) for oif in route.oifs)
+    return (route.source.address, route.group.address, route.iif, oifs)

@@ -1,0 +1,104 @@
+"""The most specific route and the kinds of routes, beside a scan over all of them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from lab.reference import forwards, placed_oifs
+
+from mfc_dbus.addresses import parse_stream
+from mfc_dbus.errors import InvalidArgs
+from mfc_dbus.model import Route, RouteKey, parse_route
+from mfc_dbus.patterns import expand, is_pattern, matches, may_meet
+from mfc_dbus.routes import Routes
+
+INTERFACES = ["eth0", "eth1", "eth2"]
+NAMES = st.sampled_from([*INTERFACES, "eth*", "eth[01]", "*"])
+SOURCES = ["10.0.0.1", "10.0.0.2", "10.128.0.1", "11.0.0.1"]
+GROUPS = ["239.0.0.1", "239.0.0.2", "239.128.0.1", "238.0.0.1"]
+SOURCE_PREFIXES = st.sampled_from(["*", "8.0.0.0/5", "10.0.0.0/8", "10.0.0.0/30", *SOURCES])
+GROUP_PREFIXES = st.sampled_from(["224.0.0.0/4", "239.0.0.0/8", "239.0.0.0/30", *GROUPS])
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> Route:
+    iif = draw(NAMES)
+    oifs = draw(st.lists(NAMES, unique=True, max_size=2).filter(lambda oifs: iif not in oifs))
+    return parse_route(draw(SOURCE_PREFIXES), draw(GROUP_PREFIXES), iif, oifs)
+
+
+def held(several: list[Route]) -> tuple[Routes, dict[RouteKey, Route]]:
+    index = Routes()
+    for route in several:
+        index.put(route)
+    return index, {route.key: route for route in several}
+
+
+@given(
+    st.lists(routes(), max_size=12),
+    st.sampled_from(SOURCES),
+    st.sampled_from(GROUPS),
+    st.sampled_from(INTERFACES),
+)
+def test_the_most_specific_route_is_the_one_that_a_scan_finds(
+    several: list[Route], source: str, group: str, iif: str
+) -> None:
+    index, model = held(several)
+    # A route of one stream has the last word also where it does not match: that is learned's.
+    wide = [route for route in model.values() if not route.single]
+    for route in model.values():
+        if route.single:
+            index.remove(route)
+    packed = [prefix.address for prefix in parse_stream(source, group)]
+    best = index.best(packed[0], packed[1], iif)
+    expected = forwards(wide, INTERFACES, packed[0], packed[1], iif)
+    assert (placed_oifs(best, INTERFACES, iif) if best else None) == expected
+
+
+@given(st.lists(routes(), max_size=12), routes())
+def test_no_kind_changes_but_of_those_that_a_route_decides(
+    several: list[Route], one: Route
+) -> None:
+    index, model = held([route for route in several if route.key != one.key])
+    before = {key: index.kinds.native(route) for key, route in model.items()}
+    decided = {route.key for route in index.kinds.decided_by(one)}
+    index.put(one)
+    for key, route in model.items():
+        if index.kinds.native(route) != before[key]:
+            assert key in decided
+    decided = {route.key for route in index.kinds.decided_by(one)}
+    index.remove(one)
+    for key, route in model.items():
+        assert index.kinds.native(route) == before[key]
+        assert before[key] or not route.single
+
+
+@given(st.lists(routes(), max_size=12))
+def test_what_was_put_and_removed_leaves_nothing(several: list[Route]) -> None:
+    index, model = held(several)
+    assert {route.key: route for route in index} == model
+    for name in INTERFACES:
+        assert {route.key for route in index.naming(name)} == {
+            key
+            for key, route in model.items()
+            if any(matches(each, name) for each in route.interfaces)
+        }
+    for route in model.values():
+        index.remove(route)
+    empty = Routes()
+    assert vars(index) | {"kinds": None} == vars(empty) | {"kinds": None}
+    assert vars(index.kinds) == vars(empty.kinds)
+
+
+@given(NAMES, NAMES)
+def test_names_that_share_an_interface_may_meet(one: str, other: str) -> None:
+    shared = set(expand(one, INTERFACES)) & set(expand(other, INTERFACES))
+    assert may_meet(one, other) or not shared
+    assert not may_meet(one, other) or shared or (is_pattern(one) and is_pattern(other))
+
+
+@given(st.text(min_size=1), st.text())
+def test_any_pattern_that_is_taken_can_be_expanded(pattern: str, name: str) -> None:
+    try:
+        route = parse_route("*", "239.1.1.1", pattern, [])
+    except InvalidArgs:
+        return
+    assert list(expand(route.iif, [name])) == ([name] if matches(route.iif, name) else [])
