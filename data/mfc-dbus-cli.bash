@@ -50,7 +50,7 @@ _mfc_dbus_cli() {
 
     choices='--json --no-ask-password --host --help'
     case "$object $verb" in
-        ' ') choices+=' --version show mfc group apply export import monitor batch' ;;
+        ' ') choices+=' --version show mfc group apply export import monitor discover batch' ;;
         s*' ') choices+=' routes learned interfaces tables memberships' ;;
         mf*' ') choices+=' add del flush' ;;
         mf*' a'*) choices+=' --source --group --iif --oifs --stop --ttl --replace --transient --timeout --wait --table --comment' ;;

@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from mfc_dbus.bus.backend import Variant
@@ -25,9 +26,11 @@ from mfc_dbus.info import (
     RouteKey,
     ServiceEvent,
     TableInfo,
+    UnroutedEvent,
     bad_reply,
     info,
     route_info,
+    unrouted_event,
 )
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
@@ -46,6 +49,7 @@ __all__ = [
     "RouteInfo",
     "ServiceEvent",
     "TableInfo",
+    "UnroutedEvent",
 ]
 
 _TIMEOUT = 30.0
@@ -53,6 +57,7 @@ _INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
 _LONG_TIMEOUT = 300.0  # 100,000 routes take a slow machine a minute
 _BUS = "org.freedesktop.DBus"
 _PROPERTIES = f"{_BUS}.Properties"
+_CHANGES = ("RoutesAdded", "RoutesChanged", "RoutesRemoved", "PropertiesChanged")
 _SIGNATURES = {
     "Routes": "a(sssasa{sv})",
     "Interfaces": "aa{sv}",
@@ -262,25 +267,50 @@ class Client:
         signals: asyncio.Queue[Signal | None] = asyncio.Queue()
         follower = _Follower(self, signals.qsize)
         async with contextlib.AsyncExitStack() as stack:
-            await self._subscribe(signals, stack)
+            await self._subscribe(_CHANGES, signals, stack)
             yield await follower.start()
             while signal := await signals.get():
                 for event in await follower.follow(signal):
                     yield event
         raise ClientError("Disconnected", "The bus has gone")
 
+    async def unrouted(self) -> AsyncGenerator[UnroutedEvent | ServiceEvent, None]:
+        """Tell whether the service runs, then each stream that arrives and that no route covers.
+
+        The service tells of a stream at most once in 10 seconds, and under a flood not of all.
+        Goes on over its restart. Raises ClientError when the bus has gone.
+        """
+        signals: asyncio.Queue[Signal | None] = asyncio.Queue()
+        async with contextlib.AsyncExitStack() as stack:
+            await self._subscribe(["UnroutedTraffic"], signals, stack)
+            owner = await self.owner()
+            yield ServiceEvent(running=bool(owner))
+            while signal := await signals.get():
+                if signal.sender == owner:
+                    yield unrouted_event(signal.body)
+                elif signal.sender == _BUS and signal.body[0] == BUS_NAME:
+                    before, owner = owner, signal.body[2]
+                    if before and before != owner:
+                        yield ServiceEvent(running=False)
+                    if owner and before != owner:
+                        yield ServiceEvent(running=True)
+        raise ClientError("Disconnected", "The bus has gone")
+
     async def _subscribe(
-        self, signals: "asyncio.Queue[Signal | None]", stack: contextlib.AsyncExitStack
+        self,
+        members: Sequence[str],
+        signals: "asyncio.Queue[Signal | None]",
+        stack: contextlib.AsyncExitStack,
     ) -> None:
-        """Queue the signals that tell of changes, and None for the end of the connection."""
+        """Queue these signals, that the service comes or goes, and None for the end of the bus."""
 
         def of_bus(signal: Signal) -> None:
             # The bus also tells each connection which names it acquired, unasked.
             if signal.sender == _BUS and signal.member == "NameOwnerChanged":
                 signals.put_nowait(signal)
 
-        def of_service(signal: Signal) -> None:
-            if signal.sender != _BUS:
+        def of_service(member: str, signal: Signal) -> None:
+            if signal.sender != _BUS and signal.member == member:
                 signals.put_nowait(signal)
 
         async def end() -> None:
@@ -288,10 +318,13 @@ class Client:
             signals.put_nowait(None)
 
         stack.callback(asyncio.create_task(end()).cancel)
-        for rule, handler in (
-            (f"type='signal',sender='{_BUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'", of_bus),
-            (f"type='signal',sender='{BUS_NAME}',path='{OBJECT_PATH}'", of_service),
-        ):
+        ours = f"type='signal',sender='{BUS_NAME}',path='{OBJECT_PATH}'"
+        rules: dict[str, Callable[[Signal], None]] = {
+            f"type='signal',sender='{_BUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'": of_bus
+        }
+        for member in members:
+            rules[f"{ours},member='{member}'"] = partial(of_service, member)
+        for rule, handler in rules.items():
             stack.callback(self._connection.unsubscribe, rule, handler)
             with _client_errors():
                 await self._connection.subscribe(rule, handler)

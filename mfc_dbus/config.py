@@ -28,7 +28,8 @@ class Config:
     """tables: the kernel's tables to own.
 
     max_learned: the most entries that are learned in each table. learned_expiry: nanoseconds after
-    which one goes that no packet has used.
+    which one goes that no packet has used. watched: interfaces, or patterns of them, to listen on
+    though no route uses them.
 
     max_routes, max_memberships: the most that there may be, of all tables and on all interfaces.
 
@@ -40,6 +41,7 @@ class Config:
     max_memberships: int = 1_000
     max_learned: int = 65_536
     learned_expiry: int = 60 * _SECOND
+    watched: tuple[str, ...] = ()
     rules: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -139,11 +141,21 @@ def _parse_seconds(key: _Key, value: Any) -> int:
     return value * _SECOND
 
 
+def _parse_interfaces(key: _Key, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise _WrongValue(key, "is not an array of interface names and patterns")
+    try:
+        return tuple(parse_interface(name, pattern=True) for name in dict.fromkeys(value))
+    except InvalidArgs as error:
+        raise _WrongValue(key, f"is no such array: {error}") from None
+
+
 _SETTINGS: Mapping[_Key, tuple[str, Callable[[_Key, Any], Any]]] = {
     ("tables",): ("tables", _parse_tables),
     ("limits", "routes"): ("max_routes", _parse_count),
     ("limits", "memberships"): ("max_memberships", _parse_count),
     ("limits", "learned"): ("max_learned", _parse_count),
     ("learning", "expiry"): ("learned_expiry", _parse_seconds),
+    ("discovery", "interfaces"): ("watched", _parse_interfaces),
     ("rules",): ("rules", _parse_rules),
 }

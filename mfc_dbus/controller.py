@@ -50,6 +50,7 @@ from mfc_dbus.problems import Problems
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.table import Table, find_table
 from mfc_dbus.transition import Transition, check, edits, install, kept
+from mfc_dbus.unrouted import Stream, Unrouted
 from mfc_dbus.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,16 @@ class Keeper(Protocol):
 
     async def write(self, edits: Mapping[Key, Edit]) -> None:
         """Return when all of it is kept. Raises StoreError, and has kept nothing."""
+
+
+class Discoverer(Protocol):
+    """Who is told of what the routes have no part in."""
+
+    def arrived(self, stream: Stream) -> None:
+        """A stream arrives that no route covers; how often this is told is bounded."""
+
+    def watched(self) -> None:
+        """The interfaces that have VIFs, and that no route uses, are others now."""
 
 
 class Controller:
@@ -95,9 +106,11 @@ class Controller:
         self.memberships.limit = self._config.max_memberships
         self.tables: dict[TableId, Table] = {table.id: table for table in tables}
         self._news = News(self.tables)
-        self._upkeep = Upkeep(self.tables, self._news.note)
+        self._upkeep = Upkeep(self.tables, self._news.note, self._config.watched)
         self._links = links
         self._keeper = keeper
+        self._discoverer: Discoverer | None = None
+        self._unrouted = Unrouted()
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._busy = False
         self._expiries: list[tuple[int, RouteKey]] = []  # a heap
@@ -114,6 +127,10 @@ class Controller:
     def told(self) -> Mapping[RouteKey, Status]:
         """The routes as they were told of last."""
         return self._news.told
+
+    def discover(self, discoverer: Discoverer) -> None:
+        """Have someone told of the streams that no route covers, and of VIFs that none uses."""
+        self._discoverer = discoverer
 
     # Looking
 
@@ -362,6 +379,7 @@ class Controller:
             if held and id_ in held:
                 self._adopt(table, held[id_])
             self._upkeep.begin(table)
+        self._upkeep.watch()
         self._news.begin()
 
     def follow(self) -> None:
@@ -378,7 +396,7 @@ class Controller:
             return
         upcalls = table.kernel.upcalls(_UPCALLS)
         if not self._busy:
-            self._learning[id_].hear(upcalls, _now(), self._config)
+            self._learn(id_, upcalls)
         elif len(self._upcalls) < _WAITING_UPCALLS:
             self._upcalls.append((id_, upcalls))
 
@@ -416,7 +434,13 @@ class Controller:
             self._follow()
             waiting, self._upcalls = self._upcalls, []
             for id_, upcalls in waiting:
-                self._learning[id_].hear(upcalls, _now(), self._config)
+                self._learn(id_, upcalls)
+
+    def _learn(self, id_: TableId, upcalls: Sequence[Upcall]) -> None:
+        now, learning = _now(), self._learning[id_]
+        for other in learning.hear(upcalls, now, self._config):
+            if self._unrouted.has_room(now) and not learning.covers(other):
+                self._tell_of(other, now)
 
     def _follow(self) -> None:
         self._events += self._links.update()
@@ -461,11 +485,18 @@ class Controller:
                 back.desire()
             for route in back.new:
                 self._remember_expiry(route)
+        self._upkeep.watch()
         self._news.look_again()
 
     def _tell(self) -> None:
         self._news.tell()
         self.memberships.tell()
+        if self._upkeep.take_watched() and self._discoverer:
+            self._discoverer.watched()
+
+    def _tell_of(self, arriving: Stream, now: int) -> None:
+        if self._discoverer and self._unrouted.admit(arriving, now):
+            self._discoverer.arrived(arriving)
 
     # What a change is
 
@@ -572,6 +603,7 @@ class Controller:
                     raise KernelError(f"The kernel refused: {error.strerror}") from error
                 self._news.note(route.key for route in table.routes)
         self._upkeep.take_tables()
+        self._upkeep.watch_others(config.watched)
 
     def _change(self, transitions: Sequence[Transition]) -> None:
         """Make other routes the desired ones: in the kernel, here, and soon in the store."""
@@ -586,6 +618,7 @@ class Controller:
         self._done += transitions
         self._news.note(route.key for _, old, new in transitions for route in (*old, *new))
         self._upkeep.feed()
+        self._upkeep.watch()
 
     def _remember_expiry(self, route: Route) -> None:
         if route.expires:

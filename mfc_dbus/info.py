@@ -130,6 +130,17 @@ class ServiceEvent(_Value):
     running: bool
 
 
+@dataclass(frozen=True, slots=True)
+class UnroutedEvent(_Value):
+    """A stream arrived that no route covers."""
+
+    event: Literal["unrouted"] = field(default="unrouted", init=False)
+    source: str
+    group: str
+    iif: str
+    table: int
+
+
 Event = RouteEvent | ServiceEvent
 
 
@@ -151,6 +162,12 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
             options.get("table", 0),
             options.get("reason", ""),
         )
+
+
+def unrouted_event(body: Sequence[Any]) -> UnroutedEvent:
+    with bad_reply():
+        source, group, iif, table = body
+        return UnroutedEvent(source, group, iif, table)
 
 
 def info(type_: type[Info], variants: Mapping[str, Any]) -> Info:

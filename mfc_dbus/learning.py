@@ -16,6 +16,7 @@ from mfc_dbus.model import Route, RouteKey
 from mfc_dbus.placement import Learned
 from mfc_dbus.plan import entry
 from mfc_dbus.table import Table
+from mfc_dbus.unrouted import Stream
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,13 @@ class Learning:
         """When `look` has something to do."""
         return self._looks[0][0] if self._looks else None
 
-    def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> None:
-        """Write the entries that the kernel asks for, where a route covers the stream."""
+    def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> list[Stream]:
+        """Write the entries that the kernel asks for, where a route covers the stream.
+
+        The new streams of which nothing was learned.
+        """
         names = {vif.number: vif.name for vif in self._table.vifs}
+        others = []
         for type_, vif, source, group in upcalls:
             known = type_ in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF) and vif in names
             if not known or not forwardable(source, group):
@@ -57,10 +62,20 @@ class Learning:
             if learned is None:
                 if before is not None and self._is_native(stream, names[vif]):
                     self._forget(before)
+                elif type_ == IGMPMSG_NOCACHE:
+                    others.append(Stream(source, group, names[vif], self._table.id.number))
             elif type_ == IGMPMSG_WRONGVIF and learned == before:
                 continue  # it has moved since
             elif before is not None or self._has_room(config):
                 self._write(learned, now, config)
+        return others
+
+    def covers(self, stream: Stream) -> bool:
+        """Whether a route says what is to become of a stream, be it in the kernel or not."""
+        routes = self._table.routes
+        key = RouteKey(exactly(stream.source), exactly(stream.group), "", stream.table)
+        best = routes.best(stream.source, stream.group, stream.iif)
+        return best is not None or routes.get(key) is not None
 
     def watch(self, now: int, config: Config) -> None:
         """Begin to look at what was learned by an earlier process."""

@@ -57,6 +57,7 @@ from mfc_dbus.news import Change
 from mfc_dbus.properties import Properties
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.streams import list_streams
+from mfc_dbus.unrouted import Stream
 from mfc_dbus.wire import ROUTES, signal_bodies
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class MulticastForwarding:
         }
         controller.listen(self.changed)
         controller.memberships.listen(self.memberships_changed)
+        controller.discover(self)
         self.methods = {
             f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route),
             f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route),
@@ -220,6 +222,20 @@ class MulticastForwarding:
     def tables_changed(self) -> None:
         """Tell everyone that a table was won."""
         self._properties.changed("Tables")
+
+    def arrived(self, stream: Stream) -> None:
+        """Tell everyone of a stream that no route covers."""
+        body = [
+            format_address(stream.source),
+            format_address(stream.group),
+            stream.iif,
+            stream.table,
+        ]
+        self._connection.emit(OBJECT_PATH, INTERFACE, "UnroutedTraffic", "sssu", body)
+
+    def watched(self) -> None:
+        """Tell everyone that other interfaces have VIFs."""
+        self._properties.changed("Interfaces", "Tables")
 
     def _tell(self, member: str, routes: list[bytes]) -> None:
         for body in signal_bodies(routes):

@@ -12,7 +12,7 @@ from mfc_dbus.kernel.links import Link
 from mfc_dbus.learned import derive
 from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
 from mfc_dbus.placement import Learned, Placement, Wide, place
-from mfc_dbus.plan import AddVif, ChangeEntry, Step, entry, plan
+from mfc_dbus.plan import AddVif, ChangeEntry, DelVif, Step, entry, plan
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
 
@@ -68,6 +68,16 @@ def install(transitions: Sequence[Transition], present: Mapping[str, Link]) -> N
         for transition in reversed(transitions):
             transition.back.desire()
         raise
+
+
+def add_vif(table: Table, link: Link) -> None:
+    """Give an interface a VIF that no route uses. Raises OSError; then all is as it was."""
+    vifs = table.vifs.copy()
+    vifs.acquire(link.name, link.ifindex, 0)
+    add = AddVif(vifs[link.name].number, link.ifindex)
+    for step in (*_removing_doubt(table, [add]), add):
+        step.do(table.kernel)
+    table.vifs = vifs
 
 
 def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
@@ -154,7 +164,9 @@ def _plan(
     names = {name for each in after for name in each.interfaces}
     ifindexes = {name: present[name].ifindex for name in names}
     vifs = table.vifs.copy()
-    return _Planned(plan(vifs, ifindexes, before, after), vifs, old, placed, left_out, learned)
+    leaving = [DelVif(vif.number, vif.ifindex) for vif in vifs.make_room(names)]
+    steps = [*leaving, *plan(vifs, ifindexes, before, after)]
+    return _Planned(steps, vifs, old, placed, left_out, learned)
 
 
 def _place(
@@ -163,7 +175,7 @@ def _place(
     """Place routes, and tell which interfaces their patterns are for that have no room."""
     placed: dict[RouteKey, Placement] = {}
     left_out: dict[RouteKey, tuple[str, ...]] = {}
-    taken = {vif.name for vif in table.vifs}
+    taken = {vif.name for vif in table.vifs if vif.references}
     for route in routes:
         native = table.routes.kinds.native(route)
         possible = place(route, present, native=native)

@@ -11,6 +11,7 @@ from mfc_dbus.model import Route, RouteKey, TableId
 from mfc_dbus.placement import place
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, install
+from mfc_dbus.watching import Watching, lose
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +20,22 @@ class Upkeep:
     """The interfaces that there are, and what the kernel lacks that it should have."""
 
     def __init__(
-        self, tables: Mapping[TableId, Table], note: Callable[[Iterable[RouteKey]], None]
+        self,
+        tables: Mapping[TableId, Table],
+        note: Callable[[Iterable[RouteKey]], None],
+        watched: Sequence[str],
     ) -> None:
-        """note: keeps in mind routes that may be in another state now."""
+        """note: keeps in mind routes that may be in another state now. watched: see `Config`."""
         self.present: dict[str, Link] = {}
         self._tables = tables
         self._note = note
         self._starved: set[RouteKey] = set()  # what the kernel had no room for
+        self._watching = Watching(watched)
+        self._watched = False  # others than before
 
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""
+        self._watching.see(event, self._tables.values())
         if isinstance(event, Came):
             self.present[event.link.name] = event.link
         elif isinstance(event, Gone):
@@ -42,12 +49,14 @@ class Upkeep:
         for table in self._tables.values():
             self._settle(table, table.routes.naming(event.link.name))
         self.feed()
+        self.watch()
 
     def take_tables(self) -> None:
         """Try to get the tables that are not ours, and put the routes in."""
         for table in self._tables.values():
             if table.take():
                 self._settle(table, list(table.routes))
+                self.watch()
 
     def begin(self, table: Table) -> None:
         """Put the routes in, if the table can be had now; nobody is told."""
@@ -80,6 +89,21 @@ class Upkeep:
         native = table.routes.kinds.native
         possible = ((r, place(r, self.present, native=native(r))) for r in table.routes)
         self._try(table, [r for r, now in possible if now != table.installed.get(r.key)])
+        self.watch()
+
+    def watch(self) -> None:
+        """Give the VIFs that no route uses to the interfaces that are watched."""
+        settled = [self._watching.settle(table) for table in self._tables.values()]
+        self._watched = self._watched or any(settled)
+
+    def watch_others(self, patterns: Sequence[str]) -> None:
+        self._watching.configure(patterns, self.present)
+        self.watch()
+
+    def take_watched(self) -> bool:
+        """Whether other interfaces are watched since the last time."""
+        watched, self._watched = self._watched, False
+        return watched
 
     def starve(self) -> None:
         """Take note of what a change left no room for."""
@@ -103,9 +127,11 @@ class Upkeep:
             for name in lost:
                 routes = table.routes.naming(name)
                 link = self.present.pop(name)
+                lose(table, name)
                 self._settle(table, routes)
                 self.present[name] = link
                 self._settle(table, routes)
+        self.watch()
 
     def _settle(self, table: Table, routes: Sequence[Route]) -> None:
         """Put of these desired routes into the kernel what the interfaces now allow."""

@@ -1,6 +1,6 @@
 """Which interface has which VIF number in one routing table, and how many uses it has (pure)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import NamedTuple
 
 from mfc_dbus.errors import TooManyInterfaces
@@ -9,7 +9,10 @@ from mfc_dbus.quoting import quote
 
 
 class Vif(NamedTuple):
-    """An interface in the kernel's table; `references` counts the routes that use it."""
+    """An interface in the kernel's table; `references` counts the routes that use it.
+
+    With none it is only watched, and gives its place to one that a route needs.
+    """
 
     number: int
     name: str
@@ -45,6 +48,16 @@ class Vifs:
     def drop(self, name: str) -> None:
         """Forget a VIF that nobody uses."""
         del self._vifs[name]
+
+    def make_room(self, names: Set[str]) -> list[Vif]:
+        """Forget as many of those that no route uses as it takes for these interfaces to fit."""
+        lacking = len(self._vifs.keys() | names) - MAX_VIFS
+        if lacking <= 0:
+            return []
+        idle = [vif for vif in self if not vif.references and vif.name not in names]
+        for vif in idle[-lacking:]:
+            self.drop(vif.name)
+        return idle[-lacking:]
 
     def acquire(self, name: str, ifindex: int, uses: int = 1) -> bool:
         """Count more uses. True: the interface had no VIF, and has the lowest free number now.

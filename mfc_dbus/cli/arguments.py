@@ -82,6 +82,7 @@ COMMANDS = Command(
         "export": Command("write the routes as a document", "export"),
         "import": Command("turn an smcroute.conf into a document", "import_"),
         "monitor": Command("tell of each change, until interrupted", "monitor"),
+        "discover": Command("tell what arrives and is not routed, until interrupted", "discover"),
         "batch": Command("do what lines of JSON ask for", "batch"),
     },
     default="show",
@@ -93,6 +94,7 @@ COMMANDS = Command(
   mfc-dbus-cli mfc del --source 10.0.1.10 --group 239.1.1.1
   mfc-dbus-cli monitor              each change as it happens
   mfc-dbus-cli export >routes.toml  and back: mfc-dbus-cli apply routes.toml
+  mfc-dbus-cli discover             what arrives and has no route
   mfc-dbus-cli --json show | jq '.[].group'
 
 words may be shortened: "mfc-dbus-cli s i" is "mfc-dbus-cli show interfaces"

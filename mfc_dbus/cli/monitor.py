@@ -4,10 +4,9 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import stat
 from typing import TYPE_CHECKING
 
+from mfc_dbus.cli.pipe import end_with_the_pipe
 from mfc_dbus.cli.status import Status
 from mfc_dbus.cli.text import oifs, printable
 
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
     with contextlib.suppress(asyncio.CancelledError):
-        _end_with_the_pipe()
+        end_with_the_pipe()
         async with contextlib.aclosing(client.changes()) as changes:
             async for change in changes:
                 print(json.dumps(change.to_json()) if args.json else _line(change), flush=True)
@@ -53,17 +52,3 @@ def _line(change: "Event") -> str:
     line = f"{change.event:8} {route.source} {route.group} iif {route.iif}"
     line += f" oifs {','.join(oifs(route))} state {route.state}"
     return printable(f"{line} comment {route.comment}" if route.comment else line)
-
-
-def _end_with_the_pipe() -> None:
-    """Cancel this task when the reader of a pipe goes, not at the next change."""
-    loop, task, stdout = asyncio.get_running_loop(), asyncio.current_task(), 1
-
-    def end() -> None:
-        loop.remove_reader(stdout)
-        assert task is not None
-        task.cancel()
-
-    if stat.S_ISFIFO(os.fstat(stdout).st_mode):
-        # The end that writes is never readable: it only wakes up for the error.
-        loop.add_reader(stdout, end)

@@ -112,6 +112,10 @@ class Sender:
         """
         return [self._send_one() for _ in range(count)]
 
+    def send_to(self, group: str) -> None:
+        """Send a packet without a number to another group."""
+        self._sock.sendto(b"", (group, _PORT))
+
     @contextlib.contextmanager
     def flow(self, rate: int = 1000) -> Iterator["Flow"]:
         """Send at this rate, packets a second, in the background until the block ends."""

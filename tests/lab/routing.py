@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar
 
 from lab.fake import FakeKeeper
 from lab.netns import Namespace
-from mfc_dbus.addresses import FAMILIES, Family, parse_stream
+from mfc_dbus.addresses import FAMILIES, Family, format_address, parse_stream
+from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.links import Event, Links
@@ -20,6 +21,7 @@ from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Route, TableId, parse_route
 from mfc_dbus.news import Change
 from mfc_dbus.table import Table
+from mfc_dbus.unrouted import Stream
 
 T = TypeVar("T")
 Opener = Callable[[Family, int | None], MRoute]
@@ -46,7 +48,8 @@ class Routing:
     """A controller with the tables of both families. A context manager.
 
     keeper: what an earlier one has kept. kept: sockets that it left, by family.
-    opener: what makes the kernel's tables. memberships: those of sockets of one's own.
+    opener: what makes the kernel's tables. memberships: those of sockets of one's own. watched:
+    interfaces to listen on though no route uses them. streams: those told of that no route covers.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Routing:
         kept: Mapping[Family, int] | None = None,
         opener: Opener = plain_mroute,
         memberships: Memberships | None = None,
+        watched: Sequence[str] = (),
     ) -> None:
         kept = kept or {}
         self.router = router
         self._turn = threading.Lock()
         self.keeper = keeper or FakeKeeper()
         self.changes: list[Change] = []
+        self.streams: list[Stream] = []
         with router, ExitStack() as stack:
             self.mroutes = {
                 family: stack.enter_context(opener(family, kept.get(family))) for family in FAMILIES
@@ -71,9 +76,11 @@ class Routing:
                 [Table(TableId(family), mroute) for family, mroute in self.mroutes.items()],
                 self.links,
                 self.keeper,
+                Config(watched=tuple(watched)),
                 memberships=memberships,
             )
             self.controller.listen(self.changes.append)
+            self.controller.discover(self)
             held = {TableId(family): dump.held(self.mroutes[family]) for family in kept}
             self.controller.restore(list(self.keeper.routes.values()), held)
             self._stack = stack.pop_all()
@@ -86,6 +93,18 @@ class Routing:
 
     def close(self) -> None:
         self._stack.close()
+
+    def arrived(self, stream: Stream) -> None:
+        self.streams.append(stream)
+
+    def watched(self) -> None:
+        """It is seen in the kernel."""
+
+    def unrouted(self) -> list[tuple[str, str, str]]:
+        """Source, group and iif of the streams told of since the last look, after hearing all."""
+        self.hear()
+        streams, self.streams = self.streams, []
+        return [(format_address(one.source), format_address(one.group), one.iif) for one in streams]
 
     def leave_sockets(self) -> dict[Family, int]:
         """End as a process that dies, with copies of its sockets kept for the next."""

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,12 +21,13 @@ from typing import Any, Self
 
 import pytest
 from lab.bus import PrivateBus
-from lab.daemon import PROGRAMS, Daemon
+from lab.daemon import CONFIGURATION, PROGRAMS, Daemon
 from lab.igmp import Member, members
 from lab.netns import Namespace
 from lab.packets import Run, Sender
 from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 from lab.privileges import CAP_DAC_READ_SEARCH, become, in_child
+from lab.topology import Topology
 from lab.witness import Entry, entries
 
 from mfc_dbus.cli import main
@@ -668,3 +670,94 @@ async def test_no_agent_is_no_obstacle(daemon: Daemon, bus: PrivateBus, nobody: 
                 status, shown = await asyncio.to_thread(terminal.end)
     assert status == 4
     assert "Not authorised" in shown
+
+
+# What arrives and is not routed
+
+
+@pytest.fixture(params=[IPV4, socket.AF_INET6], ids=["ipv4", "ipv6"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Topology]:
+    with Topology(request.param, downstreams=2, upstreams=2) as lab:
+        yield lab
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Of a daemon that watches."""
+    (tmp_path / "configuration").mkdir()
+    settings = '[discovery]\ninterfaces = ["up*"]\n'
+    (tmp_path / "configuration" / CONFIGURATION).write_text(settings)
+    return tmp_path
+
+
+@pytest.fixture
+def watching(own_bus: PrivateBus, lab: Topology, home: Path, library: str) -> Iterator[CLI]:
+    with Daemon(own_bus.address, lab.router, home=home, library=library):
+        yield CLI(own_bus.address, library)
+
+
+def test_discover_says_how_to_route_what_arrives(lab: Topology, watching: CLI) -> None:
+    addresses = lab.addresses
+    with watching.start("discover") as discover:
+        assert discover.line() == "service  running"
+        sender = lab.sender("up1")
+        first = sender.send(1)
+        line = discover.line()
+        stream = f"{addresses.source} {addresses.group} iif up1"
+        assert line.startswith(f"unrouted {stream} seen 1  mfc-dbus-cli mfc add --source ")
+        words = shlex.split(line.partition("  ")[2].replace("...", "down0 down1"))
+        assert watching(*words[1:]).returncode == 0
+        sent = first + sender.send(3)
+        assert lab.arrived() == {"down0": sent, "down1": sent}
+        assert discover.process.poll() is None
+
+
+def test_discover_survives_a_restart_of_the_daemon(
+    own_bus: PrivateBus, lab: Topology, home: Path, library: str
+) -> None:
+    def service(*, running: bool) -> dict[str, Any]:
+        return {"event": "service", "running": running}
+
+    addresses = lab.addresses
+    unrouted = {
+        "event": "unrouted",
+        "source": addresses.source,
+        "group": addresses.group,
+        "iif": "up0",
+        "table": 0,
+    }
+    with CLI(own_bus.address, library).start("--json", "discover") as discover:
+        assert json.loads(discover.line()) == service(running=False)
+        for seen in (1, 2):
+            with Daemon(own_bus.address, lab.router, home=home, library=library):
+                assert json.loads(discover.line()) == service(running=True)
+                lab.sender("up0").send(1)
+                told = json.loads(discover.line())
+                words = f"mfc add --source {addresses.source} --group {addresses.group} --iif up0"
+                assert told.pop("command") == ["mfc-dbus-cli", *words.split()]
+                assert told == unrouted | {"seen": seen}
+            assert json.loads(discover.line()) == service(running=False)
+
+
+def test_discover_says_what_to_do_where_nothing_is_heard(cli: CLI) -> None:
+    with subprocess.Popen(
+        [PROGRAMS / "mfc-dbus-cli", "discover"],
+        env=cli.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as discover:
+        assert discover.stderr
+        sentence = "mfc-dbus-cli: No interface is listened on: no route uses one, and none is "
+        assert discover.stderr.readline().startswith(sentence)
+        discover.terminate()
+        assert discover.wait(10) == 0
+
+
+def test_monitor_is_not_told_of_streams(lab: Topology, watching: CLI) -> None:
+    with watching.start("monitor") as monitor, watching.start("discover") as discover:
+        assert monitor.line() == discover.line() == "service  running"
+        lab.sender("up0").send(1)
+        assert discover.line().startswith("unrouted ")
+        assert watching("mfc", "add", "-g", "239.7.7.7", "-i", "up0", "-o", "down0").returncode == 0
+        assert monitor.line().startswith("added ")

@@ -259,6 +259,7 @@ def test_busctl_shows_the_tree_and_every_member(bus: PrivateBus, daemon: Daemon)
     shown = {tuple(row.split()[:3]) for row in rows}
     assert (".AddRoute", "method", "sssasa{sv}") in shown
     assert (".RoutesAdded", "signal", "a(sssasa{sv})") in shown
+    assert (".UnroutedTraffic", "signal", "sssu") in shown
     assert {(f".{name}", "property", type_) for name, type_ in DOCUMENTED.items()} <= shown
 
 

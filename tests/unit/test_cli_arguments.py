@@ -25,6 +25,7 @@ VERBS = [
     ["group", "join"],
     ["group", "leave"],
     ["monitor"],
+    ["discover"],
     ["batch"],
 ]
 
@@ -60,6 +61,7 @@ def oifs(*words: str) -> list[str]:
         (["g", "j", *JOIN[2:]], "join"),
         (["gr", "l", "-g", "239.1.1.1", "-i", "eth1"], "leave"),
         (["mo"], "monitor"),
+        (["d"], "discover"),
         (["b", "-"], "batch"),
     ],
 )
@@ -231,7 +233,10 @@ def test_completion_offers_the_options_of_every_verb(
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ([""], ["show", "mfc", "group", "apply", "export", "import", "monitor", "batch"]),
+        (
+            [""],
+            ["show", "mfc", "group", "apply", "export", "import", "monitor", "discover", "batch"],
+        ),
         (["m"], ["mfc", "monitor"]),
         (["--json", "mf", ""], ["add", "del", "flush"]),
         (

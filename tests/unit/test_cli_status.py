@@ -52,7 +52,9 @@ def test_help_and_usage_errors_load_nothing_big(words: Sequence[str]) -> None:
     assert not loaded(*words) & big
 
 
-@pytest.mark.parametrize("words", [["show"], ADD, ["mfc", "flush"], ["monitor"], ["batch", "-"]])
+@pytest.mark.parametrize(
+    "words", [["show"], ADD, ["mfc", "flush"], ["monitor"], ["discover"], ["batch", "-"]]
+)
 def test_verbs_load_neither_the_kernels_side_nor_tables(words: Sequence[str]) -> None:
     packages = loaded(*words)
     assert "asyncio" in packages

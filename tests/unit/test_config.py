@@ -80,6 +80,15 @@ def refused(path: Path, text: str) -> str:
             "learning.expiry = 1.5",
             "line 1: 'learning.expiry' is not a whole number of",
         ),
+        # discovery
+        (
+            "[discovery]\ninterfaces = 'eth0'",
+            "line 2: 'discovery.interfaces' is not an array of interface names and patterns",
+        ),
+        (
+            "[discovery]\ninterfaces = ['eth0', 'a b']",
+            "line 2: 'discovery.interfaces' is no such array: 'a b' is not an interface name",
+        ),
         # limits
         ("limits = 5", "line 1: 'limits' is not a table"),
         ("[[limits]]\nroutes = 1", "line 1: 'limits' is not a table"),
@@ -204,3 +213,8 @@ def test_what_is_learned_is_bounded_and_expires_as_the_settings_say(path: Path) 
     assert load(path, "limits.learned = 5\nlearning.expiry = 90") == Config(
         max_learned=5, learned_expiry=90_000_000_000
     )
+
+
+def test_interfaces_may_be_watched(path: Path) -> None:
+    loaded = load(path, "[discovery]\ninterfaces = ['eth*', 'up', 'eth*']")
+    assert loaded == Config(watched=("eth*", "up"))

@@ -1,0 +1,44 @@
+"""The lines of discover: a command that can be pasted, and a memory that has an end."""
+
+import argparse
+import shlex
+
+import pytest
+
+from mfc_dbus.cli.arguments import parse
+from mfc_dbus.cli.discover import Seen, command, line
+from mfc_dbus.info import UnroutedEvent
+
+
+def parsed(event: UnroutedEvent) -> argparse.Namespace:
+    """What the command line makes of the command in a line."""
+    words = shlex.split(line(event, 1).partition("  ")[2].replace("...", "eth2"))
+    return parse(words[1:])[1]
+
+
+@pytest.mark.parametrize("iif", ["eth1", "-x", "--oifs", "$(reboot)", "a'b", 'q"', "a;b", "#1"])
+def test_the_command_is_what_it_looks_like_in_a_shell(iif: str) -> None:
+    event = UnroutedEvent("fd01::10", "ff1e::123", iif, 0)
+    args = parsed(event)
+    assert (args.source, args.group, args.iif) == ("fd01::10", "ff1e::123", iif)
+    assert args.oifs == [["eth2"]]
+
+
+def test_another_table_is_part_of_the_command() -> None:
+    event = UnroutedEvent("10.0.0.1", "239.1.1.1", "eth1", 7)
+    assert command(event)[-2:] == ["--table", "7"]
+
+
+def test_no_name_of_an_interface_commands_the_terminal() -> None:
+    event = UnroutedEvent("10.0.0.1", "239.1.1.1", "\x1b[2J", 0)
+    assert line(event, 3).isprintable()
+
+
+def test_each_stream_is_counted_and_the_memory_has_an_end() -> None:
+    seen = Seen()
+    streams = [("10.0.0.1", f"239.1.{n >> 8}.{n & 255}", "eth1", 0) for n in range(12_000)]
+    assert [seen.count(stream) for stream in streams[:3] * 2] == [1, 1, 1, 2, 2, 2]
+    for stream in streams[3:]:
+        seen.count(stream)
+    assert seen.count(streams[-1]) == 2
+    assert seen.count(streams[0]) == 1
