@@ -49,7 +49,7 @@ from mfc_dbus.patterns import is_pattern
 from mfc_dbus.problems import Problems
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.table import Table, find_table
-from mfc_dbus.transition import Transition, check, edits, install, kept
+from mfc_dbus.transition import Transition, check, edits, kept
 from mfc_dbus.unrouted import Stream, Unrouted
 from mfc_dbus.upkeep import Upkeep
 
@@ -106,7 +106,7 @@ class Controller:
         self.memberships.limit = self._config.max_memberships
         self.tables: dict[TableId, Table] = {table.id: table for table in tables}
         self._news = News(self.tables)
-        self._upkeep = Upkeep(self.tables, self._news.note, self._config.watched)
+        self._upkeep = Upkeep(self.tables, self._news.note, self._answer, self._config.watched)
         self._links = links
         self._keeper = keeper
         self._discoverer: Discoverer | None = None
@@ -315,7 +315,7 @@ class Controller:
         def change_routes(difference: Difference[Route]) -> None:
             self._configure(config)
             transitions = apply.transitions(self.tables, difference)
-            install([each for each in transitions if each.table.owned], self._upkeep.present)
+            self._upkeep.install([each for each in transitions if each.table.owned])
             for transition in transitions:
                 if not transition.table.owned:
                     transition.desire()
@@ -436,6 +436,10 @@ class Controller:
             for id_, upcalls in waiting:
                 self._learn(id_, upcalls)
 
+    def _answer(self, table: Table, routes: Sequence[Route]) -> None:
+        """Learn what the kernel had asked for before there were these routes."""
+        self._learning[table.id].answer(routes, _now(), self._config)
+
     def _learn(self, id_: TableId, upcalls: Sequence[Upcall]) -> None:
         now, learning = _now(), self._learning[id_]
         for other in learning.hear(upcalls, now, self._config):
@@ -477,7 +481,7 @@ class Controller:
             back = transition.back
             try:
                 if back.table.owned:
-                    install([back], self._upkeep.present)
+                    self._upkeep.install([back])
                 else:
                     back.desire()
             except RequestError as error:
@@ -607,7 +611,7 @@ class Controller:
 
     def _change(self, transitions: Sequence[Transition]) -> None:
         """Make other routes the desired ones: in the kernel, here, and soon in the store."""
-        install(transitions, self._upkeep.present)
+        self._upkeep.install(transitions)
         self._became(transitions)
 
     def _became(self, transitions: Sequence[Transition]) -> None:

@@ -5,7 +5,7 @@ Nothing here is stored, and nobody waits for it: packets of a new stream wait in
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.addresses import exactly, forwardable
@@ -21,12 +21,24 @@ from mfc_dbus.unrouted import Stream
 log = logging.getLogger(__name__)
 
 _LOOKS = 4  # at an entry, in the time after which it goes
+# The kernel asks once for a stream, and asks again at the earliest when 10 s have passed
+# (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
+_WAITS = 11_000_000_000
+_MOST_WAITING = 4096
+_FEW = 16
 
 
 class _Use(NamedTuple):
     """How many packets had used an entry, and when it was first seen that it was so many."""
 
     packets: int
+    since: int
+
+
+class _Waiting(NamedTuple):
+    """Where a stream arrives that no route was for, and when the kernel asked."""
+
+    iif: str
     since: int
 
 
@@ -37,6 +49,7 @@ class Learning:
         self._table = table
         self._uses: dict[RouteKey, _Use] = {}
         self._looks: deque[tuple[int, RouteKey]] = deque()  # when to look at each of them next
+        self._waiting: dict[RouteKey, _Waiting] = {}  # in the order of asking
         self._full = False
         self._refused = False
 
@@ -62,8 +75,10 @@ class Learning:
             if learned is None:
                 if before is not None and self._is_native(stream, names[vif]):
                     self._forget(before)
-                elif type_ == IGMPMSG_NOCACHE:
-                    others.append(Stream(source, group, names[vif], self._table.id.number))
+                if type_ == IGMPMSG_NOCACHE:
+                    self._remember(stream, _Waiting(names[vif], now))
+                    if before is None:
+                        others.append(Stream(source, group, names[vif], self._table.id.number))
             elif type_ == IGMPMSG_WRONGVIF and learned == before:
                 continue  # it has moved since
             elif before is not None or self._has_room(config):
@@ -76,6 +91,17 @@ class Learning:
         key = RouteKey(exactly(stream.source), exactly(stream.group), "", stream.table)
         best = routes.best(stream.source, stream.group, stream.iif)
         return best is not None or routes.get(key) is not None
+
+    def answer(self, routes: Sequence[Route], now: int, config: Config) -> None:
+        """Write the entries that the kernel has asked for before there were these routes."""
+        self._forget_waiting(now)
+        for stream, waiting in [*self._waiting.items()] if routes else ():
+            few = len(routes) <= _FEW
+            if few and not any(_covers(route, stream) for route in routes):
+                continue
+            learned = derive(self._table.routes, stream, waiting.iif, self._table.installed.get)
+            if learned is not None and self._has_room(config):
+                self._write(learned, now, config)
 
     def watch(self, now: int, config: Config) -> None:
         """Begin to look at what was learned by an earlier process."""
@@ -96,6 +122,20 @@ class Learning:
                 del self._uses[stream]
                 self._forget(self._table.learned[stream])
 
+    def _remember(self, stream: RouteKey, waiting: _Waiting) -> None:
+        self._forget_waiting(waiting.since)
+        self._waiting.pop(stream, None)
+        if len(self._waiting) == _MOST_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[stream] = waiting
+
+    def _forget_waiting(self, now: int) -> None:
+        while self._waiting:
+            stream, waiting = next(iter(self._waiting.items()))
+            if now - waiting.since < _WAITS:
+                break
+            del self._waiting[stream]
+
     def _is_native(self, stream: RouteKey, iif: str) -> bool:
         """Whether an entry of the kernel's own has a stream, once it is not learned any more."""
         route = self._table.routes.best(stream.source.address, stream.group.address, iif)
@@ -111,6 +151,7 @@ class Learning:
         return not full
 
     def _write(self, learned: Learned, now: int, config: Config) -> None:
+        self._waiting.pop(learned.key, None)
         try:
             self._table.kernel.add_mfc(entry(learned, self._table.vifs))
         except OSError as error:
@@ -145,3 +186,7 @@ class Learning:
             self._table.kernel.del_mfc(entry(learned, self._table.vifs))
         except OSError as error:
             log.debug("The entry of a stream was deleted by somebody else: %s", error)
+
+
+def _covers(route: Route, stream: RouteKey) -> bool:
+    return route.group.covers(stream.group) and route.source.covers(stream.source)

@@ -23,15 +23,28 @@ class Upkeep:
         self,
         tables: Mapping[TableId, Table],
         note: Callable[[Iterable[RouteKey]], None],
+        installed: Callable[[Table, Sequence[Route]], None],
         watched: Sequence[str],
     ) -> None:
-        """note: keeps in mind routes that may be in another state now. watched: see `Config`."""
+        """note: keeps in mind routes that may be in another state now.
+
+        installed: is told of routes when what there can be of them is in the kernel. watched: see
+        `Config`.
+        """
         self.present: dict[str, Link] = {}
         self._tables = tables
         self._note = note
+        self._installed = installed
         self._starved: set[RouteKey] = set()  # what the kernel had no room for
         self._watching = Watching(watched)
         self._watched = False  # others than before
+
+    def install(self, transitions: Sequence[Transition]) -> None:
+        """Desire routes, and put into the kernel what can be there; raises as the function does."""
+        install(transitions, self.present)
+        for table, _, new in transitions:
+            if table.owned:
+                self._installed(table, new)
 
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""
@@ -141,7 +154,7 @@ class Upkeep:
 
     def _try(self, table: Table, routes: Sequence[Route]) -> None:
         try:
-            install([Transition(table, routes, routes)], self.present)
+            self.install([Transition(table, routes, routes)])
         except RequestError:
             for route in routes:
                 self._try_alone(table, route)
@@ -149,7 +162,7 @@ class Upkeep:
 
     def _try_alone(self, table: Table, route: Route) -> None:
         try:
-            install([Transition(table, [route], [route])], self.present)
+            self.install([Transition(table, [route], [route])])
         except RequestError as error:
             if route.key not in self._starved:
                 log.error("Route %s stays as it is: %s", route, error)

@@ -73,6 +73,31 @@ def test_an_upcall_that_makes_no_sense_does_nothing(ground: Ground, kernel: Fake
     assert learned(ground) == set()
 
 
+def test_what_nobody_has_a_route_for_is_remembered_for_a_time_and_to_a_number(
+    ground: Ground, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0
+    monkeypatch.setattr("mfc_dbus.controller._now", lambda: now)
+    ground.add("10.9.9.9", "239.9.9.9")
+
+    def arrive(group: int) -> None:
+        ground.arrive("10.0.0.1", f"239.1.{group >> 8}.{group & 255}")
+
+    arrive(0)
+    now += 12 * SECOND
+    for group in range(1, 5001):
+        arrive(group)
+    now += 8 * SECOND
+    ground.add("*", "239.0.0.0/8", "eth0", "eth1")
+    streams = learned(ground)
+    assert len(streams) == 4096
+    assert "10.0.0.1 239.1.19.136 eth0 > eth1" in streams
+    now += 120 * SECOND
+    ground.controller.look(now)
+    ground.controller.look(now + 120 * SECOND)
+    assert len(learned(ground)) < 4096
+
+
 def test_under_a_flood_only_some_are_heard_at_a_time(ground: Ground, kernel: FakeKernel) -> None:
     ground.add("*", "239.0.0.0/8")
     for n in range(1000):
