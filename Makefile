@@ -52,6 +52,10 @@ test: check-packages $(VENV)/dev $(VENV)/installed ## the tests of the installed
 bench: demo-packages $(VENV)/installed ## what a route costs, beside the bare kernel and smcroute
 	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python tests/bench.py $(ARGS)
 
+.PHONY: compare
+compare: check-packages $(VENV)/installed ## what smcroute can do and what this can, tried with packets
+	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python tests/compare.py $(ARGS)
+
 .PHONY: format
 format: $(VENV)/dev ## let ruff format, and mend what it can
 	$(BIN)/ruff check --fix $(CODE)
