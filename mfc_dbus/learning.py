@@ -13,7 +13,7 @@ from mfc_dbus.config import Config
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.learned import derive
 from mfc_dbus.model import Route, RouteKey
-from mfc_dbus.placement import Learned
+from mfc_dbus.placement import Learned, Wide
 from mfc_dbus.plan import entry
 from mfc_dbus.table import Table
 from mfc_dbus.unrouted import Stream
@@ -25,7 +25,7 @@ _LOOKS = 4  # at an entry, in the time after which it goes
 # (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
 _WAITS = 11_000_000_000
 _MOST_WAITING = 4096
-_FEW = 16
+_FEW = 16  # routes that it is quicker to ask one by one
 
 
 class _Use(NamedTuple):
@@ -95,9 +95,12 @@ class Learning:
     def answer(self, routes: Sequence[Route], now: int, config: Config) -> None:
         """Write the entries that the kernel has asked for before there were these routes."""
         self._forget_waiting(now)
-        for stream, waiting in [*self._waiting.items()] if routes else ():
-            few = len(routes) <= _FEW
-            if few and not any(_covers(route, stream) for route in routes):
+        if not self._waiting:
+            return
+        wide = [route for route in routes if isinstance(self._table.installed.get(route.key), Wide)]
+        few = len(wide) <= _FEW
+        for stream, waiting in [*self._waiting.items()] if wide else ():
+            if few and not any(_covers(route, stream) for route in wide):
                 continue
             learned = derive(self._table.routes, stream, waiting.iif, self._table.installed.get)
             if learned is not None and self._has_room(config):
