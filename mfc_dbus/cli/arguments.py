@@ -212,7 +212,10 @@ def add_table_argument(parser: argparse.ArgumentParser, default: int | None = 0)
 
 
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
-    add_stream_arguments(parser)
+    parser.add_argument(
+        "-s", "--source", type=text, default="*", help="sender's address; left out or *: any"
+    )
+    parser.add_argument("-g", "--group", type=text, required=True, help="multicast group")
     parser.add_argument(
         "-i",
         "--interface",
