@@ -7,7 +7,7 @@ import asyncio
 import heapq
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from mfc_dbus import apply
@@ -328,13 +328,21 @@ class Controller:
 
         await self._commits.run(change)
 
-    async def verify(self, read: Callable[[], Mapping[TableId, Held]]) -> None:
-        """Repair what others did to our tables. read: finds what is in these; raises OSError."""
+    async def verify(
+        self,
+        find: Callable[[], Collection[TableId]],
+        read: Callable[[Collection[TableId]], Mapping[TableId, Held]],
+    ) -> None:
+        """Repair what others did to our tables.
+
+        find: tells which are in doubt, and is asked when no change is half done. read: finds what
+        is in these; raises OSError.
+        """
 
         def change() -> None:
             self._follow()
             try:
-                found = read()
+                found = read(find())
             except OSError as error:
                 log.error("What the kernel holds cannot be read: %s", error)
                 return
@@ -378,7 +386,8 @@ class Controller:
             table.wanted = table.opened and id_ in self._config.tables
             if held and id_ in held:
                 self._adopt(table, held[id_])
-            self._upkeep.begin(table)
+            else:
+                self._upkeep.begin(table)
         self._upkeep.watch()
         self._news.begin()
 

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 from mfc_dbus import config, logcontrol, routesd
@@ -174,7 +173,7 @@ async def _serve(
     async def reload() -> None:
         files = (await asyncio.to_thread(routesd.load, _CONFIGURATION)).check()
         await controller.configure(config.load(_CONFIGURATION), files.routes, files.memberships)
-        await controller.verify(lambda: sockets.read(_owned(controller)))
+        await controller.verify(lambda: _owned(controller), sockets.read)
         for table in controller.tables.values():
             _listen(controller, table)
 
@@ -225,9 +224,7 @@ async def _tick(
     while True:
         await controller.take_tables()
         await controller.mend_memberships()
-        differing = witness.differing()
-        if differing:
-            await controller.verify(partial(sockets.read, differing))
+        await controller.verify(witness.differing, sockets.read)
         for id_, table in controller.tables.items():
             if table.reason != reasons[id_]:
                 reasons[id_] = _report(controller, table, sockets)

@@ -150,3 +150,19 @@ async def test_our_own_changes_are_nobody_elses(
         stranger.mroute.del_mfc(stranger.entry("up0", source=lab.addresses.any_source))
         wait_until(lambda: len(lab.entries()) == 1)
         assert daemon.log.count(WORD) == 1
+
+
+async def test_a_large_document_is_our_own_doing_however_long_it_takes(
+    own_bus: PrivateBus, lab: Topology, daemon: Daemon
+) -> None:
+    prefix = "239.%d.%d.%d" if lab.family == socket.AF_INET else "ff1e::%x:%x:%x"
+    routes = [
+        {"group": prefix % (1, n >> 8, n & 255), "iif": "up0", "oifs": ["down0"]}
+        for n in range(1, 4001)
+    ]
+    async with Caller.at(own_bus.address) as caller:
+        for document in (routes, routes[::2], [], routes):
+            await caller.apply({"route": document})
+        await caller.reload()
+    assert len(lab.entries()) == len(routes)
+    assert WORD not in daemon.log

@@ -3,8 +3,10 @@
 import asyncio
 import dataclasses
 import errno
+import threading
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -30,6 +32,7 @@ from mfc_dbus.errors import (
     TableBusy,
     TooManyInterfaces,
 )
+from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId, parse_route
 from mfc_dbus.news import Change, Status
 from mfc_dbus.patterns import is_pattern
@@ -55,6 +58,36 @@ def test_a_vif_goes_with_the_last_route_that_uses_it(ground: Ground) -> None:
     assert {(vif.name, vif.references) for vif in vifs} == {("eth0", 1), ("eth2", 1)}
     ground.delete("10.0.0.1", "239.1.1.2")
     assert [kernel.vifs for kernel in ground.kernels.values()] == [{}, {}]
+
+
+def test_what_the_kernel_holds_is_looked_at_when_no_change_is_half_done(ground: Ground) -> None:
+    kernel, looks = ground.kernels[FAMILIES[0]], []
+    begun, going_on = threading.Event(), threading.Event()
+    add_mfc = kernel.add_mfc
+
+    def wait_and_add(entry: MFCEntry) -> None:
+        begun.set()
+        assert going_on.wait(10)
+        add_mfc(entry)
+
+    def find() -> list[TableId]:
+        looks.append(len(kernel.entries))
+        return []
+
+    async def scenario() -> None:
+        route = parse_route("10.0.0.1", "239.1.1.1", "eth0", ["eth1"])
+        applying = asyncio.create_task(ground.controller.apply([route]))
+        assert await asyncio.to_thread(begun.wait, 10)
+        looking = asyncio.create_task(ground.controller.verify(find, lambda _: {}))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert looks == []
+        going_on.set()
+        await asyncio.gather(applying, looking)
+
+    with mock.patch.object(kernel, "add_mfc", wait_and_add):
+        run(scenario())
+    assert looks == [1]
 
 
 @pytest.mark.parametrize("source", ["10.0.0.1", "*"])
