@@ -196,7 +196,7 @@ def _parse_prefix(text: str, what: str) -> Prefix:
 
 def _parse_exact(text: str, what: str) -> Prefix:
     if "/" in text:
-        raise InvalidArgs(f"{what} {quote(text)} is not an IPv4 or IPv6 address")
+        raise InvalidArgs(f"{what} {quote(text)} is a prefix: a membership is of one address")
     return _parse_prefix(text, what)
 
 

@@ -122,6 +122,9 @@ def _change(old: Entry, new: Entry) -> str:
 
 
 def _oifs(entry: RouteEntry) -> str:
-    return ",".join(
-        f"{name}(ttl>{entry.ttls[name]})" if name in entry.ttls else name for name in entry.oifs
+    return (
+        ",".join(
+            f"{name}(ttl>{entry.ttls[name]})" if name in entry.ttls else name for name in entry.oifs
+        )
+        or "(stop)"
     )

@@ -148,6 +148,8 @@ def test_a_membership_of_any_source_has_one_key(source: str) -> None:
         ("ff05::1", "ff05::2", "eth0", "", "Source 'ff05::2' is a multicast address"),
         ("ff05::1", "10.0.0.1", "eth0", "", "mix IPv4 and IPv6"),
         ("239.1.1.1", "eth1", "eth0", "", "Source 'eth1' is not an IPv4 or IPv6 address"),
+        ("239.1.1.0/24", "*", "eth0", "", "Group '239.1.1.0/24' is a prefix: a membership is of"),
+        ("239.1.1.1", "10.0.0.0/8", "eth0", "", "Source '10.0.0.0/8' is a prefix: a membership"),
         ("239.1.1.1", "*", "eth 0", "", "'eth 0' is not an interface name"),
         ("239.1.1.1", "*", "eth0", "a\nb", "control characters"),
         ("239.1.1.1", "*", "eth0", "a" * 201, "201 characters"),
