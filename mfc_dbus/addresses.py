@@ -5,6 +5,7 @@ source is the prefix of length 0.
 """
 
 import socket
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mfc_dbus.errors import InvalidArgs
@@ -56,6 +57,18 @@ def exactly(address: bytes) -> Prefix:
 def of_source(address: bytes) -> Prefix:
     """Make the prefix of one source, or where the address is zeros, of any."""
     return exactly(address) if any(address) else Prefix(address, 0)
+
+
+def addresses(prefix: Prefix) -> Iterator[bytes]:
+    """All addresses of a prefix, in their order."""
+    first = int.from_bytes(prefix.address)
+    size = len(prefix.address)
+    return (number.to_bytes(size) for number in range(first, first + count(prefix)))
+
+
+def count(prefix: Prefix) -> int:
+    """How many addresses a prefix has."""
+    return 1 << 8 * len(prefix.address) - prefix.length
 
 
 def cut(address: bytes, length: int) -> bytes:
@@ -114,29 +127,32 @@ def parse_stream(source: str, group: str) -> tuple[Prefix, Prefix]:
     return sources, groups
 
 
-def parse_joined(source: str, group: str) -> tuple[bytes, bytes]:
-    """Make packed addresses of a source (zeros for any) and a group that can be joined.
+def parse_joined(source: str, group: str) -> tuple[Prefix, Prefix]:
+    """Make prefixes of a source (of length 0 for any) and a group that can be joined.
 
     It may be one that no kernel forwards. Raises InvalidArgs.
     """
-    groups = _parse_exact(group, "Group")
+    groups = _parse_prefix(group, "Group")
     all_groups = _MULTICAST[len(groups.address)]
     if not all_groups.covers(groups):
         raise InvalidArgs(f"Group {quote(group)} is not a multicast address ({all_groups})")
     if len(groups.address) == 16:
-        scope = groups.address[1] & 0x0F
+        scope = _scope(groups)
         if scope < _SCOPES.index("link-local"):
             name = _SCOPES[scope]
             raise InvalidArgs(f"Group {quote(group)} has {name} scope and is on no network")
     if source in _ANY_SOURCE:
-        return bytes(len(groups.address)), groups.address
-    sources = _parse_exact(source, "Source")
+        return Prefix(bytes(len(groups.address)), 0), groups
+    sources = _parse_prefix(source, "Source")
     if len(sources.address) != len(groups.address):
         raise InvalidArgs(f"Source {quote(source)} and group {quote(group)} mix IPv4 and IPv6")
-    reason = _refusal(sources) if any(sources.address) else ""
-    if reason and not _LINK_LOCAL_SOURCES.covers(sources):
-        raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
-    return sources.address, groups.address
+    if sources.exact and not any(sources.address):
+        sources = Prefix(sources.address, 0)
+    for refused, reason in _REFUSED_SOURCES[len(sources.address)].items():
+        if sources.length and refused.overlaps(sources) and refused != _LINK_LOCAL_SOURCES:
+            what = "is" if refused.covers(sources) else f"has {refused} in it, which is"
+            raise InvalidArgs(f"Source {quote(source)} {what} {reason}, so it sends nothing")
+    return sources, groups
 
 
 def parse_source_prefix(text: str) -> Prefix:
@@ -194,12 +210,6 @@ def _parse_prefix(text: str, what: str) -> Prefix:
     return prefix
 
 
-def _parse_exact(text: str, what: str) -> Prefix:
-    if "/" in text:
-        raise InvalidArgs(f"{what} {quote(text)} is a prefix: a membership is of one address")
-    return _parse_prefix(text, what)
-
-
 def _parse_group(text: str) -> Prefix:
     prefix = _parse_prefix(text, "Group")
     all_groups = _MULTICAST[len(prefix.address)]
@@ -211,11 +221,15 @@ def _parse_group(text: str) -> Prefix:
                 f"Group {quote(text)} is link-local ({_LINK_LOCAL_GROUPS}) and never forwarded"
             )
         return prefix
-    # The scope is in bits 12 to 15. Of a shorter prefix the widest scope counts that is in it.
-    scope = prefix.address[1] & 0x0F | (1 << max(0, 16 - prefix.length)) - 1
+    scope = _scope(prefix)
     if scope < len(_SCOPES):
         raise InvalidArgs(f"Group {quote(text)} has {_SCOPES[scope]} scope and is never forwarded")
     return prefix
+
+
+def _scope(groups: Prefix) -> int:
+    """The widest scope that IPv6 groups of a prefix have: it is in bits 12 to 15."""
+    return groups.address[1] & 0x0F | (1 << max(0, 16 - groups.length)) - 1
 
 
 def _refusal(sources: Prefix) -> str:

@@ -39,7 +39,7 @@ from mfc_dbus.model import (
     Edit,
     Key,
     Membership,
-    MembershipKey,
+    MembershipRange,
     Route,
     RouteKey,
     TableId,
@@ -172,9 +172,9 @@ class Controller:
         doomed = None if merge else apply.made_over_the_bus
         return any(self.memberships.compare(memberships, doomed))
 
-    def check_join(self, membership: Membership, *, wait: bool = False) -> None:
+    def check_join(self, wanted: Sequence[Membership], *, wait: bool = False) -> None:
         self.follow()
-        self.memberships.check_join(membership, self._upkeep.present, wait=wait)
+        self.memberships.check_join(wanted, self._upkeep.present, wait=wait)
 
     # Changing
 
@@ -236,17 +236,21 @@ class Controller:
 
         return cast(int, await self._commits.run(change))
 
-    async def join(self, membership: Membership, *, wait: bool = False) -> None:
-        """Join a group, with `wait` also on an interface that is not there yet."""
+    async def join(self, wanted: Sequence[Membership], *, wait: bool = False) -> None:
+        """Join groups on one interface, with `wait` also on one that is not there yet.
+
+        Those that are joined already stay as they are.
+        """
 
         def change() -> None:
             self._follow()
-            self.memberships.join(membership, self._upkeep.present, wait=wait)
+            self.memberships.join(wanted, self._upkeep.present, wait=wait)
 
         await self._commits.run(change)
 
-    async def leave(self, key: MembershipKey) -> None:
-        await self._commits.run(lambda: self.memberships.leave(key))
+    async def leave(self, range_: MembershipRange) -> None:
+        """Leave all groups of a range."""
+        await self._commits.run(lambda: self.memberships.leave(range_))
 
     async def apply(
         self,

@@ -22,7 +22,7 @@ from mfc_dbus.errors import (
 )
 from mfc_dbus.joins import Join, Joins
 from mfc_dbus.kernel.links import Event, Gone, Link, Missed
-from mfc_dbus.model import Edit, Membership, MembershipKey
+from mfc_dbus.model import Edit, Membership, MembershipKey, MembershipRange
 from mfc_dbus.problems import Problems
 from mfc_dbus.quoting import quote
 
@@ -70,16 +70,20 @@ class Memberships:
     # Changing
 
     def check_join(
-        self, membership: Membership, present: Mapping[str, Link], *, wait: bool
-    ) -> None:
-        """Raise what can be told beforehand.
+        self, wanted: Sequence[Membership], present: Mapping[str, Link], *, wait: bool
+    ) -> Sequence[Membership]:
+        """Find those that there are not yet. Raises what can be told beforehand.
 
-        present: the interfaces that there are. wait: that of the membership need not be.
+        wanted: on one interface. present: the interfaces that there are. wait: that of the
+        memberships need not be.
         """
-        if self._find(membership.key):
-            raise MembershipExists(f"Membership {membership} exists already")
-        self.check_count(1)
-        _check_interface(membership, present, wait=wait)
+        added = [membership for membership in wanted if not self._find(membership.key)]
+        if not added:
+            many = f"and {len(wanted) - 1} more exist" if len(wanted) > 1 else "exists"
+            raise MembershipExists(f"Membership {wanted[0]} {many} already")
+        self.check_count(len(added))
+        _check_interface(added[0], present, wait=wait)
+        return added
 
     def check_total(self, total: int) -> None:
         """Raise LimitExceeded where there cannot be so many."""
@@ -91,21 +95,26 @@ class Memberships:
                 f"There are {self._count} memberships, and the configuration allows no more"
             )
 
-    def join(self, membership: Membership, present: Mapping[str, Link], *, wait: bool) -> None:
+    def join(
+        self, wanted: Sequence[Membership], present: Mapping[str, Link], *, wait: bool
+    ) -> None:
         """Raises what `check_join` does, and KernelError; then nothing was changed."""
-        self.check_join(membership, present, wait=wait)
-        self._add(membership, present)
+        added = self.check_join(wanted, present, wait=wait)
+        with self.changing(Difference(added), present):
+            pass
 
-    def check_leave(self, key: MembershipKey) -> Membership:
-        membership = self._find(key)
-        if membership is None:
-            wanted = Membership(key.group, key.source, key.interface)
-            raise NoSuchMembership(f"There is no membership {wanted}")
-        _check_configured(membership)
-        return membership
+    def check_leave(self, range_: MembershipRange) -> Sequence[Membership]:
+        """Find those of a range that there are. Raises what can be told beforehand."""
+        found = self._within(range_)
+        if not found:
+            raise NoSuchMembership(f"There is no membership {range_}")
+        for membership in found:
+            _check_configured(membership)
+        return found
 
-    def leave(self, key: MembershipKey) -> None:
-        self._drop(self.check_leave(key))
+    def leave(self, range_: MembershipRange) -> None:
+        for membership in self.check_leave(range_):
+            self._drop(membership)
 
     # Changing many
 
@@ -251,6 +260,12 @@ class Memberships:
 
     def _find(self, key: MembershipKey) -> Membership | None:
         return self._desired.get(key.interface, {}).get(key)
+
+    def _within(self, range_: MembershipRange) -> Sequence[Membership]:
+        by_key = self._desired.get(range_.interface, {})
+        if range_.single:
+            return [by_key[range_.single]] if range_.single in by_key else []
+        return [membership for key, membership in by_key.items() if range_.covers(key)]
 
     def _put(self, membership: Membership) -> None:
         by_key = self._desired.setdefault(membership.interface, {})

@@ -12,19 +12,22 @@ from mfc_dbus.addresses import (
     FAMILY_NAMES,
     Family,
     Prefix,
+    addresses,
+    count,
     exactly,
     of_source,
     parse_joined,
     parse_stream,
     stream,
 )
-from mfc_dbus.errors import InvalidArgs, TooManyInterfaces
+from mfc_dbus.errors import InvalidArgs, LimitExceeded, TooManyInterfaces
 from mfc_dbus.patterns import is_pattern
 from mfc_dbus.quoting import quote
 
 MAX_VIFS = 32  # of the kernel, in each routing table
 MAX_COMMENT = 200
 MAX_TTL_THRESHOLD = 254  # 255 means never, and 0 does too
+MAX_RANGE = 1024  # memberships that one call joins
 
 _IFNAMSIZ = 16
 _MAX_PATTERN = 64
@@ -167,6 +170,49 @@ class Membership:
         return f"{stream(of_source(self.source), exactly(self.group))} on {quote(self.interface)}"
 
 
+@dataclass(frozen=True, slots=True)
+class MembershipRange:
+    """The memberships of all groups and sources of prefixes; a source of length 0 is any source."""
+
+    groups: Prefix
+    sources: Prefix
+    interface: str
+
+    @property
+    def single(self) -> MembershipKey | None:
+        """The one membership that it is, or None for many."""
+        if self._size > 1:
+            return None
+        return MembershipKey(self.groups.address, self.sources.address, self.interface)
+
+    @property
+    def _size(self) -> int:
+        return count(self.groups) * (count(self.sources) if self.sources.length else 1)
+
+    def covers(self, key: MembershipKey) -> bool:
+        """Whether a membership is one of these. Any source is not among single ones."""
+        if key.interface != self.interface or key.group not in self.groups:
+            return False
+        return any(key.source) == bool(self.sources.length) and key.source in self.sources
+
+    def memberships(self, comment: str = "", *, persistent: bool = True) -> list[Membership]:
+        """Make each of them. Raises LimitExceeded for more than MAX_RANGE."""
+        if self._size > MAX_RANGE:
+            raise LimitExceeded(
+                f"{stream(self.sources, self.groups)} stands for {self._size} memberships, "
+                f"and at most {MAX_RANGE} are joined at once"
+            )
+        sources = [*addresses(self.sources)] if self.sources.length else [self.sources.address]
+        return [
+            Membership(group, source, self.interface, comment, persistent)
+            for group in addresses(self.groups)
+            for source in sources
+        ]
+
+    def __str__(self) -> str:
+        return f"{stream(self.sources, self.groups)} on {quote(self.interface)}"
+
+
 Key = RouteKey | MembershipKey
 Desired = Route | Membership
 
@@ -229,9 +275,21 @@ def parse_route(
 
 def parse_membership(group: str, source: str, interface: str, comment: str = "") -> Membership:
     """Make a membership of what a caller wrote; the source as of a route. Raises InvalidArgs."""
-    packed_source, packed_group = parse_joined(source, group)
+    key = parse_memberships(group, source, interface, comment).single
+    if key is None:
+        raise InvalidArgs(f"({source or '*'}, {group}) is of a prefix, and here one address is due")
+    return Membership(key.group, key.source, key.interface, comment)
+
+
+def parse_memberships(
+    group: str, source: str, interface: str, comment: str = ""
+) -> MembershipRange:
+    """Make memberships of what a caller wrote: group and source may be prefixes, the comment is
+    only checked. Raises InvalidArgs.
+    """
+    sources, groups = parse_joined(source, group)
     _check_comment(comment)
-    return Membership(packed_group, packed_source, parse_interface(interface), comment)
+    return MembershipRange(groups, sources, parse_interface(interface))
 
 
 def parse_interface(name: str, *, pattern: bool = False) -> str:

@@ -20,7 +20,6 @@ from mfc_dbus.access import APPLY_MEMBERSHIPS, SET_LOG, Access
 from mfc_dbus.addresses import (
     format_address,
     format_source,
-    of_source,
     parse_group_prefix,
     parse_stream,
 )
@@ -46,10 +45,10 @@ from mfc_dbus.document import MAX_BYTES, from_json
 from mfc_dbus.errors import InvalidArgs, RequestError
 from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.model import (
-    MembershipKey,
+    MembershipRange,
     Route,
     parse_interface,
-    parse_membership,
+    parse_memberships,
     parse_route,
 )
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
@@ -314,32 +313,30 @@ class MulticastForwarding:
     def _join_group(self, call: Call) -> Request:
         group, source, interface, options = call.body
         given = _options(options, _JOIN_OPTIONS)
-        membership = dataclasses.replace(
-            parse_membership(group, source, interface, given.get("comment", "")),
-            persistent=given.get("persistent", True),
-        )
-        wait = given.get("wait", False)
-        self._controller.check_join(membership, wait=wait)
+        comment, wait = given.get("comment", ""), given.get("wait", False)
+        range_ = parse_memberships(group, source, interface, comment)
+        wanted = range_.memberships(comment, persistent=given.get("persistent", True))
+        self._controller.check_join(wanted, wait=wait)
 
         async def act() -> Body:
-            await self._controller.join(membership, wait=wait)
-            log.info("%s joined %s", call.header.sender, membership)
+            await self._controller.join(wanted, wait=wait)
+            log.info("%s joined %s", call.header.sender, range_)
             return ()
 
-        return Request(act, [_membership_details(membership.key)])
+        return Request(act, [_range_details(range_)])
 
     def _leave_group(self, call: Call) -> Request:
         group, source, interface, options = call.body
         _options(options, {})
-        key = parse_membership(group, source, interface).key
-        membership = self._controller.memberships.check_leave(key)
+        range_ = parse_memberships(group, source, interface)
+        self._controller.memberships.check_leave(range_)
 
         async def act() -> Body:
-            await self._controller.leave(key)
-            log.info("%s left %s", call.header.sender, membership)
+            await self._controller.leave(range_)
+            log.info("%s left %s", call.header.sender, range_)
             return ()
 
-        return Request(act, [_membership_details(key)])
+        return Request(act, [_range_details(range_)])
 
     def _apply(self, call: Call) -> Request:
         async def act() -> Body:
@@ -497,9 +494,9 @@ def _details(route: Route) -> dict[str, str]:
     }
 
 
-def _membership_details(key: MembershipKey) -> dict[str, str]:
+def _range_details(range_: MembershipRange) -> dict[str, str]:
     return {
-        "source": format_source(of_source(key.source)),
-        "group": format_address(key.group),
-        "iif": key.interface,
+        "source": format_source(range_.sources),
+        "group": str(range_.groups),
+        "iif": range_.interface,
     }

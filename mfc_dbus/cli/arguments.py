@@ -213,9 +213,15 @@ def add_table_argument(parser: argparse.ArgumentParser, default: int | None = 0)
 
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-s", "--source", type=text, default="*", help="sender's address; left out or *: any"
+        "-s",
+        "--source",
+        type=text,
+        default="*",
+        help="sender's address, or a prefix of senders; left out or *: any",
     )
-    parser.add_argument("-g", "--group", type=text, required=True, help="multicast group")
+    parser.add_argument(
+        "-g", "--group", type=text, required=True, help="multicast group, or a prefix of groups"
+    )
     parser.add_argument(
         "-i",
         "--interface",

@@ -13,11 +13,14 @@ USAGE = "[-s SOURCE] -g GROUP -i IF"
 
 DESCRIPTION = """\
 Join a group on an interface, by IGMP or MLD: switches and routers there send its streams to this
-machine. With --source only those of one sender. Nothing is forwarded by it: see mfc add."""
+machine. With --source only those of one sender. A prefix stands for all of its groups, up to 1024,
+and is joined whole or not at all; what is joined already stays as it is. Nothing is forwarded by
+it: see mfc add."""
 
 EXAMPLES = """\
   mfc-dbus-cli group join --group 239.1.1.1 --interface eth1
   mfc-dbus-cli group join --group 232.1.1.1 --source 10.0.1.10 --interface eth1
+  mfc-dbus-cli group join --group 239.1.1.0/28 --interface eth1      16 groups
   mfc-dbus-cli group join -g ff3e::1 -i ppp0 --wait       as soon as the interface is there
 """
 

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 USAGE = "[-s SOURCE] -g GROUP -i IF"
 
-DESCRIPTION = "Leave a group that was joined on an interface, from the same source or from any."
+DESCRIPTION = """\
+Leave a group that was joined on an interface, from the same source or from any; of a prefix all
+that was joined, however it was."""
 
 EXAMPLES = """\
   mfc-dbus-cli group leave --group 239.1.1.1 --interface eth1
   mfc-dbus-cli group leave --group 232.1.1.1 --source 10.0.1.10 --interface eth1
+  mfc-dbus-cli group leave --group 239.0.0.0/8 --interface eth1
 """
 
 CHANGES = True

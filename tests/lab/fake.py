@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
-from mfc_dbus.addresses import Family
+from mfc_dbus.addresses import Family, exactly, of_source
 from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.dump import Held, HeldEntry
@@ -23,6 +23,7 @@ from mfc_dbus.model import (
     Key,
     Membership,
     MembershipKey,
+    MembershipRange,
     Route,
     RouteKey,
 )
@@ -379,3 +380,10 @@ def _key(entry: MFCEntry) -> tuple[bytes, bytes, int | None]:
 
 def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
+
+
+def just(membership: Membership) -> MembershipRange:
+    """The range that this one membership is."""
+    return MembershipRange(
+        exactly(membership.group), of_source(membership.source), membership.interface
+    )

@@ -16,6 +16,7 @@ import json
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +49,13 @@ RANGES = {
     socket.AF_INET6: Range(
         "fd01::/64", "ff1e::100/120", ("ff1e::101", "ff1e::177", "ff1e::1ff"), "ff1e::201"
     ),
+}
+
+
+# Of groups and of senders, to be joined whole.
+PREFIXES = {
+    socket.AF_INET: ("239.1.4.0/29", "10.1.0.8/30"),
+    socket.AF_INET6: ("ff1e::400/125", "fd01::8/126"),
 }
 
 
@@ -420,6 +428,25 @@ def test_groups_are_joined_and_left(router: Router) -> None:
     words = ["--group", router.range.outside, "--source", source, "--interface", "up0"]
     router.type("group", "leave", *words)
     assert members(router.lab.router) == set()
+
+
+def test_prefixes_of_groups_and_of_senders_are_joined_and_left(router: Router) -> None:
+    groups, senders = PREFIXES[router.lab.family]
+    of_groups = ["--group", groups, "--interface", "up0"]
+    of_group = ["--group", router.group, "--source", senders, "--interface", "up1"]
+    for words in (of_groups, of_group):
+        router.type("group", "join", *words)
+    of_any = {Member("up0", str(group)) for group in ip_network(groups)}
+    of_senders = Member("up1", router.group, frozenset(map(str, ip_network(senders))))
+    assert members(router.lab.router) == {*of_any, of_senders}
+    router.add("up0", "down0", group=groups)
+    for group in ip_network(groups):
+        router.forwards("up0", "down0", group=str(group))
+    router.type("group", "leave", *of_groups)
+    assert members(router.lab.router) == {of_senders}
+    router.type("group", "leave", *of_group)
+    assert members(router.lab.router) == set()
+    assert router.shown("memberships") == []
 
 
 def test_batch(router: Router, tmp_path: Path) -> None:

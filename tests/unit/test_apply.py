@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import pytest
-from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks
+from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
 
 from mfc_dbus.addresses import FAMILIES
 from mfc_dbus.config import Config
@@ -238,7 +238,7 @@ def test_what_fails_undoes_only_its_own_part_of_what_waits_for_the_same_commit()
 
     async def leave_and_apply() -> Sequence[object]:
         return await asyncio.gather(
-            ground.controller.leave(ONE.key),
+            ground.controller.leave(just(ONE)),
             ground.controller.apply([ROUTE], [replaced(ONE), THREE]),
             return_exceptions=True,
         )
@@ -282,9 +282,9 @@ def test_only_the_file_changes_its_membership() -> None:
     ground = Ground()
     ground.configure(of_file(ONE))
     with pytest.raises(MembershipExists):
-        asyncio.run(ground.controller.join(ONE))
+        asyncio.run(ground.controller.join([ONE]))
     with pytest.raises(MembershipConfigured, match=f"'eth0' comes from {FILE}"):
-        asyncio.run(ground.controller.leave(ONE.key))
+        asyncio.run(ground.controller.leave(just(ONE)))
     for wanted in (ONE, replaced(ONE)):
         with pytest.raises(MembershipConfigured, match=r"^membership\[0\]: Membership"):
             ground.apply(wanted)

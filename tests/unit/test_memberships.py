@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks
+from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
 
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
@@ -27,7 +27,15 @@ from mfc_dbus.errors import (
 from mfc_dbus.joins import Joins
 from mfc_dbus.kernel.links import Missed
 from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Membership, MembershipKey, TableId, parse_membership, parse_route
+from mfc_dbus.model import (
+    Membership,
+    MembershipKey,
+    MembershipRange,
+    TableId,
+    parse_membership,
+    parse_memberships,
+    parse_route,
+)
 from mfc_dbus.table import Table
 
 T = TypeVar("T")
@@ -68,11 +76,11 @@ class Ground:
         self, group: str = GROUP, source: str = "*", interface: str = "eth0", *, wait: bool = False
     ) -> Membership:
         membership = parse_membership(group, source, interface)
-        run(self.controller.join(membership, wait=wait))
+        run(self.controller.join([membership], wait=wait))
         return membership
 
     def leave(self, group: str = GROUP, source: str = "*", interface: str = "eth0") -> None:
-        run(self.controller.leave(parse_membership(group, source, interface).key))
+        run(self.controller.leave(parse_memberships(group, source, interface)))
 
     @property
     def states(self) -> dict[str, str]:
@@ -120,7 +128,7 @@ def test_one_group_may_be_joined_from_any_source_from_one_and_on_another_interfa
 def test_what_cannot_be_is_refused_and_changes_nothing(ground: Ground) -> None:
     membership = ground.join()
     with pytest.raises(MembershipExists):
-        ground.controller.check_join(membership)
+        ground.controller.check_join([membership])
     with pytest.raises(MembershipExists, match=r"\(\*, 239.1.1.1\) on 'eth0' exists already"):
         ground.join()
     with pytest.raises(NoSuchInterface, match="'eth9' not found"):
@@ -140,6 +148,57 @@ def test_there_are_no_more_than_the_configuration_allows(ground: Ground) -> None
         ground.join(source="10.0.0.1")
     ground.leave()
     ground.join(source="10.0.0.1")
+
+
+# Ranges
+
+
+def test_a_range_is_joined_and_left_by_one_change(ground: Ground) -> None:
+    ground.join(source="10.0.0.1")
+    run(ground.controller.join(parse_memberships("239.1.1.0/30", "*", "eth0").memberships()))
+    assert sorted(ground.states) == [
+        "(*, 239.1.1.0) on 'eth0'",
+        "(*, 239.1.1.1) on 'eth0'",
+        "(*, 239.1.1.2) on 'eth0'",
+        "(*, 239.1.1.3) on 'eth0'",
+        "(10.0.0.1, 239.1.1.1) on 'eth0'",
+    ]
+    assert len(ground.joined) == 5
+    assert ground.told == ground.keeper.writes == 2
+    ground.leave("239.0.0.0/8")
+    assert [*ground.states] == ["(10.0.0.1, 239.1.1.1) on 'eth0'"]
+    assert ground.told == ground.keeper.writes == 3
+    with pytest.raises(NoSuchMembership, match=r"\(\*, 239.0.0.0/8\) on 'eth0'"):
+        ground.leave("239.0.0.0/8")
+    ground.leave(source="10.0.0.0/24")
+    assert ground.joined == set()
+
+
+def test_of_a_range_what_is_joined_stays_as_it_is(ground: Ground) -> None:
+    ground.join()
+    wanted = parse_memberships("239.1.1.0/30", "*", "eth0").memberships("others")
+    run(ground.controller.join(wanted))
+    comments = {each.key.group[-1]: each.comment for each in ground.keeper.memberships.values()}
+    assert comments == {0: "others", 1: "", 2: "others", 3: "others"}
+    assert ground.groups.leaves == 0
+    with pytest.raises(MembershipExists, match=r"239.1.1.0.* and 3 more exist already"):
+        run(ground.controller.join(wanted))
+
+
+def test_a_range_is_joined_whole_or_not_at_all(ground: Ground) -> None:
+    membership = ground.join()
+    wanted = parse_memberships("239.1.1.0/28", "*", "eth0").memberships()
+    for refused_after in range(15):
+        ground.groups.fail_in = refused_after
+        with pytest.raises(KernelError):
+            run(ground.controller.join(wanted))
+        assert ground.joined == {membership.key}
+        assert ground.keeper.memberships == {membership.key: membership}
+    ground.groups.fail_in = None
+    run(ground.controller.configure(Config(max_memberships=15)))
+    with pytest.raises(LimitExceeded, match="There are 1 memberships"):
+        run(ground.controller.join(wanted))
+    assert ground.joined == {membership.key}
 
 
 # Interfaces
@@ -261,7 +320,7 @@ def test_what_is_left_and_joined_again_before_it_is_stored_stays_joined(ground: 
 
     async def change() -> None:
         await asyncio.gather(
-            ground.controller.leave(membership.key), ground.controller.join(membership)
+            ground.controller.leave(just(membership)), ground.controller.join([membership])
         )
 
     run(change())
@@ -276,7 +335,7 @@ def test_an_interface_that_goes_and_comes_while_a_leave_is_stored_is_left_and_jo
     ground.keeper.broken = True
 
     async def leave() -> None:
-        leaving = asyncio.ensure_future(ground.controller.leave(membership.key))
+        leaving = asyncio.ensure_future(ground.controller.leave(just(membership)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert ground.states == {}
@@ -296,7 +355,8 @@ def test_routes_and_memberships_that_wait_together_share_a_commit(ground: Ground
 
     async def change() -> None:
         await asyncio.gather(
-            *map(ground.controller.add, routes), *map(ground.controller.join, memberships)
+            *map(ground.controller.add, routes),
+            *(ground.controller.join([membership]) for membership in memberships),
         )
 
     run(change())
@@ -314,7 +374,7 @@ def test_of_changes_that_wait_together_only_the_one_that_cannot_be_stored_fails(
     async def change() -> Sequence[BaseException | None]:
         return await asyncio.gather(
             ground.controller.add(route),
-            ground.controller.join(membership),
+            ground.controller.join([membership]),
             return_exceptions=True,
         )
 
@@ -345,29 +405,48 @@ class Machine(RuleBasedStateMachine):
         st.sampled_from(["eth0", "eth1", "eth2"]),
     )
 
-    @rule(membership=memberships, wait=st.booleans())
-    def join(self, membership: Membership, wait: bool) -> None:
-        possible = wait or membership.interface in self.ground.links.links
+    ranges = st.builds(
+        parse_memberships,
+        st.sampled_from([GROUP, "239.1.1.2", "239.1.1.0/30", "ff05::1"]),
+        st.just("*"),
+        st.sampled_from(["eth0", "eth1", "eth2"]),
+    ) | st.builds(
+        parse_memberships,
+        st.sampled_from([GROUP, "239.1.1.0/30"]),
+        st.sampled_from(["10.0.0.1", "10.0.0.0/30"]),
+        st.sampled_from(["eth0", "eth1", "eth2"]),
+    )
+
+    @rule(range_=ranges, wait=st.booleans(), refused_after=st.none() | st.integers(0, 4))
+    def join(self, range_: MembershipRange, wait: bool, refused_after: int | None) -> None:
+        possible = wait or range_.interface in self.ground.links.links
+        wanted = {each.key: each for each in range_.memberships()}
+        self.ground.groups.fail_in = refused_after
         try:
-            run(self.ground.controller.join(membership, wait=wait))
+            run(self.ground.controller.join([*wanted.values()], wait=wait))
         except StoreError:
             assert self.ground.keeper.broken
+        except KernelError:
+            assert refused_after is not None
         except RequestError:
-            assert membership.key in self.model or not possible
+            assert wanted.keys() <= self.model.keys() or not possible
         else:
-            assert membership.key not in self.model
-            self.model[membership.key] = membership
+            assert not wanted.keys() <= self.model.keys()
+            self.model = wanted | self.model
+        self.ground.groups.fail_in = None
 
-    @rule(membership=memberships)
-    def leave(self, membership: Membership) -> None:
+    @rule(range_=ranges)
+    def leave(self, range_: MembershipRange) -> None:
+        found = {key for key in self.model if range_.covers(key)}
         try:
-            run(self.ground.controller.leave(membership.key))
+            run(self.ground.controller.leave(range_))
         except StoreError:
             assert self.ground.keeper.broken
         except NoSuchMembership:
-            assert membership.key not in self.model
+            assert not found
         else:
-            del self.model[membership.key]
+            assert found
+            self.model = {key: each for key, each in self.model.items() if key not in found}
 
     @rule(
         several=st.lists(memberships, unique_by=lambda each: each.key, max_size=6),

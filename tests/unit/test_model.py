@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus.addresses import format_address
-from mfc_dbus.errors import InvalidArgs, RequestError, TooManyInterfaces
-from mfc_dbus.model import Oif, parse_interface, parse_membership, parse_route
+from mfc_dbus.errors import InvalidArgs, LimitExceeded, RequestError, TooManyInterfaces
+from mfc_dbus.model import (
+    Oif,
+    parse_interface,
+    parse_membership,
+    parse_memberships,
+    parse_route,
+)
 from mfc_dbus.quoting import quote
 
 IPV4 = st.ip_addresses(v=4)
@@ -148,8 +154,11 @@ def test_a_membership_of_any_source_has_one_key(source: str) -> None:
         ("ff05::1", "ff05::2", "eth0", "", "Source 'ff05::2' is a multicast address"),
         ("ff05::1", "10.0.0.1", "eth0", "", "mix IPv4 and IPv6"),
         ("239.1.1.1", "eth1", "eth0", "", "Source 'eth1' is not an IPv4 or IPv6 address"),
-        ("239.1.1.0/24", "*", "eth0", "", "Group '239.1.1.0/24' is a prefix: a membership is of"),
-        ("239.1.1.1", "10.0.0.0/8", "eth0", "", "Source '10.0.0.0/8' is a prefix: a membership"),
+        ("239.1.1.0/24", "*", "eth0", "", r"\(\*, 239.1.1.0/24\) is of a prefix"),
+        ("239.1.1.1", "10.0.0.0/8", "eth0", "", "of a prefix, and here one address is due"),
+        ("239.1.1.1/24", "*", "eth0", "", "it would be '239.1.1.0/24'"),
+        ("239.1.1.1", "255.255.255.0/24", "eth0", "", "has 255.255.255.255 in it, which is the"),
+        ("ff05::1", "::/120", "eth0", "", "has ::1 in it, which is the loopback address"),
         ("239.1.1.1", "*", "eth 0", "", "'eth 0' is not an interface name"),
         ("239.1.1.1", "*", "eth0", "a\nb", "control characters"),
         ("239.1.1.1", "*", "eth0", "a" * 201, "201 characters"),
@@ -160,3 +169,49 @@ def test_a_membership_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(InvalidArgs, match=sentence):
         parse_membership(group, source, interface, comment)
+
+
+@pytest.mark.parametrize(
+    ("group", "source", "size"),
+    [
+        ("239.1.1.1", "*", 1),
+        ("239.1.1.0/24", "*", 256),
+        ("232.1.1.0/30", "10.0.0.0/29", 32),
+        ("ff3e::/120", "fd00::1", 256),
+        ("ff3e::1/128", "fd00::/126", 4),
+    ],
+)
+def test_a_range_is_all_of_its_memberships_and_covers_no_other(
+    group: str, source: str, size: int
+) -> None:
+    range_ = parse_memberships(group, source, "eth0")
+    made = range_.memberships("comment", persistent=False)
+    assert len({each.key for each in made}) == len(made) == size
+    assert {(each.interface, each.comment, each.persistent) for each in made} == {
+        ("eth0", "comment", False)
+    }
+    assert all(range_.covers(each.key) for each in made)
+    assert (range_.single is None) == (size > 1)
+    assert size > 1 or range_.single == made[0].key
+    assert {format_address(each.group) for each in made} == {*map(str, ipaddress.ip_network(group))}
+    if source != "*":
+        senders = {format_address(each.source) for each in made}
+        assert senders == {*map(str, ipaddress.ip_network(source))}
+    first = format_address(made[0].group)
+    other = "10.9.9.9" if ":" not in group else "fd09::9"
+    outside = "239.9.9.9" if ":" not in group else "ff05::9"
+    some = source.partition("/")[0]
+    for group_, source_, interface in (
+        (first, other, "eth0"),
+        (outside, some, "eth0"),
+        (first, some, "eth1"),
+    ):
+        assert not range_.covers(parse_membership(group_, source_, interface).key)
+
+
+def test_a_range_is_bounded() -> None:
+    assert len(parse_memberships("239.1.0.0/22", "*", "eth0").memberships()) == 1024
+    too_many = [("239.1.0.0/21", "*"), ("ff3e::/16", "*"), ("232.1.0.0/22", "10.0.0.0/31")]
+    for group, source in too_many:
+        with pytest.raises(LimitExceeded, match="at most 1024 are joined at once"):
+            parse_memberships(group, source, "eth0").memberships()
