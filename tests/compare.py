@@ -10,6 +10,7 @@ All of it happens in network namespaces. Usage: make compare [ARGS='--markdown']
 """
 
 import argparse
+import json
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from ipaddress import ip_network
 from typing import NamedTuple, TypeVar
 
 from lab.contenders import Contender, MfcDbus, Route, Smcroute
@@ -44,6 +46,7 @@ _RANGES = {
     IPV4: ("10.1.0.0/24", "239.1.2.0/24", ("239.1.2.1", "239.1.2.77"), "239.1.3.1"),
     IPV6: ("fd01::/64", "ff1e::100/120", ("ff1e::101", "ff1e::177"), "ff1e::201"),
 }
+_JOINED_RANGES = {IPV4: "239.1.4.0/28", IPV6: "ff1e::400/124"}
 _OUTSIDE_SOURCE = {IPV4: "10.2.0.10", IPV6: "fd02::10"}
 
 
@@ -232,6 +235,53 @@ def many_joins(ground: Ground) -> Outcome:
     return Outcome(joined == {*groups}, f"{len(joined)} of {_JOINS}")
 
 
+def join_range(ground: Ground) -> Outcome:
+    groups = _JOINED_RANGES[ground.lab.family]
+    ground.contender.join("up0", groups)
+    return _joined(ground, {Member("up0", str(group)) for group in ip_network(groups)})
+
+
+def iif_pattern(ground: Ground) -> Outcome:
+    ground.contender.add(Route(ground.group, "up*", ["down0"]))
+    first = ground.forwards("up0", "down0")
+    return Outcome(first and ground.forwards("up1", "down0", source=ground.other_source))
+
+
+def oif_pattern(ground: Ground) -> Outcome:
+    ground.contender.add(Route(ground.group, "up0", ["down*"], ground.source))
+    return Outcome(ground.forwards("up0", "down0", "down1"))
+
+
+def pattern_later(ground: Ground) -> Outcome:
+    """An interface that comes after the route, on both sides of it."""
+    routes = [Route(ground.group, "up*", ["down*"])]
+    ground.contender.configure(routes)
+    ground.contender.reload()
+    ground.lab.add_links("up2", "down2")
+    ground.contender.configure(routes)  # the same, read by who is told to
+    return _after_a_reload(ground, "up2", "down0", "down1", "down2")
+
+
+def batch(ground: Ground) -> Outcome:
+    ground.contender.add_many(
+        [
+            Route(ground.group, "up0", ["down0"], ground.source),
+            Route(ground.other_group, "up0", ["down1"], ground.source),
+        ]
+    )
+    first = ground.forwards("up0", "down0")
+    return Outcome(first and ground.forwards("up0", "down1", group=ground.other_group))
+
+
+def as_json(ground: Ground) -> Outcome:
+    ground.contender.add(Route(ground.group, "up0", ["down0"], ground.source))
+    try:
+        shown = json.dumps(json.loads(ground.contender.show_json()))
+    except (OSError, ValueError):
+        return Outcome(False)
+    return Outcome(all(f'"{each}"' in shown for each in (ground.source, ground.group)))
+
+
 def reload(ground: Ground) -> Outcome:
     """Ten changes of another route in the file, under a stream of 1,000 packets a second."""
     stays = Route(ground.group, "up0", ["down0"], ground.source)
@@ -287,11 +337,7 @@ def interface_returns(ground: Ground) -> Outcome:
     before = ground.eventually_forwards("up0", "down0", "down1")
     ground.lab.delete_link("down0")
     ground.lab.add_links("filler", "down0")
-    if before and ground.eventually_forwards("up0", "down0", "down1"):
-        return Outcome(True)
-    ground.contender.reload()
-    again = before and ground.eventually_forwards("up0", "down0", "down1")
-    return Outcome(False, "after a reload" if again else "no, nor after a reload")
+    return _after_a_reload(ground, "up0", "down0", "down1") if before else Outcome(False)
 
 
 def late_interfaces(ground: Ground) -> Outcome:
@@ -304,11 +350,7 @@ def late_interfaces(ground: Ground) -> Outcome:
         lab.delete_link(name)
     contender.start()
     lab.add_links(*names)
-    if ground.eventually_forwards("up0", "down0"):
-        return Outcome(True)
-    contender.reload()
-    again = ground.eventually_forwards("up0", "down0")
-    return Outcome(False, "after a reload" if again else "no, nor after a reload")
+    return _after_a_reload(ground, "up0", "down0")
 
 
 def two_tables(ground: Ground) -> Outcome:
@@ -321,44 +363,74 @@ def two_tables(ground: Ground) -> Outcome:
 
 
 class Check(NamedTuple):
-    """A feature, how it is tried, and on what ground."""
+    """A feature, how it is tried, and on what ground.
+
+    documented: what smcroute 2.6.0's change log and manual pages say of it; "" is nothing.
+    """
 
     feature: str
     how: str
     run: Callable[[Ground], Outcome]
+    documented: str = ""
     families: Sequence[socket.AddressFamily] = (IPV4, IPV6)
     rules: Mapping[str, int] = {}
     thresholds: Mapping[str, int] = {}
 
 
 CHECKS = [
-    Check("route of one sender", "3 packets to each of 2 oifs; none after its deletion", exact),
-    Check("route from any source", "3 packets from each of 2 senders", any_source),
-    Check("… cold start", f"a burst of {_BURST} packets of a new stream", cold_burst),
-    Check("group prefix", "3 packets in each of 2 groups, 0 outside", group_prefix),
-    Check("source prefix", "3 packets from each of 2 senders, 0 from outside", source_prefix),
+    Check(
+        "route of one sender", "3 packets to each of 2 oifs; none after its deletion", exact, "yes"
+    ),
+    Check("route from any source", "3 packets from each of 2 senders", any_source, "yes"),
+    Check(
+        "… cold start",
+        f"a burst of {_BURST} packets of a new stream",
+        cold_burst,
+        "the first is lost",
+    ),
+    Check("group prefix", "3 packets in each of 2 groups, 0 outside", group_prefix, "yes"),
+    Check(
+        "source prefix", "3 packets from each of 2 senders, 0 from outside", source_prefix, "yes"
+    ),
     Check("prefix over a live stream", "lost of 1,000/s once the command has ended", live_stream),
     Check("stop in a range", "0 packets of its stream, 3 of another", stop_in_range),
     Check("… over a live stream", "the same, once the stream has begun", stop_live),
     Check("… and its removal", "3 packets of its stream", stop_removed),
     Check(
-        "TTL threshold", "TTL 17 passes 16, TTL 16 does not", threshold, [IPV4], {}, {"down1": 16}
+        "TTL threshold",
+        "TTL 17 passes 16, TTL 16 does not",
+        threshold,
+        "yes",
+        families=[IPV4],
+        thresholds={"down1": 16},
     ),
-    Check("… of one route alone", "another route on the same oif", threshold_by_route, [IPV4]),
+    Check(
+        "… of one route alone",
+        "another route on the same oif",
+        threshold_by_route,
+        "no",
+        families=[IPV4],
+    ),
     Check("one group, both ways", "from each of 2 interfaces to the other", both_ways),
-    Check("stream moves to another iif", "of a range that covers both, in 5 s", move),
-    Check("join", "in the kernel's list", join),
-    Check("source-specific join", "in the kernel's list, with its source", join_source),
-    Check("more than 20 joins", f"{_JOINS} on one interface", many_joins),
-    Check("reload", "10 times, lost of a stream of 1,000/s that stays", reload),
+    Check("stream moves to another iif", "of a range that covers both, in 5 s", move, "yes"),
+    Check("pattern as iif", "3 packets from each of 2 interfaces", iif_pattern, "yes"),
+    Check("pattern as oif", "3 packets to each of 2 interfaces", oif_pattern),
+    Check("… and an interface that comes later", "as iif and as oif, no command", pattern_later),
+    Check("join", "in the kernel's list", join, "yes"),
+    Check("source-specific join", "in the kernel's list, with its source", join_source, "yes"),
+    Check("join of a group prefix", "16 groups in the kernel's list", join_range, "yes"),
+    Check("more than 20 joins", f"{_JOINS} on one interface", many_joins, "yes"),
+    Check("many requests at once", "3 packets of each of 2 routes", batch, "yes"),
+    Check("routes as JSON", "a route's source and group", as_json, "yes"),
+    Check("reload", "10 times, lost of a stream of 1,000/s that stays", reload, "yes"),
     Check("… keeps run-time routes", "3 packets", reload_keeps),
-    Check("restart keeps run-time routes", "3 packets, no command", restart_keeps),
+    Check("restart keeps run-time routes", "3 packets, no command", restart_keeps, "no"),
     Check("… and loses", "of a configured stream of 1,000/s", restart_loses),
     Check(
         "interface deleted and made again", "under another ifindex, no command", interface_returns
     ),
-    Check("start before the interfaces", "they come, no command", late_interfaces),
-    Check("two tables", "the same stream in each, apart", two_tables, rules={"up1": _TABLE}),
+    Check("start before the interfaces", "they come, no command", late_interfaces, "yes"),
+    Check("two tables", "the same stream in each, apart", two_tables, "yes", rules={"up1": _TABLE}),
 ]
 CONTENDERS: list[type[Contender]] = [Smcroute, MfcDbus]
 
@@ -392,6 +464,15 @@ def version() -> str:
     return (done.stdout + done.stderr).split()[1].removeprefix("v")
 
 
+def _after_a_reload(ground: Ground, up: str, *downs: str) -> Outcome:
+    """Whether it is forwarded with no command, or at least then."""
+    if ground.eventually_forwards(up, *downs):
+        return Outcome(True)
+    ground.contender.reload()
+    again = ground.eventually_forwards(up, *downs)
+    return Outcome(False, "after a reload" if again else "no, nor after a reload")
+
+
 def _joined(ground: Ground, expected: set[Member]) -> Outcome:
     return Outcome(_eventually(lambda: members(ground.lab.router), expected) == expected)
 
@@ -417,14 +498,16 @@ def main() -> None:
             check.feature,
             check.how,
             outcome(check, Smcroute) if there else "not installed",
+            check.documented,
             outcome(check, MfcDbus),
         )
         for check in track(CHECKS, console=Console(stderr=True), transient=True)
         if arguments.only in check.feature
     ]
-    header = ("feature", "how it was tested", title, "mfc-dbus")
+    header = ("feature", "how it was tested", title, "2.6 documents", "mfc-dbus")
     if arguments.markdown:
-        print(*("| " + " | ".join(row) + " |" for row in (header, ["---"] * 4, *rows)), sep="\n")
+        lines = (header, ["---"] * len(header), *rows)
+        print(*("| " + " | ".join(row) + " |" for row in lines), sep="\n")
         return
     grid = Grid(*header)
     for row in rows:

@@ -1,5 +1,6 @@
 """The service and smcroute behind one face, so that the same checks can be made of both."""
 
+import json
 import subprocess
 import tempfile
 import time
@@ -19,7 +20,10 @@ _TIMEOUT = 10.0
 
 
 class Route(NamedTuple):
-    """oifs: none is a stop. source: "" is any. ttls: thresholds by oif, where not 1."""
+    """oifs: none is a stop. source: "" is any. ttls: thresholds by oif, where not 1.
+
+    Interfaces may be shell patterns.
+    """
 
     group: str
     iif: str
@@ -69,7 +73,15 @@ class Contender(ABC):
         """Add a route at run time."""
 
     @abstractmethod
+    def add_many(self, routes: Sequence[Route]) -> None:
+        """Add routes by one command."""
+
+    @abstractmethod
     def delete(self, route: Route) -> None: ...
+
+    @abstractmethod
+    def show_json(self) -> str:
+        """What it prints of its routes where JSON is asked for."""
 
     @abstractmethod
     def join(self, interface: str, group: str, source: str = "") -> None: ...
@@ -112,6 +124,18 @@ class MfcDbus(Contender):
             words += ["--ttl", f"{oif}={ttl}"]
         self._type(*words)
 
+    def add_many(self, routes: Sequence[Route]) -> None:
+        file = self.home / "requests"
+        payloads = (
+            {"source": r.source, "group": r.group, "iif": r.iif, "oifs": [*r.oifs]} for r in routes
+        )
+        requests = ({"action": "ADD_MFC", "payload": payload} for payload in payloads)
+        file.write_text("".join(f"{json.dumps(request)}\n" for request in requests))
+        self._type("batch", str(file))
+
+    def show_json(self) -> str:
+        return self._type("--json", "show", "routes")
+
     def delete(self, route: Route) -> None:
         self._type("mfc", "del", "--table", str(route.table), *_stream(route))
 
@@ -143,8 +167,8 @@ class MfcDbus(Contender):
         directory.mkdir(exist_ok=True)
         (directory / "mfc-dbus.toml").write_text(f"tables = {tables}\n[rules]\n{rules}")
 
-    def _type(self, *words: str) -> None:
-        foreign.output(self._bus.address, str(PROGRAMS / "mfc-dbus-cli"), *words)
+    def _type(self, *words: str) -> str:
+        return foreign.output(self._bus.address, str(PROGRAMS / "mfc-dbus-cli"), *words)
 
 
 class Smcroute(Contender):
@@ -190,7 +214,14 @@ class Smcroute(Contender):
         self._processes.clear()
 
     def add(self, route: Route) -> None:
-        self._control(route.table, "add", *self._key(route), *route.oifs)
+        self._control(route.table, "add", *self._words(route))
+
+    def add_many(self, routes: Sequence[Route]) -> None:
+        lines = (f"add {' '.join(self._words(route))}\n" for route in routes)
+        self._control(0, "-b", input_="".join(lines))
+
+    def show_json(self) -> str:
+        return self._control(0, "-j", "show", "routes")
 
     def delete(self, route: Route) -> None:
         self._control(route.table, "remove", *self._key(route))
@@ -202,20 +233,23 @@ class Smcroute(Contender):
         for number in {0, *self.rules.values()}:
             lines = [
                 f"phyint {name} enable ttl-threshold {self.thresholds.get(name, 1)}"
-                for name in self._interfaces
+                for name in dict.fromkeys([*self._interfaces, *self.lab.links])
             ]
             for route in routes:
                 source = f"source {route.source} " if route.source else ""
-                oifs = " ".join(route.oifs)
-                lines.append(f"mroute from {route.iif} {source}group {route.group} to {oifs}")
+                iif, *oifs = map(_wildcard, [route.iif, *route.oifs])
+                lines.append(f"mroute from {iif} {source}group {route.group} to {' '.join(oifs)}")
             self._file(number, "conf").write_text("\n".join(lines) + "\n")
 
     def reload(self) -> None:
         for number in self._processes:
             self._control(number, "reload")
 
+    def _words(self, route: Route) -> list[str]:
+        return [*self._key(route), *map(_wildcard, route.oifs)]
+
     def _key(self, route: Route) -> list[str]:
-        return [route.iif, *([route.source] if route.source else []), route.group]
+        return [_wildcard(route.iif), *([route.source] if route.source else []), route.group]
 
     def _file(self, number: int, suffix: str) -> Path:
         return self.home / f"{number}.{suffix}"
@@ -223,12 +257,16 @@ class Smcroute(Contender):
     def _socket(self, number: int) -> list[str]:
         return ["-u", str(self._file(number, "sock"))]
 
-    def _control(self, number: int, *words: str) -> None:
+    def _control(self, number: int, *words: str, input_: str = "") -> str:
         done = subprocess.run(
-            ["smcroutectl", *self._socket(number), *words], capture_output=True, text=True
+            ["smcroutectl", *self._socket(number), *words],
+            input=input_,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise OSError(f"smcroutectl {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
 
     def _wait_for(self, path: Path) -> None:
         deadline = time.monotonic() + _TIMEOUT
@@ -240,3 +278,8 @@ class Smcroute(Contender):
 
 def _stream(route: Route) -> list[str]:
     return ["--source", route.source or "*", "--group", route.group]
+
+
+def _wildcard(name: str) -> str:
+    """Write a pattern as smcroute does."""
+    return f"{name[:-1]}+" if name.endswith("*") else name
