@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.difference import Difference, compare
-from mfc_dbus.errors import RequestError, RouteConfigured
+from mfc_dbus.errors import (
+    InterfaceNotMulticast,
+    NoSuchInterface,
+    RequestError,
+    RouteConfigured,
+)
+from mfc_dbus.kernel.links import Link
+from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Desired, Membership, Route, TableId
+from mfc_dbus.patterns import is_pattern
 from mfc_dbus.problems import Problems
+from mfc_dbus.quoting import quote
 from mfc_dbus.table import Table, find_table
 from mfc_dbus.transition import Transition
 
@@ -38,15 +47,18 @@ def from_a_file(desired: Desired) -> bool:
     return bool(desired.file)
 
 
-def differences(
-    tables: Tables, wanted: Sequence[Route], doomed: Callable[[Route], bool] | None
-) -> Difference[Route]:
-    """Compare; doomed: which routes go where they are not wanted, None for none at all."""
-    return compare(
-        lambda route: _present(tables, route),
-        wanted,
-        (route for table in tables.values() for route in table.routes),
-        doomed,
+def compare_all(
+    tables: Tables,
+    memberships: Memberships,
+    wanted_routes: Sequence[Route],
+    wanted_memberships: Sequence[Membership],
+    doomed: Callable[[Desired], bool] | None,
+) -> Applied:
+    """doomed: which go where they are not wanted, None for none at all."""
+    routes = (route for table in tables.values() for route in table.routes)
+    return Applied(
+        compare(lambda route: _present(tables, route), wanted_routes, routes, doomed),
+        memberships.compare(wanted_memberships, doomed),
     )
 
 
@@ -73,27 +85,41 @@ def check(
     tables: Tables,
     wanted: Sequence[Route],
     difference: Difference[Route],
-    allowed: Callable[[Route], None],
+    present: Mapping[str, Link],
     problems: Problems,
+    *,
+    wait: bool,
 ) -> None:
     """Add all that forbids it, each with its place: file and route, or the path in the document.
 
-    allowed: raises what forbids a new or changed route.
+    present: the interfaces that there are. wait: those of a new or changed route need not be.
     """
     touched = {route.key for route in difference.added}
     touched |= {each.new.key for each in difference.changed}
     for index, route in enumerate(wanted):
         if route.key in touched:
             try:
-                present = find_table(tables, route.table_id).routes.get(route.key)
-                if present is not None and not route.file:
-                    check_configured(present)
-                allowed(route)
+                before = find_table(tables, route.table_id).routes.get(route.key)
+                if before is not None and not route.file:
+                    check_configured(before)
+                check_interfaces(route, present, wait=wait)
             except RequestError as error:
                 if route.file:
                     problems.add_at(f"{route.file}: Route {route}", error)
                 else:
                     problems.add(("route", index), error)
+
+
+def check_interfaces(route: Route, present: Mapping[str, Link], *, wait: bool) -> None:
+    """Raise NoSuchInterface or InterfaceNotMulticast; of a pattern there may be any or none."""
+    for name in route.interfaces:
+        link = present.get(name)
+        if is_pattern(name):
+            continue
+        if link is None and not wait:
+            raise NoSuchInterface(f"Interface {quote(name)} not found")
+        if link is not None and not link.multicast:
+            raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
 
 
 def check_configured(route: Route) -> None:

@@ -4,9 +4,7 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 """
 
 import asyncio
-import heapq
 import logging
-import time
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -19,25 +17,19 @@ from mfc_dbus.difference import Difference
 from mfc_dbus.errors import (
     AccessDenied,
     ConfigError,
-    InterfaceNotMulticast,
     InvalidArgs,
-    KernelError,
     LimitExceeded,
-    NoSuchInterface,
     NoSuchRoute,
     RequestError,
     RouteExists,
-    StoreError,
 )
-from mfc_dbus.kernel.abi import Upcall
+from mfc_dbus.expiries import Expiries
 from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.links import Event
-from mfc_dbus.learning import Learning
+from mfc_dbus.ledger import Keeper, Ledger
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import (
     Desired,
-    Edit,
-    Key,
     Membership,
     MembershipRange,
     Route,
@@ -45,43 +37,20 @@ from mfc_dbus.model import (
     TableId,
 )
 from mfc_dbus.news import Change, News, Status
-from mfc_dbus.patterns import is_pattern
 from mfc_dbus.problems import Problems
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.table import Table, find_table
-from mfc_dbus.transition import Transition, check, edits, kept
-from mfc_dbus.unrouted import Stream, Unrouted
+from mfc_dbus.transition import Transition, check
+from mfc_dbus.upcalls import Discoverer, Upcalls
 from mfc_dbus.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
-
-# The most at one time, so that others are served in between.
-_UPCALLS = 64
-_WAITING_UPCALLS = 100  # times as many, during a long change
-_LOOKS = 500
 
 
 class NetworkLinks(Protocol):
     """The network interfaces: what happened to them since the last call, in its order."""
 
     def update(self) -> Sequence[Event]: ...
-
-
-class Keeper(Protocol):
-    """Where routes and memberships are kept."""
-
-    async def write(self, edits: Mapping[Key, Edit]) -> None:
-        """Return when all of it is kept. Raises StoreError, and has kept nothing."""
-
-
-class Discoverer(Protocol):
-    """Who is told of what the routes have no part in."""
-
-    def arrived(self, stream: Stream) -> None:
-        """A stream arrives that no route covers; how often this is told is bounded."""
-
-    def watched(self) -> None:
-        """The interfaces that have VIFs, and that no route uses, are others now."""
 
 
 class Controller:
@@ -106,18 +75,16 @@ class Controller:
         self.memberships.limit = self._config.max_memberships
         self.tables: dict[TableId, Table] = {table.id: table for table in tables}
         self._news = News(self.tables)
-        self._upkeep = Upkeep(self.tables, self._news.note, self._answer, self._config.watched)
+        self._upcalls = Upcalls(self.tables, self._config)
+        self._upkeep = Upkeep(
+            self.tables, self._news.note, self._upcalls.answer, self._config.watched
+        )
+        self._expiries = Expiries(self.find)
+        self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
         self._links = links
-        self._keeper = keeper
-        self._discoverer: Discoverer | None = None
-        self._unrouted = Unrouted()
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._busy = False
-        self._expiries: list[tuple[int, RouteKey]] = []  # a heap
-        self._learning: dict[TableId, Learning] = {table.id: Learning(table) for table in tables}
-        self._upcalls: list[tuple[TableId, Sequence[Upcall]]] = []  # that wait like the events
         self._commits = Commits(self._commit)
-        self._done: list[Transition] = []  # and not stored yet
 
     def listen(self, listener: Callable[[Change], None]) -> None:
         """Have someone told of every change, after it was stored and before its caller is."""
@@ -130,7 +97,7 @@ class Controller:
 
     def discover(self, discoverer: Discoverer) -> None:
         """Have someone told of the streams that no route covers, and of VIFs that none uses."""
-        self._discoverer = discoverer
+        self._upcalls.discoverer = discoverer
 
     # Looking
 
@@ -196,7 +163,7 @@ class Controller:
             self._follow()
             transition = self._adding(route, replace=replace, wait=wait)
             _check_untouched(transition.old, touching)
-            self._change([transition])
+            self._ledger.change([transition])
 
         await self._commits.run(change)
 
@@ -212,7 +179,7 @@ class Controller:
         def change() -> None:
             route = self.check_delete(source, group, iif, number)
             _check_untouched([route], touching)
-            self._change([Transition(self.tables[route.table_id], [route], [])])
+            self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
 
         await self._commits.run(change)
 
@@ -270,7 +237,7 @@ class Controller:
         doomed = None if merge else apply.made_over_the_bus
 
         def look() -> tuple[Applied, Sequence[Transition]]:
-            applied = self._compare(routes, memberships, doomed)
+            applied = apply.compare_all(self.tables, self.memberships, routes, memberships, doomed)
             if any(applied.memberships) and not joining:
                 raise AccessDenied("The memberships were changed meanwhile: try again")
             self._check_count(applied.routes.growth)
@@ -286,7 +253,7 @@ class Controller:
             applied, transitions = await self._aside(look)
             if not dry_run:
                 with self.memberships.changing(applied.memberships, self._upkeep.present):
-                    await self._aside(lambda: self._change(transitions))
+                    await self._aside(lambda: self._ledger.change(transitions))
             return cast(Applied, applied)
 
         return cast(Applied, await self._commits.run(change))
@@ -303,13 +270,16 @@ class Controller:
     ) -> None:
         """Go by other settings, and routes and memberships of files, with no touch to what stays.
 
-        What a file has takes the place of what was made over the bus. Raises ConfigError, and has
-        changed nothing; KernelError, StoreError.
+        What a file has takes the place of what was made over the bus. Raises ConfigError,
+        KernelError or StoreError, and all is as it was.
         """
+        before = self._config
 
         def look() -> Applied:
             self._check_opened(config)
-            applied = self._compare(routes, memberships, apply.from_a_file)
+            applied = apply.compare_all(
+                self.tables, self.memberships, routes, memberships, apply.from_a_file
+            )
             try:
                 self._check(routes, memberships, applied, wait=True)
             except RequestError as error:
@@ -318,19 +288,21 @@ class Controller:
 
         def change_routes(difference: Difference[Route]) -> None:
             self._configure(config)
-            transitions = apply.transitions(self.tables, difference)
-            self._upkeep.install([each for each in transitions if each.table.owned])
-            for transition in transitions:
-                if not transition.table.owned:
-                    transition.desire()
-            self._became(transitions)
+            self._ledger.change(apply.transitions(self.tables, difference), wait=True)
 
         async def change() -> None:
+            nonlocal before
+            before = self._config
             applied = await self._aside(look)
             with self.memberships.changing(applied.memberships, self._upkeep.present):
                 await self._aside(lambda: change_routes(applied.routes))
 
-        await self._commits.run(change)
+        try:
+            await self._commits.run(change)
+        except RequestError:
+            if self._config is config:
+                await self._commits.run(lambda: self._configure(before))
+            raise
 
     async def verify(
         self,
@@ -384,7 +356,7 @@ class Controller:
             if desired.table_id not in self.tables:
                 self.tables[desired.table_id] = Table(desired.table_id, None)
             self.tables[desired.table_id].routes.put(desired)
-            self._remember_expiry(desired)
+            self._expiries.remember(desired)
         self.memberships.restore(memberships, self._upkeep.present)
         for id_, table in self.tables.items():
             table.wanted = table.opened and id_ in self._config.tables
@@ -404,37 +376,27 @@ class Controller:
     def hear(self, id_: TableId) -> None:
         """Learn the streams that the kernel asks for, some at a time. Never waits."""
         self.follow()
-        table = self.tables[id_]
-        if not table.owned:
-            return
-        upcalls = table.kernel.upcalls(_UPCALLS)
-        if not self._busy:
-            self._learn(id_, upcalls)
-        elif len(self._upcalls) < _WAITING_UPCALLS:
-            self._upcalls.append((id_, upcalls))
+        self._upcalls.hear(id_, later=self._busy)
 
     def look(self, now: int) -> None:
         """Look whether what was learned is used, some of it at a time. Never waits."""
-        if self._busy:
-            return
-        for learning in self._learning.values():
-            learning.look(now, self._config, _LOOKS)
+        if not self._busy:
+            self._upcalls.look(now)
 
     @property
     def next_look(self) -> int | None:
         """When `look` has something to do, in nanoseconds since boot."""
-        looks = (learning.next_look for learning in self._learning.values())
-        return min((when for when in looks if when is not None), default=None)
+        return self._upcalls.next_look
 
     @property
     def next_expiry(self) -> int | None:
         """When `expire` has something to do, in nanoseconds since boot."""
-        return self._expiries[0][0] if self._expiries else None
+        return self._expiries.next
 
     def _adopt(self, table: Table, held: Held) -> None:
         self._upkeep.adopt(table, held)
         self._upkeep.begin(table)
-        self._learning[table.id].watch(_now(), self._config)
+        self._upcalls.watch(table)
 
     async def _aside(self, change: Callable[[], Any]) -> Any:
         """Do a long change in a thread. Nothing else touches routes and kernel meanwhile."""
@@ -445,19 +407,7 @@ class Controller:
         finally:
             self._busy = False
             self._follow()
-            waiting, self._upcalls = self._upcalls, []
-            for id_, upcalls in waiting:
-                self._learn(id_, upcalls)
-
-    def _answer(self, table: Table, routes: Sequence[Route]) -> None:
-        """Learn what the kernel had asked for before there were these routes."""
-        self._learning[table.id].answer(routes, _now(), self._config)
-
-    def _learn(self, id_: TableId, upcalls: Sequence[Upcall]) -> None:
-        now, learning = _now(), self._learning[id_]
-        for other in learning.hear(upcalls, now, self._config):
-            if self._unrouted.has_room(now) and not learning.covers(other):
-                self._tell_of(other, now)
+            self._upcalls.catch_up()
 
     def _follow(self) -> None:
         self._events += self._links.update()
@@ -470,50 +420,17 @@ class Controller:
             self.memberships.follow(event, self._upkeep.present)
             self._upkeep.follow(event)
 
-    # Storing
-
     async def _commit(self) -> None:
-        done, self._done = self._done, []
-        changed = edits(done)
-        joined = self.memberships.take_edits()
-        changed.update((key, Edit(kept(old), kept(new))) for key, (old, new) in joined.items())
-        if changed:
-            try:
-                await self._keeper.write(changed)
-            except StoreError:
-                self._take_back(done)
-                self.memberships.take_back(joined, self._upkeep.present)
-                self._tell()
-                raise
-        self.memberships.leave_for_good()
-        self._tell()
-
-    def _take_back(self, transitions: Sequence[Transition]) -> None:
-        """Undo changes that could not be stored, with the interfaces that there are now."""
-        for transition in reversed(transitions):
-            back = transition.back
-            try:
-                if back.table.owned:
-                    self._upkeep.install([back])
-                else:
-                    back.desire()
-            except RequestError as error:
-                log.error("A change that could not be stored stays in the kernel: %s", error)
-                back.desire()
-            for route in back.new:
-                self._remember_expiry(route)
-        self._upkeep.watch()
-        self._news.look_again()
+        try:
+            await self._ledger.commit()
+        finally:
+            self._tell()
 
     def _tell(self) -> None:
         self._news.tell()
         self.memberships.tell()
-        if self._upkeep.take_watched() and self._discoverer:
-            self._discoverer.watched()
-
-    def _tell_of(self, arriving: Stream, now: int) -> None:
-        if self._discoverer and self._unrouted.admit(arriving, now):
-            self._discoverer.arrived(arriving)
+        if self._upkeep.take_watched() and self._upcalls.discoverer:
+            self._upcalls.discoverer.watched()
 
     # What a change is
 
@@ -527,24 +444,13 @@ class Controller:
             apply.check_configured(present)
         else:
             self._check_count(1)
-        self._check_route(route, wait=wait)
+        apply.check_interfaces(route, self._upkeep.present, wait=wait)
         return Transition(table, [present] if present else [], [route])
 
     def _check_count(self, growth: int) -> None:
         count = sum(len(table.routes) for table in self.tables.values())
         if growth > 0 and count + growth > self._config.max_routes:
             raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
-
-    def _compare(
-        self,
-        routes: Sequence[Route],
-        memberships: Sequence[Membership],
-        doomed: Callable[[Desired], bool] | None,
-    ) -> Applied:
-        return Applied(
-            apply.differences(self.tables, routes, doomed),
-            self.memberships.compare(memberships, doomed),
-        )
 
     def _check(
         self,
@@ -554,44 +460,24 @@ class Controller:
         *,
         wait: bool,
     ) -> None:
+        """Raise all that forbids it, each with its place."""
         problems = Problems()
-        apply.check(
-            self.tables,
-            routes,
-            applied.routes,
-            lambda route: self._check_route(route, wait=wait),
-            problems,
-        )
-        self.memberships.check(
-            memberships, applied.memberships, self._upkeep.present, problems, wait=wait
-        )
+        present = self._upkeep.present
+        apply.check(self.tables, routes, applied.routes, present, problems, wait=wait)
+        self.memberships.check(memberships, applied.memberships, present, problems, wait=wait)
         problems.check()
-
-    def _check_route(self, route: Route, *, wait: bool) -> None:
-        for name in route.interfaces:
-            link = self._upkeep.present.get(name)
-            if is_pattern(name):
-                continue
-            if link is None and not wait:
-                raise NoSuchInterface(f"Interface {quote(name)} not found")
-            if link is not None and not link.multicast:
-                raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
 
     def _delete_where(self, doomed: Callable[[Route], bool]) -> int:
         transitions = [
             Transition(table, [route for route in table.routes if doomed(route)], [])
             for table in self.tables.values()
         ]
-        self._change([transition for transition in transitions if transition.old])
+        self._ledger.change([transition for transition in transitions if transition.old])
         return sum(len(transition.old) for transition in transitions)
 
     def _expire(self, now: int) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            expires, key = self._expiries[0]
-            route = self.find(key)
-            if route is not None and route.expires == expires:
-                self._change([Transition(self.tables[route.table_id], [route], [])])
-            heapq.heappop(self._expiries)
+        while (route := self._expiries.first(now)) is not None:
+            self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
 
     def _check_opened(self, config: Config) -> None:
         """What takes privileges is done at the start alone."""
@@ -609,41 +495,10 @@ class Controller:
         raise ConfigError(f"{what}: restart the service for that, which loses no packet")
 
     def _configure(self, config: Config) -> None:
-        self._config = config
+        self._config = self._upcalls.config = config
         self.memberships.limit = config.max_memberships
-        for id_, table in self.tables.items():
-            table.wanted = table.opened and id_ in config.tables
-            if table.owned and not table.wanted:
-                try:
-                    table.leave()
-                except OSError as error:
-                    raise KernelError(f"The kernel refused: {error.strerror}") from error
-                self._news.note(route.key for route in table.routes)
-        self._upkeep.take_tables()
+        self._upkeep.own(config.tables)
         self._upkeep.watch_others(config.watched)
-
-    def _change(self, transitions: Sequence[Transition]) -> None:
-        """Make other routes the desired ones: in the kernel, here, and soon in the store."""
-        self._upkeep.install(transitions)
-        self._became(transitions)
-
-    def _became(self, transitions: Sequence[Transition]) -> None:
-        for transition in transitions:
-            for route in transition.new:
-                self._remember_expiry(route)
-        self._upkeep.starve()
-        self._done += transitions
-        self._news.note(route.key for _, old, new in transitions for route in (*old, *new))
-        self._upkeep.feed()
-        self._upkeep.watch()
-
-    def _remember_expiry(self, route: Route) -> None:
-        if route.expires:
-            heapq.heappush(self._expiries, (route.expires, route.key))
-
-
-def _now() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _check_untouched(routes: Iterable[Route], touching: Container[str] | None) -> None:

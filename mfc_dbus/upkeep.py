@@ -1,10 +1,10 @@
 """Keeps the kernel at what is desired, as far as the interfaces and its room allow."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from mfc_dbus.adopt import adopt
-from mfc_dbus.errors import RequestError
+from mfc_dbus.errors import KernelError, RequestError
 from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
 from mfc_dbus.model import Route, RouteKey, TableId
@@ -70,6 +70,21 @@ class Upkeep:
             if table.take():
                 self._settle(table, list(table.routes))
                 self.watch()
+
+    def own(self, ids: Container[TableId]) -> None:
+        """Give up the tables that are not among these, and try to get those that are.
+
+        Raises KernelError.
+        """
+        for id_, table in self._tables.items():
+            table.wanted = table.opened and id_ in ids
+            if table.owned and not table.wanted:
+                try:
+                    table.leave()
+                except OSError as error:
+                    raise KernelError(f"The kernel refused: {error.strerror}") from error
+                self._note(route.key for route in table.routes)
+        self.take_tables()
 
     def begin(self, table: Table) -> None:
         """Put the routes in, if the table can be had now; nobody is told."""

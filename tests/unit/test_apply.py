@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import socket
 from collections.abc import Sequence
 
 import pytest
@@ -297,6 +298,33 @@ def test_a_file_takes_the_place_of_what_was_joined_over_the_bus() -> None:
     ground.configure(of_file(ONE))
     ground.check_joined(of_file(ONE), TWO)
     assert ground.groups.leaves == 0
+
+
+@pytest.mark.parametrize("kept", [FAMILIES, FAMILIES[:1]], ids=["same-tables", "fewer-tables"])
+def test_a_reload_that_fails_leaves_the_settings_as_they_were(
+    kept: Sequence[socket.AddressFamily],
+) -> None:
+    ground = Ground([ROUTE, OTHER], [ONE])
+    before = ground.snapshot()
+    config = Config(tuple(map(TableId, kept)), max_routes=3)
+    route = dataclasses.replace(parse_route("*", "239.1.1.2", "eth0", ["eth1"]), file=FILE)
+    instead = dataclasses.replace(ROUTE, file=FILE)  # of one that is stored
+
+    def reload() -> None:
+        asyncio.run(ground.controller.configure(config, [route, instead]))
+
+    ground.kernels[FAMILIES[0]].fail_in = 0
+    with pytest.raises(KernelError):
+        reload()
+    assert ground.snapshot() == before
+    ground.keeper.broken = True
+    with pytest.raises(StoreError):
+        reload()
+    assert ground.snapshot() == before
+    ground.keeper.broken = False
+    more = [parse_route("*", f"ff3e::{number}", "eth0", ["eth1"]) for number in range(2)]
+    assert ground.apply(*more, merge=True) == [2, 0, 0]
+    assert all(kernel.owner is not None for kernel in ground.kernels.values())
 
 
 def test_a_reload_that_fails_leaves_everything_as_it_was() -> None:

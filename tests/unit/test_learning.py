@@ -77,7 +77,7 @@ def test_what_nobody_has_a_route_for_is_remembered_for_a_time_and_to_a_number(
     ground: Ground, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0
-    monkeypatch.setattr("mfc_dbus.controller._now", lambda: now)
+    monkeypatch.setattr("mfc_dbus.upcalls._now", lambda: now)
     ground.add("10.9.9.9", "239.9.9.9")
 
     def arrive(group: int) -> None:

@@ -1,0 +1,87 @@
+"""What the kernel asks about streams, in all tables: some are learned, and others are told of."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mfc_dbus.config import Config
+from mfc_dbus.kernel.abi import Upcall
+from mfc_dbus.learning import Learning
+from mfc_dbus.model import Route, TableId
+from mfc_dbus.table import Table
+from mfc_dbus.unrouted import Stream, Unrouted
+
+# The most at one time, so that others are served in between.
+_MOST = 64
+_WAITING = 100  # times as many, during a long change
+_LOOKS = 500
+
+
+class Discoverer(Protocol):
+    """Who is told of what the routes have no part in."""
+
+    def arrived(self, stream: Stream) -> None:
+        """A stream arrives that no route covers; how often this is told is bounded."""
+
+    def watched(self) -> None:
+        """The interfaces that have VIFs, and that no route uses, are others now."""
+
+
+class Upcalls:
+    """Answers as long as nobody changes routes; what is asked meanwhile waits."""
+
+    def __init__(self, tables: Mapping[TableId, Table], config: Config) -> None:
+        self.config = config
+        self.discoverer: Discoverer | None = None
+        self._tables = tables
+        self._learning = {id_: Learning(table) for id_, table in tables.items()}
+        self._unrouted = Unrouted()
+        self._waiting: list[tuple[TableId, Sequence[Upcall]]] = []
+
+    def hear(self, id_: TableId, *, later: bool) -> None:
+        """Read what a table's kernel asks, some of it at a time, and answer, or do it later."""
+        table = self._tables[id_]
+        if not table.owned:
+            return
+        upcalls = table.kernel.upcalls(_MOST)
+        if not later:
+            self._take(id_, upcalls)
+        elif len(self._waiting) < _WAITING:
+            self._waiting.append((id_, upcalls))
+
+    def catch_up(self) -> None:
+        """Answer what was to be answered later."""
+        waiting, self._waiting = self._waiting, []
+        for id_, upcalls in waiting:
+            self._take(id_, upcalls)
+
+    def answer(self, table: Table, routes: Sequence[Route]) -> None:
+        """Learn what the kernel had asked for before there were these routes."""
+        self._learning[table.id].answer(routes, _now(), self.config)
+
+    def watch(self, table: Table) -> None:
+        """Begin to look at what was learned by an earlier process."""
+        self._learning[table.id].watch(_now(), self.config)
+
+    def look(self, now: int) -> None:
+        """Look whether what was learned is used, some of it at a time."""
+        for learning in self._learning.values():
+            learning.look(now, self.config, _LOOKS)
+
+    @property
+    def next_look(self) -> int | None:
+        """When `look` has something to do, in nanoseconds since boot."""
+        looks = (learning.next_look for learning in self._learning.values())
+        return min((when for when in looks if when is not None), default=None)
+
+    def _take(self, id_: TableId, upcalls: Sequence[Upcall]) -> None:
+        now, learning = _now(), self._learning[id_]
+        for other in learning.hear(upcalls, now, self.config):
+            if not self._unrouted.has_room(now) or learning.covers(other):
+                continue
+            if self.discoverer and self._unrouted.admit(other, now):
+                self.discoverer.arrived(other)
+
+
+def _now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
