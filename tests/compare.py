@@ -504,7 +504,7 @@ def main() -> None:
         for check in track(CHECKS, console=Console(stderr=True), transient=True)
         if arguments.only in check.feature
     ]
-    header = ("feature", "how it was tested", title, "2.6 documents", "mfc-dbus")
+    header = ("feature", "how it was tested", title, "2.6, documented", "mfc-dbus")
     if arguments.markdown:
         lines = (header, ["---"] * len(header), *rows)
         print(*("| " + " | ".join(row) + " |" for row in lines), sep="\n")
