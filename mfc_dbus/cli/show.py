@@ -93,7 +93,8 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     if args.json:
         print("[" + ",\n ".join(json.dumps(row.to_json()) for row in rows) + "]")
     else:
-        write_table(args.what, _COLUMNS[args.what], rows)
+        name = "learned streams" if args.what == "learned" else args.what
+        write_table(name, _COLUMNS[args.what], rows)
     if more:
         sys.stdout.flush()
         complain(f"{more} more are not shown")

@@ -586,6 +586,7 @@ def agent() -> Iterator[tuple[str, Path]]:
 
 def test_a_terminal_shows_a_table_in_colour(cli: CLI, bus: PrivateBus) -> None:
     assert at_terminal(bus.address, "show").end() == (0, "No routes\n")
+    assert at_terminal(bus.address, "show", "learned").end() == (0, "No learned streams\n")
     cli(*ADD, "--comment", "[red]not markup[/]")
     with at_terminal(bus.address, "show") as terminal:
         status, shown = terminal.end()
