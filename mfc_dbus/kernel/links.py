@@ -4,23 +4,20 @@ OSError is all that comes out. pyroute2 reads the messages; the socket is ours, 
 (ENOBUFS) ends pyroute2's own, and must lead to a full look here. Source: rtnetlink(7).
 """
 
-import errno
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-_SO_RCVBUFFORCE = 33
-_RTMGRP_LINK = 1
+from mfc_dbus.kernel.netlink import RTNLGRP_LINK, EventSocket
+
 _NLMSG_DONE = 3
 _NLM_F_REQUEST_DUMP = 0x301
 _REQUEST = struct.Struct("=LHHLL16s")  # nlmsghdr, an empty ifinfomsg
 _IFF_MULTICAST = 0x1000
-_RECEIVE_BUFFER = 4 * 1024 * 1024
 _MESSAGE = 1024 * 1024
 
 
@@ -51,38 +48,14 @@ class Missed(NamedTuple):
 Event = Gone | Came | Missed
 
 
-class Links:
+class Links(EventSocket):
     """All interfaces. The first `update` tells of those that there are."""
 
     def __init__(self) -> None:
+        super().__init__(RTNLGRP_LINK)
         self._marshal = MarshalRtnl()
         self._links: dict[int, Link] = {}
         self._complete = False  # whether no event was missed
-        self._sock = socket.socket(
-            socket.AF_NETLINK,
-            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-            socket.NETLINK_ROUTE,
-        )
-        try:
-            with suppress(PermissionError):
-                self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-            self._sock.bind((0, _RTMGRP_LINK))
-        except OSError:
-            self._sock.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def fileno(self) -> int:
-        """Readable when there is something for `update`."""
-        return self._sock.fileno()
 
     def update(self) -> list[Event]:
         """Take in what has happened since the last time: what went, then what came.
@@ -116,18 +89,11 @@ class Links:
 
     def _messages(self) -> Iterator[Any]:
         """Read those of interfaces, until there are no more or some were lost."""
-        while True:
-            try:
-                data = self._sock.recv(_MESSAGE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for data in self.receive():
+            if data is None:
                 self._complete = False
-                continue
             # What was still in the queue when one was lost is older than a full look.
-            if self._complete:
+            elif self._complete:
                 for message in self._marshal.parse(data):
                     # A bridge tells of its ports by the same messages, in its own family.
                     kind = message["header"]["type"]
