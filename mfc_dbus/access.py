@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from mfc_dbus.bus.connection import BUS, BusError, Connection, ConnectionLost, Signal
+from mfc_dbus.bus.connection import Connection, Signal
+from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.frames import Header
+from mfc_dbus.bus.names import BUS
 from mfc_dbus.errors import AccessDenied, InteractiveAuthorizationRequired, LimitExceeded
 from mfc_dbus.names import INTERFACE
 from mfc_dbus.polkit import Polkit

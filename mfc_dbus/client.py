@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, Signal
+from mfc_dbus.bus.connection import Connection, Signal
+from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.info import (
     ANY_SOURCE,
     ClientError,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mfc_dbus import config, logcontrol, routesd
 from mfc_dbus.access import Access
-from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, NameTaken
+from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
 from mfc_dbus.errors import ConfigError, RequestError, StoreError

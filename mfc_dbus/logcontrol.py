@@ -4,8 +4,9 @@ import logging
 import os
 from collections.abc import Callable
 
-from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import ERROR, Body, BusError
+from mfc_dbus.bus.backend import Body, Variant
+from mfc_dbus.bus.errors import BusError
+from mfc_dbus.bus.names import ERROR
 from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.quoting import join, quote
 

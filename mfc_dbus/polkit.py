@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost
+from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.errors import BusError, ConnectionLost
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from mfc_dbus.addresses import FAMILY_NAMES, format_address, format_source, of_source
-from mfc_dbus.bus.backend import Variant, encode
-from mfc_dbus.bus.connection import ERROR, PROPERTIES, Body, BusError, Connection
+from mfc_dbus.bus.backend import Body, Variant, encode
+from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.errors import BusError
+from mfc_dbus.bus.names import ERROR, PROPERTIES
 from mfc_dbus.controller import Controller
 from mfc_dbus.memberships import MembershipStatus
 from mfc_dbus.names import INTERFACE, OBJECT_PATH

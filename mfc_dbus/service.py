@@ -23,8 +23,11 @@ from mfc_dbus.addresses import (
     parse_group_prefix,
     parse_stream,
 )
-from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import (
+from mfc_dbus.bus.backend import Body, Variant
+from mfc_dbus.bus.connection import Call, Connection
+from mfc_dbus.bus.errors import BusError
+from mfc_dbus.bus.frames import Header
+from mfc_dbus.bus.names import (
     ERROR,
     INTROSPECTABLE,
     INVALID_ARGS,
@@ -32,12 +35,7 @@ from mfc_dbus.bus.connection import (
     PEER,
     PROPERTIES,
     UNKNOWN_METHOD,
-    Body,
-    BusError,
-    Call,
-    Connection,
 )
-from mfc_dbus.bus.frames import Header
 from mfc_dbus.controller import Controller
 from mfc_dbus.describe import OPTIONS as _DESCRIBE_OPTIONS
 from mfc_dbus.describe import Readers, describe, parse_filter

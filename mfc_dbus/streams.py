@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 from mfc_dbus.addresses import Prefix, format_source
-from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import Body
+from mfc_dbus.bus.backend import Body, Variant
 from mfc_dbus.controller import Controller
 from mfc_dbus.placement import Learned
 from mfc_dbus.table import Table

@@ -24,7 +24,8 @@ from lab.netns import Namespace
 from rich.console import Console
 from rich.table import Table as Grid
 
-from mfc_dbus.bus.connection import PROPERTIES, Connection
+from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.names import PROPERTIES
 from mfc_dbus.controller import Controller
 from mfc_dbus.kernel import abi
 from mfc_dbus.kernel.links import Links

@@ -40,6 +40,9 @@ _signature_tree: Any = getattr(_signature, "get_signature_tree", None)  # of dbu
 
 Variant: Any = _library.Variant
 
+# The values of a message's body, or the body as it goes over the wire.
+Body = Sequence[Any] | bytes
+
 
 class DecodeError(Exception):
     """The body of a message cannot be decoded."""

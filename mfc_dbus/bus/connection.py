@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 from mfc_dbus.bus import backend, login
+from mfc_dbus.bus.backend import Body
+from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.bus.frames import (
     Flag,
     Frame,
@@ -21,24 +23,21 @@ from mfc_dbus.bus.frames import (
     write_header,
 )
 from mfc_dbus.bus.large import LargeCalls
+from mfc_dbus.bus.names import (
+    BUS,
+    BUS_PATH,
+    INVALID_ARGS,
+    INVALID_SIGNATURE,
+    LIMITS_EXCEEDED,
+    UNKNOWN_METHOD,
+)
 from mfc_dbus.bus.turns import Turns
 from mfc_dbus.bus.variants import strange
 
-BUS = "org.freedesktop.DBus"
-_BUS_PATH = "/org/freedesktop/DBus"
 _DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 _BUS_TIMEOUT = 30.0  # seconds, also for connecting
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
-
-PROPERTIES = f"{BUS}.Properties"
-INTROSPECTABLE = f"{BUS}.Introspectable"
-PEER = f"{BUS}.Peer"
-ERROR = f"{BUS}.Error"
-INVALID_ARGS = f"{ERROR}.InvalidArgs"
-INVALID_SIGNATURE = f"{ERROR}.InvalidSignature"
-LIMITS_EXCEEDED = f"{ERROR}.LimitsExceeded"
-UNKNOWN_METHOD = f"{ERROR}.UnknownMethod"
 
 # Before the event loop looks at anything else.
 _CALLS_AT_ONCE = 8
@@ -49,27 +48,6 @@ _CROWD = 16 * 1024
 _READ_BETWEEN_TURNS = 256 * 1024
 _LARGE = 64 * 1024  # bytes of a body that is not kept waiting for others to go with it
 _STALLED = 10.0  # seconds in which the bus takes nothing, until it counts as lost
-
-
-# The values of a message's body, or the body as it goes over the wire.
-Body = Sequence[Any] | bytes
-
-
-class BusError(Exception):
-    """An error as the answer to a call; `name` is its name on the bus."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message or name)
-        self.name = name
-        self.message = message
-
-
-class ConnectionLost(Exception):
-    """The bus has gone, or what it sends makes no sense."""
-
-
-class NameTaken(Exception):
-    """Another process owns the name."""
 
 
 class Signal(NamedTuple):
@@ -266,7 +244,7 @@ class Connection(asyncio.Protocol):
         self, member: str, signature: str = "", body: Sequence[Any] = ()
     ) -> list[Any]:
         """Call a method of the bus itself."""
-        return await self.call(BUS, _BUS_PATH, BUS, member, signature, body, timeout=_BUS_TIMEOUT)
+        return await self.call(BUS, BUS_PATH, BUS, member, signature, body, timeout=_BUS_TIMEOUT)
 
     async def own_name(self, name: str) -> None:
         """Take a name on the bus. Raises NameTaken; BusError where the bus does not allow it."""
@@ -282,7 +260,7 @@ class Connection(asyncio.Protocol):
     def unsubscribe(self, rule: str, handler: Callable[[Signal], None]) -> None:
         """Take back one `subscribe`, also one that failed."""
         self._handlers.remove(handler)
-        self.notify(BUS, _BUS_PATH, BUS, "RemoveMatch", "s", [rule])
+        self.notify(BUS, BUS_PATH, BUS, "RemoveMatch", "s", [rule])
 
     def emit(self, path: str, interface: str, member: str, signature: str, body: Body) -> None:
         """Send a signal to everyone."""

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Self
 
 from lab.daemon import BUS_NAME
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import PROPERTIES, BusError, Connection, Signal
+from mfc_dbus.bus.connection import Connection, Signal
+from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.frames import Header
+from mfc_dbus.bus.names import PROPERTIES
 
 PATH = "/org/example/MulticastForwarding"
 INTERFACE = BUS_NAME

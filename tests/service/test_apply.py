@@ -12,7 +12,7 @@ from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 
 from mfc_dbus.access import MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError
+from mfc_dbus.bus.errors import BusError
 
 ONE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 TWO = {"group": "ff3e::2", "iif": "eth2", "oifs": ["eth1", "eth3"], "comment": "Zwölf »Rufe«"}

@@ -16,8 +16,8 @@ from lab.foreign import add_route, busctl, output, run
 from mfc_dbus import logcontrol
 from mfc_dbus.access import ACCESS, APPLY_MEMBERSHIPS, SET_LOG
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import INTROSPECTABLE, PEER, PROPERTIES
 from mfc_dbus.bus.frames import MessageType
+from mfc_dbus.bus.names import INTROSPECTABLE, PEER, PROPERTIES
 from mfc_dbus.controller import Controller
 from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.service import MulticastForwarding

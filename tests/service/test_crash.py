@@ -22,7 +22,7 @@ from lab.netns import Namespace
 from lab.zygote import Zygote
 
 from mfc_dbus.addresses import format_source
-from mfc_dbus.bus.connection import BusError
+from mfc_dbus.bus.errors import BusError
 from mfc_dbus.keeper import Keeper
 from mfc_dbus.model import Membership
 

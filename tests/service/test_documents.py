@@ -13,7 +13,7 @@ from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 
 from mfc_dbus.access import MANAGE_MEMBERSHIPS, MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError
+from mfc_dbus.bus.errors import BusError
 
 ROUTE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 ONE = {"group": "239.1.1.1", "interface": "eth1"}

@@ -9,7 +9,7 @@ from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 
 from mfc_dbus.access import RELOAD
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import PROPERTIES
+from mfc_dbus.bus.names import PROPERTIES
 from mfc_dbus.logcontrol import INTERFACE, OBJECT_PATH
 
 pytestmark = pytest.mark.usefixtures("own_daemon")

@@ -16,7 +16,7 @@ from lab.witness import entries
 
 from mfc_dbus.access import MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError
+from mfc_dbus.bus.errors import BusError
 
 DENIED = f"{STANDARD}.AccessDenied"
 DETAILS = {

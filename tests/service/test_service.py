@@ -20,7 +20,9 @@ from mfc_dbus import polkit as polkit_module
 from mfc_dbus import service as service_module
 from mfc_dbus.access import Access
 from mfc_dbus.addresses import FAMILIES, exactly
-from mfc_dbus.bus.connection import PEER, PROPERTIES, BusError, Connection
+from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.errors import BusError
+from mfc_dbus.bus.names import PEER, PROPERTIES
 from mfc_dbus.controller import Controller
 from mfc_dbus.model import TableId, parse_route
 from mfc_dbus.news import Change, Status

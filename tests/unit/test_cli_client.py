@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError, Connection, ConnectionLost, Signal
+from mfc_dbus.bus.connection import Connection, Signal
+from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.client import (
     Client,
     ClientError,

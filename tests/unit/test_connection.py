@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from mfc_dbus.bus import connection as connection_module
-from mfc_dbus.bus.connection import BUS, BusError, Call, Connection
+from mfc_dbus.bus.connection import Call, Connection
+from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.frames import Flag, Header, MessageType, write_header
+from mfc_dbus.bus.names import BUS
 
 LARGE = bytes(1024 * 1024)
 

@@ -10,7 +10,7 @@ import pytest
 
 from mfc_dbus import logcontrol
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import BusError
+from mfc_dbus.bus.errors import BusError
 from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.logcontrol import LogControl
 
