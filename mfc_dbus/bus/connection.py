@@ -20,7 +20,6 @@ from mfc_dbus.bus.frames import (
     Header,
     MessageType,
     ProtocolError,
-    write_header,
 )
 from mfc_dbus.bus.large import LargeCalls
 from mfc_dbus.bus.names import (
@@ -31,6 +30,7 @@ from mfc_dbus.bus.names import (
     LIMITS_EXCEEDED,
     UNKNOWN_METHOD,
 )
+from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.turns import Turns
 from mfc_dbus.bus.variants import strange
 
@@ -46,8 +46,6 @@ _TURN = 0.005  # seconds; of calls that take long to decode, fewer
 # of the time goes to reading.
 _CROWD = 16 * 1024
 _READ_BETWEEN_TURNS = 256 * 1024
-_LARGE = 64 * 1024  # bytes of a body that is not kept waiting for others to go with it
-_STALLED = 10.0  # seconds in which the bus takes nothing, until it counts as lost
 
 
 class Signal(NamedTuple):
@@ -100,13 +98,9 @@ class Connection(asyncio.Protocol):
         self._service: Service | None = None
         self._framer = Framer(self._admit)
         self._transport: asyncio.Transport | None = None
-        self._serial = 0
+        self._outgoing = Outgoing(self._give_up)
         self._pending: dict[int, _Pending] = {}
         self._handlers: list[Callable[[Signal], None]] = []
-        self._outgoing: list[bytes | bytearray] = []
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._patience: asyncio.TimerHandle | None = None
         self._turns = Turns()
         self._large = LargeCalls()
         self._next_turn: asyncio.Handle | None = None
@@ -153,7 +147,7 @@ class Connection(asyncio.Protocol):
     async def close(self) -> None:
         """Send what is still to be sent, and disconnect."""
         self._closing = True
-        self._flush()
+        self._outgoing.flush()
         if self._transport:
             self._transport.close()
         await self.wait_closed()
@@ -164,8 +158,7 @@ class Connection(asyncio.Protocol):
 
     async def writable(self) -> None:
         """Wait until what was sent is on its way."""
-        while not self._writable.is_set():
-            await self._writable.wait()
+        await self._outgoing.writable()
 
     # What goes out
 
@@ -189,20 +182,18 @@ class Connection(asyncio.Protocol):
         """
         if self._closed.done():
             raise ConnectionLost(self._closed.result())
-        serial = self._next_serial()
+        serial = self._outgoing.send(
+            MessageType.METHOD_CALL,
+            signature,
+            body,
+            flags=Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0,
+            destination=destination,
+            path=path,
+            interface=interface,
+            member=member,
+        )
         pending = self._pending[serial] = _Pending(destination, self._loop.create_future())
         try:
-            self._send(
-                MessageType.METHOD_CALL,
-                signature,
-                body,
-                serial=serial,
-                flags=Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0,
-                destination=destination,
-                path=path,
-                interface=interface,
-                member=member,
-            )
             async with asyncio.timeout(timeout):
                 frame = await pending.reply
         finally:
@@ -229,7 +220,7 @@ class Connection(asyncio.Protocol):
         body: Sequence[Any],
     ) -> None:
         """Call a method whose reply does not matter."""
-        self._send(
+        self._outgoing.send(
             MessageType.METHOD_CALL,
             signature,
             body,
@@ -264,14 +255,14 @@ class Connection(asyncio.Protocol):
 
     def emit(self, path: str, interface: str, member: str, signature: str, body: Body) -> None:
         """Send a signal to everyone."""
-        self._send(
+        self._outgoing.send(
             MessageType.SIGNAL, signature, body, path=path, interface=interface, member=member
         )
 
     def reply(self, call: Header, signature: str = "", body: Body = ()) -> None:
         """Answer a call, where an answer is expected."""
         if call.expects_reply:
-            self._send(
+            self._outgoing.send(
                 MessageType.METHOD_RETURN,
                 signature,
                 body,
@@ -284,7 +275,7 @@ class Connection(asyncio.Protocol):
         if call.expects_reply:
             # The bus disconnects whoever sends it a NUL or a lone surrogate.
             clean = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
-            self._send(
+            self._outgoing.send(
                 MessageType.ERROR,
                 "s",
                 [clean.encode(errors="replace").decode()],
@@ -293,49 +284,12 @@ class Connection(asyncio.Protocol):
                 reply_serial=call.serial,
             )
 
-    def _send(
-        self,
-        type_: MessageType,
-        signature: str,
-        body: Body,
-        *,
-        serial: int = 0,
-        flags: int = 0,
-        **fields: Any,
-    ) -> None:
-        encoded = body if isinstance(body, bytes) else backend.encode(signature, body)
-        header = Header(
-            "<",
-            type_,
-            flags,
-            serial or self._next_serial(),
-            len(encoded),
-            signature=signature,
-            **fields,
-        )
-        # A change is a signal and a reply: what one turn of the event loop sends goes out at once.
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(write_header(header))
-        if encoded:  # from Python 3.12 on, asyncio spins on an empty piece that comes last
-            self._outgoing.append(encoded)
-        if len(encoded) > _LARGE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._transport and not self._transport.is_closing():
-            self._transport.writelines(self._outgoing)
-        self._outgoing.clear()
-
-    def _next_serial(self) -> int:
-        self._serial = self._serial % 0xFFFFFFFF + 1
-        return self._serial
-
     # What comes in
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._outgoing.begin(transport)
 
     def data_received(self, data: bytes) -> None:
         self._came += len(data)
@@ -352,34 +306,13 @@ class Connection(asyncio.Protocol):
         # Nobody gets more work done here while what was done cannot be sent.
         assert self._transport is not None
         self._transport.pause_reading()
-        self._writable.clear()
-        self._be_patient()
+        self._outgoing.pause()
 
     def resume_writing(self) -> None:
         assert self._transport is not None
         self._transport.resume_reading()
-        self._writable.set()
-        if self._patience:
-            self._patience.cancel()
+        self._outgoing.resume()
         self._plan_turn()
-
-    def _be_patient(self) -> None:
-        """Wait for the bus to take what is written, as long as it takes something now and then.
-
-        It takes nothing while somebody leaves too many of our replies unread; a new connection has
-        none of these.
-        """
-        assert self._transport is not None
-        left = self._transport.get_write_buffer_size()
-
-        def look() -> None:
-            assert self._transport is not None
-            if self._transport.get_write_buffer_size() < left:
-                self._be_patient()
-            else:
-                self._give_up(f"the bus has read nothing for {_STALLED:.0f} s")
-
-        self._patience = self._loop.call_later(_STALLED, look)
 
     def _admit(self, header: Header) -> bool:
         """Decide by its header whether a message is kept. A call that is not is answered here."""
@@ -425,7 +358,7 @@ class Connection(asyncio.Protocol):
             handler(signal)
 
     def _plan_turn(self) -> None:
-        if self._turns and self._writable.is_set() and self._next_turn is None:
+        if self._turns and self._outgoing.is_writable and self._next_turn is None:
             self._next_turn = self._loop.call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
@@ -438,7 +371,7 @@ class Connection(asyncio.Protocol):
         self._crowd = 0
         until = self._loop.time() + _TURN
         for _ in range(_CALLS_AT_ONCE):
-            if self._turns and self._writable.is_set() and self._loop.time() < until:
+            if self._turns and self._outgoing.is_writable and self._loop.time() < until:
                 self._start(self._turns.take())
         self._plan_turn()
 
@@ -476,8 +409,7 @@ class Connection(asyncio.Protocol):
         if self._closed.done():
             return
         self._closed.set_result(reason)
-        if self._patience:
-            self._patience.cancel()
+        self._outgoing.end()
         for pending in self._pending.values():
             if not pending.reply.done():
                 pending.reply.set_exception(ConnectionLost(reason or "the connection is closed"))

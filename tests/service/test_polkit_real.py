@@ -93,7 +93,7 @@ async def test_the_bus_keeps_signals_from_the_service(bus: PrivateBus) -> None:
         await caller.ping()  # the bus's first words have come by then
         caller.arrived.clear()
         for destination in (caller.unique_name, BUS_NAME):
-            caller._send(
+            caller._outgoing.send(
                 MessageType.SIGNAL,
                 "",
                 [],

@@ -1,0 +1,95 @@
+"""What goes out, to a bus that reads slowly or not at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from mfc_dbus.bus import outgoing as outgoing_module
+from mfc_dbus.bus.frames import Framer, MessageType
+from mfc_dbus.bus.outgoing import Outgoing
+
+
+class Pipe(asyncio.Transport):
+    """Keeps what it is given to write. unread: how much of it is left, each time it is asked.
+
+    given_up: why it was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[list[bytes]] = []
+        self.unread = [0]  # the last one for ever
+        self.given_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def is_closing(self) -> bool:
+        return False
+
+    def writelines(self, data: Any) -> None:
+        self.written.append(list(data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread.pop(0) if len(self.unread) > 1 else self.unread[0]
+
+
+def through(test: Callable[[Outgoing, Pipe], Awaitable[None]]) -> None:
+    """Run a test of messages through a pipe."""
+
+    async def run() -> None:
+        pipe = Pipe()
+        outgoing = Outgoing(pipe.given_up.set_result)
+        outgoing.begin(pipe)
+        await test(outgoing, pipe)
+
+    asyncio.run(run())
+
+
+def test_messages_of_one_turn_go_out_at_once_and_their_serials_begin_again() -> None:
+    async def test(outgoing: Outgoing, pipe: Pipe) -> None:
+        outgoing._serial = 0xFFFFFFFE
+        for member in ("A", "B"):
+            outgoing.send(MessageType.SIGNAL, "s", [member], path="/", member=member)
+        assert not pipe.written
+        await asyncio.sleep(0)
+        (pieces,) = pipe.written
+        frames = Framer(lambda _: True).feed(b"".join(pieces))
+        assert [(f.header.member, f.header.serial) for f in frames] == [("A", 0xFFFFFFFF), ("B", 1)]
+
+    through(test)
+
+
+def test_a_message_without_a_body_is_written_without_an_empty_piece() -> None:
+    async def test(outgoing: Outgoing, pipe: Pipe) -> None:
+        outgoing.send(MessageType.METHOD_CALL, "", [], path="/", member="Ping")
+        outgoing.flush()
+        (pieces,) = pipe.written
+        assert pieces
+        assert all(pieces)
+
+    through(test)
+
+
+def test_a_bus_that_reads_nothing_for_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing_module, "_STALLED", 0.01)
+
+    async def test(outgoing: Outgoing, pipe: Pipe) -> None:
+        # As long as it reads a little, it is only slow.
+        pipe.unread = [3, 2, 2, 1]
+        outgoing.pause()
+        assert "has read nothing" in await asyncio.wait_for(pipe.given_up, 10)
+        assert pipe.unread == [1]
+
+    through(test)
+
+
+def test_a_bus_that_reads_again_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing_module, "_STALLED", 0.01)
+
+    async def test(outgoing: Outgoing, pipe: Pipe) -> None:
+        outgoing.pause()
+        outgoing.resume()
+        await asyncio.sleep(0.05)
+        assert not pipe.given_up.done()
+
+    through(test)
