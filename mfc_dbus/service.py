@@ -24,7 +24,8 @@ from mfc_dbus.addresses import (
     parse_stream,
 )
 from mfc_dbus.bus.backend import Body, Variant
-from mfc_dbus.bus.connection import Call, Connection
+from mfc_dbus.bus.calls import Call
+from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.frames import Header
 from mfc_dbus.bus.names import (

@@ -1,51 +1,26 @@
 """A connection to the bus: calls and signals out, and what comes in to whoever it is for.
 
-What strangers send is judged by its header before it is decoded, and their calls are taken in
-turns, so that nobody who sends a lot keeps the others waiting.
+What strangers send is judged by its header before it is decoded.
 """
 
 import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 from mfc_dbus.bus import backend, login
 from mfc_dbus.bus.backend import Body
+from mfc_dbus.bus.calls import IncomingCalls, Service
 from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
-from mfc_dbus.bus.frames import (
-    Flag,
-    Frame,
-    Framer,
-    Header,
-    MessageType,
-    ProtocolError,
-)
-from mfc_dbus.bus.large import LargeCalls
-from mfc_dbus.bus.names import (
-    BUS,
-    BUS_PATH,
-    INVALID_ARGS,
-    INVALID_SIGNATURE,
-    LIMITS_EXCEEDED,
-    UNKNOWN_METHOD,
-)
+from mfc_dbus.bus.frames import Flag, Frame, Framer, Header, MessageType, ProtocolError
+from mfc_dbus.bus.names import BUS, BUS_PATH, INVALID_SIGNATURE, UNKNOWN_METHOD
 from mfc_dbus.bus.outgoing import Outgoing
-from mfc_dbus.bus.turns import Turns
-from mfc_dbus.bus.variants import strange
 
 _DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 _BUS_TIMEOUT = 30.0  # seconds, also for connecting
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
-
-# Before the event loop looks at anything else.
-_CALLS_AT_ONCE = 8
-_TURN = 0.005  # seconds; of calls that take long to decode, fewer
-# Where so many bytes come at once there are more behind them, with somebody's call among them: most
-# of the time goes to reading.
-_CROWD = 16 * 1024
-_READ_BETWEEN_TURNS = 256 * 1024
 
 
 class Signal(NamedTuple):
@@ -58,18 +33,6 @@ class Signal(NamedTuple):
     body: list[Any]
 
 
-class Call(NamedTuple):
-    """A method call that came in; its body, or what it will be read from."""
-
-    header: Header
-    body: list[Any]
-    unread: bytes = b""
-
-    def read(self) -> list[Any]:
-        """Decode what is unread. Raises BusError."""
-        return _arguments(self.header, self.unread)
-
-
 class _Pending(NamedTuple):
     """A call that went out, and the reply to it."""
 
@@ -77,36 +40,17 @@ class _Pending(NamedTuple):
     reply: asyncio.Future[Frame]
 
 
-class Service(Protocol):
-    """What answers the calls that come in."""
-
-    def refuse(self, header: Header) -> BusError | None:
-        """Judge a call by its header: the error that answers it undecoded, or None."""
-
-    def reads_late(self, header: Header) -> bool:
-        """Whether it decodes the body of this call itself, when it has decided on the caller."""
-
-    async def handle(self, call: Call) -> None:
-        """Do what a call asks for, and reply. Must not raise."""
-
-
 class Connection(asyncio.Protocol):
     """One connection, made by `open`; what comes in is handled on the event loop it is made on."""
 
     def __init__(self) -> None:
         self.unique_name = ""
-        self._service: Service | None = None
         self._framer = Framer(self._admit)
         self._transport: asyncio.Transport | None = None
         self._outgoing = Outgoing(self._give_up)
         self._pending: dict[int, _Pending] = {}
+        self._calls: IncomingCalls | None = None
         self._handlers: list[Callable[[Signal], None]] = []
-        self._turns = Turns()
-        self._large = LargeCalls()
-        self._next_turn: asyncio.Handle | None = None
-        self._came = 0  # bytes since a turn was thought of
-        self._crowd = 0  # bytes since one was taken, where many came
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._closed: asyncio.Future[str] = self._loop.create_future()
@@ -142,7 +86,7 @@ class Connection(asyncio.Protocol):
 
     def serve(self, service: Service) -> None:
         """Let a service answer the calls that come in from now on."""
-        self._service = service
+        self._calls = IncomingCalls(service, self._outgoing, self._refuse)
 
     async def close(self) -> None:
         """Send what is still to be sent, and disconnect."""
@@ -284,6 +228,9 @@ class Connection(asyncio.Protocol):
                 reply_serial=call.serial,
             )
 
+    def _refuse(self, call: Header, error: BusError) -> None:
+        self.reply_error(call, error.name, error.message)
+
     # What comes in
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -292,7 +239,8 @@ class Connection(asyncio.Protocol):
         self._outgoing.begin(transport)
 
     def data_received(self, data: bytes) -> None:
-        self._came += len(data)
+        if self._calls:
+            self._calls.count(len(data))
         try:
             for frame in self._framer.feed(data):
                 self._receive(frame)
@@ -312,25 +260,19 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.resume_reading()
         self._outgoing.resume()
-        self._plan_turn()
+        if self._calls:
+            self._calls.plan_turn()
 
     def _admit(self, header: Header) -> bool:
         """Decide by its header whether a message is kept. A call that is not is answered here."""
         if header.type == MessageType.METHOD_CALL:
-            if self._service is None:
-                refusal: BusError | None = BusError(UNKNOWN_METHOD, "There is no method here")
-            elif not self._turns.has_room(header):
-                refusal = BusError(LIMITS_EXCEEDED, "Too many calls are waiting")
-            else:
-                refusal = self._service.refuse(header)
-                if refusal is None and not self._large.admit(header):
-                    refusal = BusError(LIMITS_EXCEEDED, "Too many large calls are being handled")
-            if refusal:
-                self.reply_error(header, refusal.name, refusal.message)
-            return refusal is None
+            if self._calls:
+                return self._calls.admit(header)
+            self._refuse(header, BusError(UNKNOWN_METHOD, "There is no method here"))
+            return False
         if header.type == MessageType.SIGNAL:
             # Anyone may send a signal to anyone; a service listens to those of the bus alone.
-            return self._service is None or header.sender == BUS
+            return self._calls is None or header.sender == BUS
         pending = self._pending.get(header.reply_serial)
         # Nobody else may answer for the bus.
         return pending is not None and (header.sender == BUS or pending.destination != BUS)
@@ -338,8 +280,8 @@ class Connection(asyncio.Protocol):
     def _receive(self, frame: Frame) -> None:
         header = frame.header
         if header.type == MessageType.METHOD_CALL:
-            self._turns.put(frame)
-            self._plan_turn()
+            assert self._calls is not None
+            self._calls.put(frame)
         elif header.type == MessageType.SIGNAL:
             self._receive_signal(frame)
         else:
@@ -357,49 +299,6 @@ class Connection(asyncio.Protocol):
         for handler in list(self._handlers):
             handler(signal)
 
-    def _plan_turn(self) -> None:
-        if self._turns and self._outgoing.is_writable and self._next_turn is None:
-            self._next_turn = self._loop.call_soon(self._take_turns)
-
-    def _take_turns(self) -> None:
-        self._next_turn = None
-        self._crowd = self._crowd + self._came if self._came > _CROWD else 0
-        self._came = 0
-        if 0 < self._crowd < _READ_BETWEEN_TURNS:
-            self._plan_turn()
-            return
-        self._crowd = 0
-        until = self._loop.time() + _TURN
-        for _ in range(_CALLS_AT_ONCE):
-            if self._turns and self._outgoing.is_writable and self._loop.time() < until:
-                self._start(self._turns.take())
-        self._plan_turn()
-
-    def _start(self, frame: Frame) -> None:
-        assert self._service is not None
-        header = frame.header
-        if self._service.reads_late(header):
-            call = Call(header, [], frame.body)
-        else:
-            try:
-                call = Call(header, _arguments(header, frame.body))
-            except BusError as error:
-                self.reply_error(header, error.name, error.message)
-                self._large.release(header)
-                return
-        task = self._loop.create_task(self._handle(call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _handle(self, call: Call) -> None:
-        assert self._service is not None
-        try:
-            # A reply may be 24 MiB: one of them at a time, whoever else was taken with it.
-            await self.writable()
-            await self._service.handle(call)
-        finally:
-            self._large.release(call.header)
-
     def _give_up(self, reason: str) -> None:
         self._finish(reason)
         assert self._transport is not None
@@ -413,19 +312,8 @@ class Connection(asyncio.Protocol):
         for pending in self._pending.values():
             if not pending.reply.done():
                 pending.reply.set_exception(ConnectionLost(reason or "the connection is closed"))
-        for task in self._tasks:
-            task.cancel()
-
-
-def _arguments(header: Header, body: bytes) -> list[Any]:
-    """Decode the body of a call. Raises BusError."""
-    try:
-        type_ = strange(header.signature, body, header.order)
-        if type_:
-            raise BusError(INVALID_ARGS, f"No argument or option has type '{type_}'")
-        return backend.decode(header.signature, body, header.order)
-    except (ValueError, backend.DecodeError):
-        raise BusError(INVALID_ARGS, "The arguments cannot be decoded") from None
+        if self._calls:
+            self._calls.cancel()
 
 
 def _decode(frame: Frame) -> list[Any]:

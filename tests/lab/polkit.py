@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from lab.bus import DATA
-from mfc_dbus.bus.connection import Call, Connection
+from mfc_dbus.bus.calls import Call
+from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.frames import Header
 

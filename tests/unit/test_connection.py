@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mfc_dbus.bus import outgoing
-from mfc_dbus.bus.connection import Call, Connection
+from mfc_dbus.bus.calls import Call
+from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.frames import Flag, Header, MessageType, write_header
 from mfc_dbus.bus.names import BUS
