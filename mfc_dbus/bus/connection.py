@@ -9,13 +9,14 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
-from mfc_dbus.bus import backend, login
-from mfc_dbus.bus.backend import Body
+from mfc_dbus.bus import login
+from mfc_dbus.bus.backend import Body, DecodeError, decode
 from mfc_dbus.bus.calls import IncomingCalls, Service
 from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.bus.frames import Flag, Frame, Framer, Header, MessageType, ProtocolError
-from mfc_dbus.bus.names import BUS, BUS_PATH, INVALID_SIGNATURE, UNKNOWN_METHOD
+from mfc_dbus.bus.names import BUS, BUS_PATH, UNKNOWN_METHOD
 from mfc_dbus.bus.outgoing import Outgoing
+from mfc_dbus.bus.replies import Replies, read_reply
 
 _DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 _BUS_TIMEOUT = 30.0  # seconds, also for connecting
@@ -33,13 +34,6 @@ class Signal(NamedTuple):
     body: list[Any]
 
 
-class _Pending(NamedTuple):
-    """A call that went out, and the reply to it."""
-
-    destination: str
-    reply: asyncio.Future[Frame]
-
-
 class Connection(asyncio.Protocol):
     """One connection, made by `open`; what comes in is handled on the event loop it is made on."""
 
@@ -48,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._framer = Framer(self._admit)
         self._transport: asyncio.Transport | None = None
         self._outgoing = Outgoing(self._give_up)
-        self._pending: dict[int, _Pending] = {}
+        self._replies = Replies()
         self._calls: IncomingCalls | None = None
         self._handlers: list[Callable[[Signal], None]] = []
         self._loop = asyncio.get_running_loop()
@@ -136,23 +130,8 @@ class Connection(asyncio.Protocol):
             interface=interface,
             member=member,
         )
-        pending = self._pending[serial] = _Pending(destination, self._loop.create_future())
-        try:
-            async with asyncio.timeout(timeout):
-                frame = await pending.reply
-        finally:
-            del self._pending[serial]
-        header = frame.header
-        if header.type == MessageType.METHOD_RETURN and returns not in (None, header.signature):
-            raise BusError(INVALID_SIGNATURE, f"{member} returned '{header.signature}'")
-        try:
-            values = _decode(frame)
-        except backend.DecodeError as error:
-            raise BusError(INVALID_SIGNATURE, f"{member} returned what cannot be read") from error
-        if header.type == MessageType.ERROR:
-            message = values[0] if values and isinstance(values[0], str) else ""
-            raise BusError(header.error_name, message)
-        return values
+        frame = await self._replies.wait(serial, destination, timeout)
+        return read_reply(frame, member, returns)
 
     def notify(
         self,
@@ -273,9 +252,7 @@ class Connection(asyncio.Protocol):
         if header.type == MessageType.SIGNAL:
             # Anyone may send a signal to anyone; a service listens to those of the bus alone.
             return self._calls is None or header.sender == BUS
-        pending = self._pending.get(header.reply_serial)
-        # Nobody else may answer for the bus.
-        return pending is not None and (header.sender == BUS or pending.destination != BUS)
+        return self._replies.admit(header)
 
     def _receive(self, frame: Frame) -> None:
         header = frame.header
@@ -285,15 +262,13 @@ class Connection(asyncio.Protocol):
         elif header.type == MessageType.SIGNAL:
             self._receive_signal(frame)
         else:
-            pending = self._pending.get(header.reply_serial)
-            if pending and not pending.reply.done():
-                pending.reply.set_result(frame)
+            self._replies.put(frame)
 
     def _receive_signal(self, frame: Frame) -> None:
         header = frame.header
         try:
-            body = _decode(frame)
-        except backend.DecodeError:
+            body = decode(header.signature, frame.body, header.order)
+        except DecodeError:
             return
         signal = Signal(header.sender, header.path, header.interface, header.member, body)
         for handler in list(self._handlers):
@@ -309,12 +284,6 @@ class Connection(asyncio.Protocol):
             return
         self._closed.set_result(reason)
         self._outgoing.end()
-        for pending in self._pending.values():
-            if not pending.reply.done():
-                pending.reply.set_exception(ConnectionLost(reason or "the connection is closed"))
+        self._replies.lose(reason or "the connection is closed")
         if self._calls:
             self._calls.cancel()
-
-
-def _decode(frame: Frame) -> list[Any]:
-    return backend.decode(frame.header.signature, frame.body, frame.header.order)
