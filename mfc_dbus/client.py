@@ -4,17 +4,17 @@ async with Client.open() as client:
     await client.add_route("239.1.1.1", "eth1", ["eth2"], source="10.0.1.10")
 """
 
-import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import Connection, Signal
+from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError, ConnectionLost
+from mfc_dbus.bus.names import BUS
+from mfc_dbus.follower import CHANGES, Follower
 from mfc_dbus.info import (
     ANY_SOURCE,
     ClientError,
@@ -24,7 +24,6 @@ from mfc_dbus.info import (
     MembershipInfo,
     RouteEvent,
     RouteInfo,
-    RouteKey,
     ServiceEvent,
     TableInfo,
     UnroutedEvent,
@@ -33,7 +32,8 @@ from mfc_dbus.info import (
     route_info,
     unrouted_event,
 )
-from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
+from mfc_dbus.names import BUS_NAME
+from mfc_dbus.remote import INTERACTIVE_TIMEOUT, TIMEOUT, Remote
 
 if TYPE_CHECKING:
     from mfc_dbus.document import Report
@@ -53,26 +53,7 @@ __all__ = [
     "UnroutedEvent",
 ]
 
-_TIMEOUT = 30.0
-_INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
 _LONG_TIMEOUT = 300.0  # 100,000 routes take a slow machine a minute
-_BUS = "org.freedesktop.DBus"
-_PROPERTIES = f"{_BUS}.Properties"
-_CHANGES = ("RoutesAdded", "RoutesChanged", "RoutesRemoved", "PropertiesChanged")
-_SIGNATURES = {
-    "Routes": "a(sssasa{sv})",
-    "Interfaces": "aa{sv}",
-    "Tables": "aa{sv}",
-    "Memberships": "aa{sv}",
-    "Version": "s",
-    "Generation": "t",
-}
-# What a call meets that comes when the service has gone, or that it goes under.
-_GONE = {
-    "ServiceUnknown": f"The service {BUS_NAME} is not running",
-    "NameHasNoOwner": f"The service {BUS_NAME} is not running",
-    "NoReply": f"The service {BUS_NAME} has gone before it answered",
-}
 
 
 class Client:
@@ -80,7 +61,7 @@ class Client:
 
     def __init__(self, connection: Connection, *, interactive: bool = False) -> None:
         """interactive: the user may be asked for a password."""
-        self._connection = connection
+        self._remote = Remote(connection)
         self.interactive = interactive
 
     @classmethod
@@ -95,7 +76,7 @@ class Client:
         """Connect to the system bus, to another, or to one at the far end of a socket."""
         try:
             # At the far end of a socket somebody may have to type a password first.
-            timeout = _TIMEOUT if sock is None else _INTERACTIVE_TIMEOUT
+            timeout = TIMEOUT if sock is None else INTERACTIVE_TIMEOUT
             connection = await Connection.open(address, sock=sock, timeout=timeout)
         except TimeoutError as error:
             raise ClientError("Timeout", "There was no answer from the bus") from error
@@ -212,8 +193,7 @@ class Client:
         from mfc_dbus.document import Report, read_report
 
         try:
-            (text,) = await self._call(
-                INTERFACE,
+            (text,) = await self._remote.call(
                 "Describe",
                 "a{sv}",
                 [_strings(group=group)],
@@ -234,29 +214,27 @@ class Client:
             return read_report(text)
 
     async def routes(self) -> list[RouteInfo]:
-        return [route_info(fields) for fields in await self._get("Routes")]
+        return [route_info(fields) for fields in await self._remote.get("Routes")]
 
     async def interfaces(self) -> list[InterfaceInfo]:
-        return [info(InterfaceInfo, fields) for fields in await self._get("Interfaces")]
+        return [info(InterfaceInfo, fields) for fields in await self._remote.get("Interfaces")]
 
     async def learned(
         self, *, iif: str | None = None, group: str | None = None
     ) -> tuple[list[LearnedInfo], int]:
         """What was learned, or that of an iif or a group prefix: at most 1,000, and how many."""
         body = [_strings(iif=iif, group=group)]
-        streams, total = await self._call(
-            INTERFACE, "ListLearned", "a{sv}", body, returns="aa{sv}u"
-        )
+        streams, total = await self._remote.call("ListLearned", "a{sv}", body, returns="aa{sv}u")
         return [info(LearnedInfo, fields) for fields in streams], int(total)
 
     async def tables(self) -> list[TableInfo]:
-        return [info(TableInfo, fields) for fields in await self._get("Tables")]
+        return [info(TableInfo, fields) for fields in await self._remote.get("Tables")]
 
     async def memberships(self) -> list[MembershipInfo]:
-        return [info(MembershipInfo, fields) for fields in await self._get("Memberships")]
+        return [info(MembershipInfo, fields) for fields in await self._remote.get("Memberships")]
 
     async def version(self) -> str:
-        return str(await self._get("Version"))
+        return str(await self._remote.get("Version"))
 
     async def changes(self) -> AsyncGenerator[Event, None]:
         """Tell whether the service runs, then each change from there on, also over its restart.
@@ -265,10 +243,9 @@ class Client:
         slow reader, is found by comparing and told like the rest. Raises ClientError when the
         bus has gone.
         """
-        signals: asyncio.Queue[Signal | None] = asyncio.Queue()
-        follower = _Follower(self, signals.qsize)
         async with contextlib.AsyncExitStack() as stack:
-            await self._subscribe(_CHANGES, signals, stack)
+            signals = await self._remote.subscribe(CHANGES, stack)
+            follower = Follower(self._remote, signals.qsize)
             yield await follower.start()
             while signal := await signals.get():
                 for event in await follower.follow(signal):
@@ -281,15 +258,14 @@ class Client:
         The service tells of a stream at most once in 10 seconds, and under a flood not of all.
         Goes on over its restart. Raises ClientError when the bus has gone.
         """
-        signals: asyncio.Queue[Signal | None] = asyncio.Queue()
         async with contextlib.AsyncExitStack() as stack:
-            await self._subscribe(["UnroutedTraffic"], signals, stack)
-            owner = await self.owner()
+            signals = await self._remote.subscribe(["UnroutedTraffic"], stack)
+            owner = await self._remote.owner()
             yield ServiceEvent(running=bool(owner))
             while signal := await signals.get():
                 if signal.sender == owner:
                     yield unrouted_event(signal.body)
-                elif signal.sender == _BUS and signal.body[0] == BUS_NAME:
+                elif signal.sender == BUS and signal.body[0] == BUS_NAME:
                     before, owner = owner, signal.body[2]
                     if before and before != owner:
                         yield ServiceEvent(running=False)
@@ -297,56 +273,13 @@ class Client:
                         yield ServiceEvent(running=True)
         raise ClientError("Disconnected", "The bus has gone")
 
-    async def _subscribe(
-        self,
-        members: Sequence[str],
-        signals: "asyncio.Queue[Signal | None]",
-        stack: contextlib.AsyncExitStack,
-    ) -> None:
-        """Queue these signals, that the service comes or goes, and None for the end of the bus."""
-
-        def of_bus(signal: Signal) -> None:
-            # The bus also tells each connection which names it acquired, unasked.
-            if signal.sender == _BUS and signal.member == "NameOwnerChanged":
-                signals.put_nowait(signal)
-
-        def of_service(member: str, signal: Signal) -> None:
-            if signal.sender != _BUS and signal.member == member:
-                signals.put_nowait(signal)
-
-        async def end() -> None:
-            await self._connection.wait_closed()
-            signals.put_nowait(None)
-
-        stack.callback(asyncio.create_task(end()).cancel)
-        ours = f"type='signal',sender='{BUS_NAME}',path='{OBJECT_PATH}'"
-        rules: dict[str, Callable[[Signal], None]] = {
-            f"type='signal',sender='{_BUS}',member='NameOwnerChanged',arg0='{BUS_NAME}'": of_bus
-        }
-        for member in members:
-            rules[f"{ours},member='{member}'"] = partial(of_service, member)
-        for rule, handler in rules.items():
-            stack.callback(self._connection.unsubscribe, rule, handler)
-            with _client_errors():
-                await self._connection.subscribe(rule, handler)
-
     async def owner(self) -> str:
         """Get the unique name of the service that runs; empty where none does."""
-        try:
-            with _client_errors():
-                (owner,) = await self._connection.call_bus("GetNameOwner", "s", [BUS_NAME])
-        except ClientError as error:
-            if error.name in _GONE:
-                return ""
-            raise
-        return str(owner)
+        return await self._remote.owner()
 
     async def snapshot(self) -> tuple[list[RouteInfo], int]:
         """Get the routes and the Generation that they are of, in one message."""
-        (properties,) = await self._call(_PROPERTIES, "GetAll", "s", [INTERFACE], returns="a{sv}")
-        with bad_reply():
-            routes = [route_info(fields) for fields in _value("Routes", properties["Routes"])]
-            return routes, _value("Generation", properties["Generation"])
+        return await self._remote.snapshot()
 
     async def _change(
         self,
@@ -355,10 +288,9 @@ class Client:
         body: Sequence[Any],
         *,
         returns: str,
-        timeout: float = _TIMEOUT,
+        timeout: float = TIMEOUT,
     ) -> list[Any]:
-        return await self._call(
-            INTERFACE,
+        return await self._remote.call(
             member,
             signature,
             body,
@@ -366,118 +298,6 @@ class Client:
             interactive=self.interactive,
             timeout=timeout,
         )
-
-    async def _get(self, name: str) -> Any:
-        (value,) = await self._call(_PROPERTIES, "Get", "ss", [INTERFACE, name], returns="v")
-        return _value(name, value)
-
-    async def _call(
-        self,
-        interface: str,
-        member: str,
-        signature: str,
-        body: Sequence[Any],
-        *,
-        returns: str,
-        interactive: bool = False,
-        timeout: float = _TIMEOUT,
-    ) -> list[Any]:
-        timeout = max(timeout, _INTERACTIVE_TIMEOUT if interactive else 0)
-        with _client_errors(timeout):
-            return await self._connection.call(
-                BUS_NAME,
-                OBJECT_PATH,
-                interface,
-                member,
-                signature,
-                body,
-                timeout=timeout,
-                interactive=interactive,
-                returns=returns,
-            )
-
-
-class _Follower:
-    """What is known of the service and its routes, and what is new in a signal.
-
-    A comparison may know more than the signals that still wait behind it: what these tell again
-    is left out, and what they tell of states before leads to the same end.
-    """
-
-    def __init__(self, client: Client, waiting: Callable[[], int]) -> None:
-        """waiting: how many signals wait to be followed."""
-        self._client = client
-        self._waiting = waiting
-        self._owner = ""
-        self._routes: dict[RouteKey, RouteInfo] = {}
-        self._generation: int | None = None  # None: compare when the next one is told
-        self._heard = 0  # signals of routes since that generation: at least one a change
-
-    async def start(self) -> Event:
-        self._owner = await self._client.owner()
-        if self._owner:
-            await self._compare()
-        return ServiceEvent(running=bool(self._owner))
-
-    async def follow(self, signal: Signal) -> list[Event]:
-        with bad_reply():
-            if signal.sender == _BUS:
-                name, _, owner = signal.body
-                return await self._follow_owner(owner) if name == BUS_NAME else []
-            if signal.sender != self._owner:
-                return []
-            if signal.interface == _PROPERTIES:
-                _, changed, _ = signal.body
-                return await self._follow_generation(changed["Generation"].value)
-            (routes,) = signal.body
-            self._heard += 1
-            events = [self._follow_route(signal.member, route_info(fields)) for fields in routes]
-            return [event for event in events if event is not None]
-
-    async def _follow_owner(self, owner: str) -> list[Event]:
-        if owner == self._owner:
-            return []
-        events: list[Event] = [ServiceEvent(running=False)] if self._owner else []
-        self._owner, self._generation = owner, None
-        if owner:
-            events += [ServiceEvent(running=True), *await self._compare()]
-        return events
-
-    async def _follow_generation(self, generation: int) -> list[Event]:
-        before = self._generation
-        if before is not None and generation <= before:
-            return []
-        missed = before is None or generation - before > self._heard
-        self._generation, self._heard = generation, 0
-        return await self._compare() if missed else []
-
-    def _follow_route(self, member: str, route: RouteInfo) -> Event | None:
-        known = self._routes.get(route.key)
-        if member == "RoutesRemoved":
-            return RouteEvent("removed", route) if self._routes.pop(route.key, None) else None
-        if route == known:
-            return None
-        self._routes[route.key] = route
-        return RouteEvent("changed" if known else "added", route)
-
-    async def _compare(self) -> list[Event]:
-        """Read the routes again, and tell what is different."""
-        try:
-            routes, generation = await self._client.snapshot()
-        except ClientError as error:
-            # It has gone again, or hangs and will: the bus tells when there is another.
-            if error.name not in (*_GONE, "Timeout"):
-                raise
-            self._generation = None
-            return []
-        if self._generation is None and not self._waiting():
-            # Of signals that wait it is not known which changes they tell: count from the next on.
-            self._generation, self._heard = generation, 0
-        present = {route.key for route in routes}
-        removed = [route for key, route in self._routes.items() if key not in present]
-        events = [self._follow_route("RoutesRemoved", route) for route in removed]
-        events += [self._follow_route("RoutesAdded", route) for route in routes]
-        return [event for event in events if event is not None]
 
 
 def _strings(**options: str | None) -> dict[str, Any]:
@@ -496,22 +316,3 @@ def _halves(group: str | None) -> list[str]:
     if network.prefixlen == network.max_prefixlen:
         return []
     return [str(half) for half in network.subnets()]
-
-
-def _value(name: str, variant: Any) -> Any:
-    if variant.signature != _SIGNATURES[name]:
-        raise ClientError("BadReply", f"Property {name} has type '{variant.signature}'")
-    return variant.value
-
-
-@contextlib.contextmanager
-def _client_errors(timeout: float = _TIMEOUT) -> Iterator[None]:
-    try:
-        yield
-    except BusError as error:
-        name = error.name.removeprefix(f"{INTERFACE}.Error.").removeprefix(f"{_BUS}.Error.")
-        raise ClientError(name, _GONE.get(name) or error.message or name) from error
-    except ConnectionLost as error:
-        raise ClientError("Disconnected", "The bus has gone") from error
-    except TimeoutError as error:
-        raise ClientError("Timeout", f"There was no answer in {timeout:.0f} seconds") from error
