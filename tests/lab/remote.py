@@ -1,0 +1,119 @@
+"""A bus that exists in memory only, with the service behind it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import Signal
+from mfc_dbus.bus.errors import BusError
+from mfc_dbus.bus.names import BUS, BUS_PATH, ERROR, PROPERTIES
+from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
+
+ROUTES = "a(sssasa{sv})"
+
+
+class FakeBus:
+    """A connection, the bus, and the service behind it.
+
+    failures: what the next calls fail with. Signals reach the handlers at once.
+    """
+
+    def __init__(self) -> None:
+        self.owner = ""
+        self.generation = 0
+        self.routes: dict[str, list[Any]] = {}
+        self.properties: dict[str, Any] = {"Version": Variant("s", "1.2.3")}
+        self.returns: list[Any] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.options: list[tuple[float, bool]] = []
+        self.failures: list[Exception] = []
+        self.handlers: list[Callable[[Signal], None]] = []
+        self.closed = asyncio.Event()
+        self._owners = 0
+
+    # The connection
+
+    async def call(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        body: Sequence[Any],
+        *,
+        timeout: float,
+        interactive: bool,
+        returns: str,
+    ) -> list[Any]:
+        assert (destination, path) == (BUS_NAME, OBJECT_PATH)
+        await asyncio.sleep(0)
+        self.calls.append((member, signature, *body))
+        self.options.append((timeout, interactive))
+        if self.failures:
+            raise self.failures.pop(0)
+        if interface == INTERFACE:
+            return self.returns
+        if not self.owner:
+            raise BusError(f"{ERROR}.ServiceUnknown", "not provided by any .service files")
+        properties = {
+            "Routes": Variant(ROUTES, [list(route) for route in self.routes.values()]),
+            "Generation": Variant("t", self.generation),
+        } | self.properties
+        return [properties] if member == "GetAll" else [properties[body[1]]]
+
+    async def call_bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+        assert (member, signature, body) == ("GetNameOwner", "s", [BUS_NAME])
+        if not self.owner:
+            raise BusError(f"{ERROR}.NameHasNoOwner", "")
+        return [self.owner]
+
+    async def subscribe(self, rule: str, handler: Callable[[Signal], None]) -> None:
+        self.handlers.append(handler)
+
+    def unsubscribe(self, rule: str, handler: Callable[[Signal], None]) -> None:
+        self.handlers.remove(handler)
+
+    async def wait_closed(self) -> None:
+        await self.closed.wait()
+
+    # The service
+
+    def start(self) -> None:
+        self._owners += 1
+        self.generation = 0
+        self._own(f":1.{self._owners}")
+
+    def stop(self) -> None:
+        self._own("")
+
+    def put(self, group: str, oif: str, *, heard: bool = True) -> None:
+        member = "RoutesChanged" if group in self.routes else "RoutesAdded"
+        self.routes[group] = ["*", group, "eth1", [oif], {"state": Variant("s", "active")}]
+        self._changed(member, self.routes[group], heard=heard)
+
+    def remove(self, group: str, *, heard: bool = True) -> None:
+        if group in self.routes:
+            self._changed("RoutesRemoved", self.routes.pop(group), heard=heard)
+
+    def tell(self) -> None:
+        """Send the signal that comes after changes, some or many."""
+        changed = {"Generation": Variant("t", self.generation)}
+        body = [INTERFACE, changed, ["Routes"]]
+        self.send(Signal(self.owner, OBJECT_PATH, PROPERTIES, "PropertiesChanged", body))
+
+    def send(self, signal: Signal) -> None:
+        for handler in self.handlers:
+            handler(signal)
+
+    def _own(self, owner: str) -> None:
+        before, self.owner = self.owner, owner
+        body = [BUS_NAME, before, owner]
+        self.send(Signal(BUS, BUS_PATH, BUS, "NameOwnerChanged", body))
+
+    def _changed(self, member: str, route: list[Any], *, heard: bool) -> None:
+        if self.owner:
+            self.generation += 1
+            if heard:
+                self.send(Signal(self.owner, OBJECT_PATH, INTERFACE, member, [[list(route)]]))
