@@ -97,7 +97,10 @@ class IncomingCalls:
             self._next_turn = self._loop.call_soon(self._take_turns)
 
     def cancel(self) -> None:
-        """Cancel what is being handled."""
+        """Cancel what is being handled, and forget what waits."""
+        if self._next_turn:
+            self._next_turn.cancel()
+        self._turns = Turns()
         for task in self._tasks:
             task.cancel()
 

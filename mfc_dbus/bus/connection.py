@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
         """Connect to the system bus, to that of an address, or over a socket that is connected.
 
         anonymous: tell the bus no uid. timeout: in seconds, for all of it. Raises OSError,
-        ConnectionLost, and ValueError for an address of the wrong form.
+        TimeoutError, ConnectionLost, BusError, and ValueError for an address of the wrong form.
         """
         async with asyncio.timeout(timeout):
             sock = sock or await login.connect(
@@ -72,10 +72,12 @@ class Connection(asyncio.Protocol):
                 sock.setblocking(False)
                 await login.authenticate(sock, anonymous=anonymous)
                 await connection._loop.create_connection(lambda: connection, sock=sock)
+                (connection.unique_name,) = await connection.call_bus("Hello")
             except BaseException:
+                if connection._transport:
+                    connection._transport.abort()
                 sock.close()
                 raise
-            (connection.unique_name,) = await connection.call_bus("Hello")
         return connection
 
     def serve(self, service: Service) -> None:

@@ -1,6 +1,7 @@
 """A connection to a bus that is slow, and calls of somebody who sends too many."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,41 @@ def test_a_caller_is_reached_while_another_sends_without_end() -> None:
         await settle()
         # Most of what the other sent was read and left out.
         assert len(service.handled) < 500
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_when_the_bus_goes_is_not_done() -> None:
+    async def scenario() -> None:
+        connection = Connection()
+        SlowBus(connection)
+        service = Service(connection)
+        connection.serve(service)
+        connection.data_received(calls(20, ":1.7", Flag.NO_REPLY_EXPECTED))
+        connection.connection_lost(None)
+        await settle()
+        assert service.handled == []
+
+    asyncio.run(scenario())
+
+
+def test_a_bus_that_greets_nobody_costs_no_descriptor(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "bus"
+        ended: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.write(b"OK 0123\r\n")
+            await reader.readuntil(b"Hello")
+            ended.put_nowait(await reader.read())
+            writer.close()
+
+        async with await asyncio.start_unix_server(greet, path):
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await Connection.open(f"unix:path={path}", timeout=0.1)
+                await asyncio.wait_for(ended.get(), 10)
 
     asyncio.run(scenario())
 
