@@ -190,26 +190,29 @@ class Client:
 
         In one message; what is too much for one is asked for by halves of the groups.
         """
-        from mfc_dbus.document import Report, read_report
+        from mfc_dbus.document import Report
 
         try:
-            (text,) = await self._remote.call(
-                "Describe",
-                "a{sv}",
-                [_strings(group=group)],
-                returns="s",
-                timeout=_LONG_TIMEOUT,
-            )
+            return await self._describe(_strings(group=group))
         except ClientError as error:
-            parts = _halves(group)
-            if error.name != "LimitExceeded" or not parts:
+            halves = _halves(group)
+            if error.name != "LimitExceeded" or not halves:
                 raise
-            whole = Report()
-            for prefix in parts:
-                part = await self.describe(group=prefix)
-                whole.route += part.route
-                whole.membership += part.membership
-            return whole
+        whole = Report()
+        if group is not None:  # its own routes are in neither half
+            whole = await self._describe(_strings(group=group) | {"exact": Variant("b", True)})
+        for half in halves:
+            part = await self.describe(group=half)
+            whole.route += part.route
+            whole.membership += part.membership
+        return whole
+
+    async def _describe(self, chosen: Mapping[str, Variant]) -> "Report":
+        from mfc_dbus.document import read_report
+
+        (text,) = await self._remote.call(
+            "Describe", "a{sv}", [chosen], returns="s", timeout=_LONG_TIMEOUT
+        )
         with bad_reply():
             return read_report(text)
 

@@ -24,16 +24,20 @@ from mfc_dbus.news import Status
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.table import Table
 
-OPTIONS = {"group": "s", "source": "s", "iif": "s", "state": "s", "table": "u"}
+OPTIONS = {"group": "s", "exact": "b", "source": "s", "iif": "s", "state": "s", "table": "u"}
 _STATES = ("active", "partial", "waiting", "unavailable", "joined", "failed")
 _SLICE = 0.005  # seconds in which nobody else is served
 _MAX_WAITING = 64
 
 
 class Filter(NamedTuple):
-    """Which routes and memberships, whose interface is an iif; None is any."""
+    """Which routes and memberships, whose interface is an iif; None is any.
+
+    exact: those of just this group prefix, and of none in it.
+    """
 
     group: Prefix | None = None
+    exact: bool = False
     source: Prefix | None = None
     iif: str | None = None
     state: str | None = None
@@ -52,11 +56,15 @@ class Filter(NamedTuple):
 
     def _takes(self, source: Prefix, group: Prefix, iif: str, state: str) -> bool:
         return (
-            (self.group is None or self.group.covers(group))
+            (self.group is None or self.group == group or self._within(group))
             and (self.source is None or self._from(source))
             and self.iif in (None, iif)
             and self.state in (None, state)
         )
+
+    def _within(self, group: Prefix) -> bool:
+        assert self.group is not None
+        return not self.exact and self.group.covers(group)
 
     def _from(self, source: Prefix) -> bool:
         assert self.source is not None
@@ -70,8 +78,12 @@ def parse_filter(options: Mapping[str, Any]) -> Filter:
     state = options.get("state")
     if state is not None and state not in _STATES:
         raise InvalidArgs(f"{quote(state)} is no state; there are {join(_STATES)}")
+    exact = options.get("exact", False)
+    if exact and "group" not in options:
+        raise InvalidArgs("Option 'exact' goes with 'group'")
     return Filter(
         parse_group_prefix(options["group"]) if "group" in options else None,
+        exact,
         parse_source_prefix(options["source"]) if "source" in options else None,
         parse_interface(options["iif"], pattern=True) if "iif" in options else None,
         state,

@@ -29,6 +29,7 @@ _OPTIONS = {
     "comment": "s",
     "iif": "s",
     "group": "s",
+    "exact": "b",
     "source": "s",
     "state": "s",
     "merge": "b",

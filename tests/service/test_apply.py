@@ -103,6 +103,23 @@ async def test_the_description_can_be_filtered(bus: PrivateBus, daemon: Daemon) 
             await refused(caller.describe(**{name: value}), f"{STANDARD}.InvalidArgs", f"'{value}'")
 
 
+async def test_a_prefix_and_what_is_in_it_can_be_told_apart(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        wide = {**ONE, "source": "*", "group": "239.0.0.0/8"}
+        await caller.apply(document(ONE, wide))
+        for chosen, found in (
+            ({"group": "239.0.0.0/8"}, [ONE, wide]),
+            ({"group": "239.0.0.0/8", "exact": True}, [wide]),
+            ({"group": "239.0.0.0/9"}, [ONE]),
+            ({"group": "239.0.0.0/9", "exact": True}, []),
+        ):
+            shown = {route["group"] for route in await caller.describe(**chosen)}
+            assert shown == {route["group"] for route in found}
+        await refused(caller.describe(exact=True), f"{STANDARD}.InvalidArgs", "goes with 'group'")
+
+
 async def test_all_that_is_wrong_is_told_at_once(bus: PrivateBus, daemon: Daemon) -> None:
     async with Caller.at(bus.address) as caller:
         await caller.apply(document(ONE))

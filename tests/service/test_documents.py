@@ -35,7 +35,7 @@ def document(*entries: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def described(caller: Caller, **chosen: str) -> list[dict[str, Any]]:
+async def described(caller: Caller, **chosen: Any) -> list[dict[str, Any]]:
     """The memberships, as a document has them."""
     found = await caller.describe(what="membership", **chosen)
     for each in found:
@@ -243,6 +243,8 @@ async def test_the_description_can_be_filtered(bus: PrivateBus, daemon: Daemon) 
         for chosen, found in (
             ({}, [ONE, TWO, THREE]),
             ({"group": "232.0.0.0/5"}, [ONE, TWO]),
+            ({"group": "232.0.0.0/5", "exact": True}, []),
+            ({"group": "239.1.1.1", "exact": True}, [ONE]),
             ({"source": "10.1.0.0/16"}, [TWO]),
             ({"source": "::"}, [THREE]),
             ({"iif": "eth2"}, [THREE]),

@@ -108,10 +108,19 @@ def test_what_is_too_much_for_one_message_is_asked_for_by_halves() -> None:
         too_much = BusError(f"{INTERFACE}.Error.LimitExceeded", "too much")
         bus.failures = [too_much, too_much]
         described = await client.describe()
-        assert [each.group for each in described.route] == ["239.1.1.1"] * 3
-        assert [each.interface for each in described.membership] == ["a"] * 3
-        asked = [plain(call[-1]).get("group", ("s", ""))[1] for call in bus.calls]
-        assert asked == ["", "224.0.0.0/4", "224.0.0.0/5", "232.0.0.0/5", "ff00::/8"]
+        assert [each.group for each in described.route] == ["239.1.1.1"] * 4
+        assert [each.interface for each in described.membership] == ["a"] * 4
+        asked = [
+            {name: value for name, (_, value) in plain(call[-1]).items()} for call in bus.calls
+        ]
+        assert asked == [
+            {},
+            {"group": "224.0.0.0/4"},
+            {"group": "224.0.0.0/4", "exact": True},
+            {"group": "224.0.0.0/5"},
+            {"group": "232.0.0.0/5"},
+            {"group": "ff00::/8"},
+        ]
         bus.failures = [too_much]
         with pytest.raises(ClientError):
             await client.describe(group="239.1.1.1/32")
