@@ -5,10 +5,12 @@ And no test is judged by its speed, on whatever machine.
 
 import os
 import signal
-from collections.abc import Generator
+import socket
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
+from lab.topology import Topology
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -43,3 +45,16 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"A skip is a failure in CI. {reason}"
+
+
+@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
+def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    family: socket.AddressFamily = request.param
+    return family
+
+
+@pytest.fixture
+def lab(family: socket.AddressFamily) -> Iterator[Topology]:
+    """Two upstreams and two downstreams."""
+    with Topology(family, downstreams=2, upstreams=2) as lab:
+        yield lab

@@ -1,6 +1,5 @@
-"""Namespaces, a topology and a routing table for every test, in both families."""
+"""A namespace, and a routing table on the lab's router, in both families."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -22,19 +21,6 @@ def _namespaces() -> None:
 def namespace() -> Iterator[Namespace]:
     with closing(Namespace()) as namespace:
         yield namespace
-
-
-@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
-def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
-    family: socket.AddressFamily = request.param
-    return family
-
-
-@pytest.fixture
-def lab(family: socket.AddressFamily) -> Iterator[Topology]:
-    """Two upstreams and two downstreams."""
-    with Topology(family, downstreams=2, upstreams=2) as lab:
-        yield lab
 
 
 @pytest.fixture

@@ -676,12 +676,6 @@ async def test_no_agent_is_no_obstacle(daemon: Daemon, bus: PrivateBus, nobody: 
 # What arrives and is not routed
 
 
-@pytest.fixture(params=[IPV4, socket.AF_INET6], ids=["ipv4", "ipv6"])
-def lab(request: pytest.FixtureRequest) -> Iterator[Topology]:
-    with Topology(request.param, downstreams=2, upstreams=2) as lab:
-        yield lab
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Of a daemon that watches."""

@@ -136,12 +136,6 @@ class Router:
         return {entry.iif for entry in self.lab.entries()}
 
 
-@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
-def lab(request: pytest.FixtureRequest) -> Iterator[Topology]:
-    with Topology(request.param, downstreams=2, upstreams=2) as lab:
-        yield lab
-
-
 @pytest.fixture
 def stopped(own_bus: PrivateBus, lab: Topology, tmp_path: Path) -> Iterator[Router]:
     router = Router(own_bus, lab, tmp_path)

@@ -5,8 +5,6 @@ up1 ──┤        ├── down1    table 100
       └────────┘
 """
 
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +21,6 @@ tables = ["ipv4", "ipv6", "ipv4/100", "ipv6/100"]
 up1 = 100
 """
 ALL = ["mroute-ipv4", "mroute-ipv6", "mroute-ipv4-100", "mroute-ipv6-100"]
-
-
-@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
-def lab(request: pytest.FixtureRequest) -> Iterator[Topology]:
-    with Topology(request.param, downstreams=2, upstreams=2) as lab:
-        yield lab
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ BOUND = 2.0  # seconds that a call of somebody else may take, on a busy machine
 GROWTH = 4 * 1024 * 1024  # bytes
 
 
-@pytest.fixture(params=FAMILIES, ids=["ipv4", "ipv6"])
-def lab(request: pytest.FixtureRequest) -> Iterator[Topology]:
-    with Topology(request.param, downstreams=2, upstreams=2) as lab:
-        yield lab
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     (tmp_path / "configuration").mkdir()

@@ -23,12 +23,6 @@ _TIMEOUT = 20.0
 WORD = "Somebody else changed"
 
 
-@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
-def lab(request: pytest.FixtureRequest) -> Iterator[Topology]:
-    with Topology(request.param, downstreams=2, upstreams=2) as lab:
-        yield lab
-
-
 @pytest.fixture
 def daemon(own_bus: PrivateBus, lab: Topology, tmp_path: Path) -> Iterator[Daemon]:
     with Daemon(own_bus.address, lab.router, home=tmp_path) as daemon:
