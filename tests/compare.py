@@ -432,7 +432,6 @@ CHECKS = [
     Check("start before the interfaces", "they come, no command", late_interfaces, "yes"),
     Check("two tables", "the same stream in each, apart", two_tables, "yes", rules={"up1": _TABLE}),
 ]
-CONTENDERS: list[type[Contender]] = [Smcroute, MfcDbus]
 
 
 def try_out(check: Check, contender: type[Contender], family: socket.AddressFamily) -> Outcome:
@@ -445,18 +444,58 @@ def try_out(check: Check, contender: type[Contender], family: socket.AddressFami
         return check.run(Ground(lab, router))
 
 
-def outcome(check: Check, contender: type[Contender]) -> str:
-    """Tell how a contender does: once, where both families have the same to say."""
-    said: dict[str, list[str]] = {}
+class Comparison(NamedTuple):
+    """How both do in each family; smcroute has no outcomes where it is not installed."""
+
+    check: Check
+    smcroute: Mapping[socket.AddressFamily, Outcome]
+    ours: Mapping[socket.AddressFamily, Outcome]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        check, smcroute, ours = self
+        return check.feature, check.how, _together(smcroute), check.documented, _together(ours)
+
+
+def compare(check: Check) -> Comparison:
+    smcroute = _outcomes(check, Smcroute) if installed() else {}
+    return Comparison(check, smcroute, _outcomes(check, MfcDbus))
+
+
+def installed() -> bool:
+    return shutil.which("smcrouted") is not None
+
+
+def header() -> tuple[str, ...]:
+    title = f"smcroute {version()}" if installed() else "smcroute"
+    return "feature", "how it was tested", title, "2.6, documented", "mfc-dbus"
+
+
+def markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table, as the README has it."""
+    lines = (header(), ["---"] * len(header()), *rows)
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _outcomes(check: Check, contender: type[Contender]) -> Mapping[socket.AddressFamily, Outcome]:
+    outcomes = {}
     for family in check.families:
         try:
-            text = str(try_out(check, contender, family))
+            outcomes[family] = try_out(check, contender, family)
         except (OSError, TimeoutError) as error:
-            text = f"no ({error})"
-        said.setdefault(text, []).append(FAMILIES[family])
+            outcomes[family] = Outcome(False, f"no ({error})")
+    return outcomes
+
+
+def _together(outcomes: Mapping[socket.AddressFamily, Outcome]) -> str:
+    """Tell it once, where both families have the same to say."""
+    said: dict[str, list[str]] = {}
+    for family, outcome in outcomes.items():
+        said.setdefault(str(outcome), []).append(FAMILIES[family])
     if len(said) == 1:
         return next(iter(said))
-    return "; ".join(f"{', '.join(families)}: {text}" for text, families in said.items())
+    told = (f"{', '.join(families)}: {text}" for text, families in said.items())
+    return "; ".join(told) or "not installed"
 
 
 def version() -> str:
@@ -489,27 +528,17 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="as the README has it")
     parser.add_argument("--only", default="", help="features with this in their name")
     arguments = parser.parse_args()
-    there = shutil.which("smcrouted")
-    if not there:
+    if not installed():
         print(f"smcroute is not installed: apt-get install {PACKAGE}", file=sys.stderr)
-    title = f"smcroute {version()}" if there else "smcroute"
     rows = [
-        (
-            check.feature,
-            check.how,
-            outcome(check, Smcroute) if there else "not installed",
-            check.documented,
-            outcome(check, MfcDbus),
-        )
+        compare(check).row
         for check in track(CHECKS, console=Console(stderr=True), transient=True)
         if arguments.only in check.feature
     ]
-    header = ("feature", "how it was tested", title, "2.6, documented", "mfc-dbus")
     if arguments.markdown:
-        lines = (header, ["---"] * len(header), *rows)
-        print(*("| " + " | ".join(row) + " |" for row in lines), sep="\n")
+        print(*markdown(rows), sep="\n")
         return
-    grid = Grid(*header)
+    grid = Grid(*header())
     for row in rows:
         grid.add_row(*row)
     Console().print(grid)

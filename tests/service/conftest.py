@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import compare
 import pytest
 from lab.bus import PrivateBus
 from lab.caller import Caller, acting_as
@@ -16,6 +17,7 @@ from lab.netns import Namespace
 from lab.polkit import MOCK_POLICY
 from lab.privileges import NOBODY
 
+_COMPARED = pytest.StashKey[list[compare.Comparison]]()
 _TIMEOUT = 60
 _DEVICES = 34  # more than the 32 VIFs of a table
 
@@ -35,6 +37,22 @@ async def _run(test: Coroutine[Any, Any, None]) -> None:
         await test
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, "tasks that nobody ended"
+
+
+@pytest.fixture
+def compared(pytestconfig: pytest.Config) -> list[compare.Comparison]:
+    """What was compared with smcroute, to be printed at the end."""
+    return pytestconfig.stash.setdefault(_COMPARED, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    comparisons = config.stash.get(_COMPARED, [])
+    if comparisons:
+        terminalreporter.section("beside smcroute")
+        for line in compare.markdown([each.row for each in comparisons]):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", params=["dbus_next", "dbus_fast"])

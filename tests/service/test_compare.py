@@ -1,32 +1,24 @@
 """All that the comparison with smcroute asks for, this service has.
 
-It is tests/compare.py that runs the same checks on smcroute, where that is installed.
+Where smcroute is installed the same is tried on it, and the table of both is printed at the end.
 """
 
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from compare import CHECKS, FAMILIES, Check, try_out
-from lab.contenders import MfcDbus
+from compare import CHECKS, Check, Comparison, compare
 
 _TESTS = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    ("check", "family"),
-    [
-        pytest.param(check, family, id=f"{check.run.__name__}-{FAMILIES[family].lower()}")
-        for check in CHECKS
-        for family in check.families
-    ],
-)
-def test_the_service_does_it(check: Check, family: socket.AddressFamily) -> None:
-    outcome = try_out(check, MfcDbus, family)
-    assert outcome.passed, outcome
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.run.__name__)
+def test_the_service_does_it(check: Check, compared: list[Comparison]) -> None:
+    comparison = compare(check)
+    compared.append(comparison)
+    assert all(outcome.passed for outcome in comparison.ours.values()), comparison.ours
 
 
 def test_without_smcroute_the_package_is_named() -> None:
