@@ -8,6 +8,7 @@ ARGS ?=
 PREFIX ?= /usr/local
 
 BIN := $(VENV)/bin
+WITH_NINJA := PATH=$(abspath $(BIN)):$$PATH
 export PATH := $(PATH):/usr/sbin:/sbin
 export PYTHON
 export GOALS := $(MAKECMDGOALS)
@@ -74,9 +75,9 @@ install: $(VENV)/run build/wheels/all ## install programs and the service's file
 	umask 022 && $(SYSTEM_PYTHON) -m venv --clear --without-pip $(OWN)/venv
 	$(PIP) $(OWN_PYTHON) install -qq --no-index -f build/wheels -r $(LOCK)
 	printf "[binaries]\npython = '%s'\n" $(OWN_PYTHON) >build/system.ini
-	$(BIN)/meson setup build/system --reconfigure --native-file build/system.ini \
+	$(WITH_NINJA) $(BIN)/meson setup build/system --reconfigure --native-file build/system.ini \
 		--prefix $(PREFIX) -Dpython.install_env=venv
-	$(BIN)/meson install -C build/system --quiet
+	$(WITH_NINJA) $(BIN)/meson install -C build/system --quiet
 	umask 022 && grep -v '^#' build/system/meson-logs/install-log.txt >>$(OWN)/installed
 
 build/wheels/all: $(LOCK) | $(VENV)/made
@@ -170,5 +171,5 @@ $(VENV)/dev: $(VENV)/run
 	@touch $@
 
 $(VENV)/installed: $(VENV)/run $(SOURCES)
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/pip install -qq --no-deps --no-build-isolation --force-reinstall .
+	$(WITH_NINJA) $(BIN)/pip install -qq --no-deps --no-build-isolation --force-reinstall .
 	@touch $@
