@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mfc_dbus.errors import StoreError
-
 
 class _Waiting(NamedTuple):
     change: Callable[[], Any]
@@ -21,7 +19,7 @@ class Commits:
     """
 
     def __init__(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """commit: stores what was done since it was called last, or takes it back (StoreError)."""
+        """commit: stores what was done since it was called last, or takes it back and raises."""
         self._commit = commit
         self._queue: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
@@ -53,7 +51,7 @@ class Commits:
         answers = [await _do(waiting) for waiting in batch]
         try:
             await self._commit()
-        except StoreError:
+        except Exception:  # noqa: BLE001 - each will have its own
             return False
         for answer in answers:
             answer()
@@ -63,7 +61,7 @@ class Commits:
         answer = await _do(waiting)
         try:
             await self._commit()
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - it is for the one who waits
             answer = partial(_fail, waiting.reply, error)
         answer()
 

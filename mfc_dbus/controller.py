@@ -476,8 +476,15 @@ class Controller:
         return sum(len(transition.old) for transition in transitions)
 
     def _expire(self, now: int) -> None:
-        while (route := self._expiries.first(now)) is not None:
-            self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
+        errors: list[RequestError] = []
+        for route in self._expiries.take(now):
+            try:
+                self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
+            except RequestError as error:
+                self._expiries.remember(route)
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _check_opened(self, config: Config) -> None:
         """What takes privileges is done at the start alone."""

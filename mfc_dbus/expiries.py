@@ -5,30 +5,45 @@ from collections.abc import Callable
 
 from mfc_dbus.model import Route, RouteKey
 
+_SLACK = 64  # of what may be outdated
+
 
 class Expiries:
-    """Remembers the routes with a timeout, also those that have gone or have another one since."""
+    """Remembers the routes with a timeout. One that has gone is found out when its time comes."""
 
     def __init__(self, find: Callable[[RouteKey], Route | None]) -> None:
         """find: the route of a key."""
         self._find = find
         self._heap: list[tuple[int, RouteKey]] = []
+        self._room = _SLACK  # until it is looked what of it is outdated
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def remember(self, route: Route) -> None:
-        if route.expires:
-            heapq.heappush(self._heap, (route.expires, route.key))
+        if not route.expires:
+            return
+        if len(self._heap) >= self._room:
+            self._heap = [each for each in {*self._heap} if self._is_due(*each)]
+            heapq.heapify(self._heap)
+            self._room = 2 * len(self._heap) + _SLACK
+        heapq.heappush(self._heap, (route.expires, route.key))
 
     @property
     def next(self) -> int | None:
         """When the first of them is to go."""
         return self._heap[0][0] if self._heap else None
 
-    def first(self, now: int) -> Route | None:
-        """Find a route whose time has run out, if there is one. It stays remembered."""
+    def take(self, now: int) -> list[Route]:
+        """Take the routes whose time has run out by now."""
+        taken = []
         while self._heap and self._heap[0][0] <= now:
-            expires, key = self._heap[0]
+            expires, key = heapq.heappop(self._heap)
             route = self._find(key)
-            if route is not None and route.expires == expires:
-                return route
-            heapq.heappop(self._heap)
-        return None
+            if route is not None and route.expires == expires and route not in taken:
+                taken.append(route)
+        return taken
+
+    def _is_due(self, expires: int, key: RouteKey) -> bool:
+        route = self._find(key)
+        return route is not None and route.expires == expires

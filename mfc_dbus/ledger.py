@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mfc_dbus.errors import RequestError, StoreError
+from mfc_dbus.errors import RequestError
 from mfc_dbus.expiries import Expiries
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Edit, Key
@@ -53,14 +53,11 @@ class Ledger:
         for transition in transitions:
             for route in transition.new:
                 self._expiries.remember(route)
-        self._upkeep.starve()
         self._done += transitions
         self._news.note(route.key for _, old, new in transitions for route in (*old, *new))
-        self._upkeep.feed()
-        self._upkeep.watch()
 
     async def commit(self) -> None:
-        """Store what was done since the last time. Raises StoreError, and has taken it back."""
+        """Store what was done since the last time. Whatever it raises, it has taken that back."""
         done, self._done = self._done, []
         changed = edits(done)
         joined = self._memberships.take_edits()
@@ -68,11 +65,19 @@ class Ledger:
         if changed:
             try:
                 await self._keeper.write(changed)
-            except StoreError:
+            except Exception:
                 self._take_back(done)
                 self._memberships.take_back(joined, self._upkeep.present)
+                self._settle()
                 raise
         self._memberships.leave_for_good()
+        if done:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Give away the room that is left, which nobody will need for taking back any more."""
+        self._upkeep.feed()
+        self._upkeep.watch()
 
     def _take_back(self, transitions: Sequence[Transition]) -> None:
         """Undo changes that could not be stored, with the interfaces that there are now."""
@@ -84,9 +89,18 @@ class Ledger:
                 else:
                     back.desire()
             except RequestError as error:
-                log.error("A change that could not be stored stays in the kernel: %s", error)
-                back.desire()
+                log.error("A change that could not be stored is taken back in parts: %s", error)
+                self._force(back)
             for route in back.new:
                 self._expiries.remember(route)
-        self._upkeep.watch()
         self._news.look_again()
+
+    def _force(self, back: Transition) -> None:
+        """Take back at least what nobody wants; what was before comes as soon as it can."""
+        going = Transition(back.table, back.old, [])
+        try:
+            self._upkeep.install([going])
+        except RequestError as error:
+            log.error("A change that could not be stored stays in the kernel: %s", error)
+            going.desire()
+        self._upkeep.want(back.table, back.new)

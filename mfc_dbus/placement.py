@@ -1,6 +1,6 @@
 """What of a route is in the kernel: an entry of its own, or VIFs and what is learned (pure)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -69,6 +69,17 @@ def learn(stream: RouteKey, iif: str, owner: Wide) -> Learned | None:
     if iif not in owner.iifs:
         return None
     return Learned(stream, iif, tuple(oif for oif in owner.oifs if oif.name != iif), owner.key)
+
+
+def narrow(placed: Placement | Learned, names: Container[str]) -> Placement | Learned | None:
+    """What is left of it with these interfaces alone: nothing without an iif."""
+    oifs = tuple(oif for oif in placed.oifs if oif.name in names)
+    if isinstance(placed, Wide):
+        iifs = tuple(name for name in placed.iifs if name in names)
+        return replace(placed, iifs=iifs, oifs=oifs) if iifs else None
+    if placed.iif not in names:
+        return None
+    return placed._replace(oifs=oifs) if isinstance(placed, Learned) else replace(placed, oifs=oifs)
 
 
 def missing(route: Route, placed: Placement) -> list[str]:

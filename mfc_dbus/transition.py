@@ -4,14 +4,14 @@ What follows from a change is part of it: routes whose kind is another now, and 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.errors import KernelError, RequestError
+from mfc_dbus.errors import KernelError, RequestError, TooManyInterfaces
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.learned import derive
 from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
-from mfc_dbus.placement import Learned, Placement, Wide, place
+from mfc_dbus.placement import Learned, Placement, Wide, narrow, place
 from mfc_dbus.plan import AddVif, ChangeEntry, DelVif, Step, entry, plan
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
@@ -75,20 +75,29 @@ def add_vif(table: Table, link: Link) -> None:
     vifs = table.vifs.copy()
     vifs.acquire(link.name, link.ifindex, 0)
     add = AddVif(vifs[link.name].number, link.ifindex)
-    for step in (*_removing_doubt(table, [add]), add):
+    doubted = _removing_doubt(table, [add])
+    for step in (*doubted, add):
         step.do(table.kernel)
     table.vifs = vifs
+    if doubted:
+        table.doubtful = frozenset()
 
 
 def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
     done: list[tuple[Kernel, Step]] = []
+    undoubted: list[Table] = []
     try:
         for table, each in planned:
-            for step in (*_removing_doubt(table, each.steps), *each.steps):
+            doubted = _removing_doubt(table, each.steps)
+            for step in (*doubted, *each.steps):
                 step.do(table.kernel)
                 done.append((table.kernel, step))
+            if doubted:
+                undoubted.append(table)
     except OSError as error:
         raise _undo(done, error) from error
+    for table in undoubted:
+        table.doubtful = frozenset()
     for table, each in planned:
         table.vifs = each.vifs
         table.written += len(each.steps)
@@ -165,8 +174,17 @@ def _plan(
     ifindexes = {name: present[name].ifindex for name in names}
     vifs = table.vifs.copy()
     leaving = [DelVif(vif.number, vif.ifindex) for vif in vifs.make_room(names)]
-    steps = [*leaving, *plan(vifs, ifindexes, before, after)]
-    return _Planned(steps, vifs, old, placed, left_out, learned)
+    with_room = vifs.copy()
+    try:
+        steps = plan(vifs, ifindexes, before, after)
+    except TooManyInterfaces:
+        # There may be room when what goes has gone.
+        vifs = with_room
+        keys = {each.key for each in after}
+        staying = (narrow(each, names) for each in before if each.key in keys)
+        between = [each for each in staying if each is not None]
+        steps = [*plan(vifs, ifindexes, before, between), *plan(vifs, ifindexes, between, after)]
+    return _Planned([*leaving, *steps], vifs, old, placed, left_out, learned)
 
 
 def _place(
@@ -202,13 +220,13 @@ def _without_room(route: Route, placed: Placement, taken: set[str]) -> tuple[str
     return tuple(more[max(room, 0) :])
 
 
-def _removing_doubt(table: Table, steps: Sequence[Step]) -> Iterator[Step]:
-    if any(isinstance(step, AddVif) and step.vif in table.doubtful for step in steps):
-        for each in (*table.installed.values(), *table.learned):
-            if not isinstance(each, Wide):
-                wanted = entry(each, table.vifs)
-                yield ChangeEntry(wanted, wanted)
-        table.doubtful = frozenset()
+def _removing_doubt(table: Table, steps: Sequence[Step]) -> Sequence[Step]:
+    """What is to be done before a doubtful VIF number is used: all entries are written anew."""
+    if not any(isinstance(step, AddVif) and step.vif in table.doubtful for step in steps):
+        return ()
+    placed = (each for each in table.installed.values() if not isinstance(each, Wide))
+    wanted = [entry(each, table.vifs) for each in (*placed, *table.learned)]
+    return [ChangeEntry(each, each) for each in wanted]
 
 
 def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:

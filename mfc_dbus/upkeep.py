@@ -7,7 +7,7 @@ from mfc_dbus.adopt import adopt
 from mfc_dbus.errors import KernelError, RequestError
 from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
-from mfc_dbus.model import Route, RouteKey, TableId
+from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId
 from mfc_dbus.placement import place
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, install
@@ -35,16 +35,14 @@ class Upkeep:
         self._tables = tables
         self._note = note
         self._installed = installed
-        self._starved: set[RouteKey] = set()  # what the kernel had no room for
+        self._starved: dict[TableId, set[RouteKey]] = {}  # what the kernel had no room for
+        self._used: dict[TableId, int] = {}  # VIFs, when that was tried last
         self._watching = Watching(watched)
         self._watched = False  # others than before
 
     def install(self, transitions: Sequence[Transition]) -> None:
         """Desire routes, and put into the kernel what can be there; raises as the function does."""
-        install(transitions, self.present)
-        for table, _, new in transitions:
-            if table.owned:
-                self._installed(table, new)
+        self._install(transitions, self.present)
 
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""
@@ -133,20 +131,28 @@ class Upkeep:
         watched, self._watched = self._watched, False
         return watched
 
-    def starve(self) -> None:
-        """Take note of what a change left no room for."""
-        for table in self._tables.values():
-            self._starved.update(table.left_out)
-
     def feed(self) -> None:
-        """Try again what had no room in the kernel, now that there may be some."""
-        for key in list(self._starved):
-            route = self._tables[key.table_id].routes.get(key)
-            if route is None:
-                self._starved.discard(key)
-            else:
-                self._try_alone(self._tables[route.table_id], route)
-                self._note([key])
+        """Try again what had no room in the kernel, where there is more of it than before."""
+        for table in self._tables.values():
+            if not table.owned:
+                continue
+            starved = self._starved.setdefault(table.id, set())
+            starved.update(table.left_out)
+            if table.vifs.used < self._used.get(table.id, MAX_VIFS):
+                for key in list(starved):
+                    route = table.routes.get(key)
+                    if route is None:
+                        starved.discard(key)
+                    else:
+                        self._try_alone(table, route)
+                        self._note([key])
+            self._used[table.id] = table.vifs.used
+
+    def want(self, table: Table, routes: Sequence[Route]) -> None:
+        """Desire routes, and put into the kernel what it takes of them, now or later."""
+        for route in routes:
+            table.routes.put(route)
+        self._try(table, routes)
 
     def _find_lost_vifs(self) -> None:
         """Make the VIFs anew whose device went, and came back under its old name and ifindex."""
@@ -161,6 +167,12 @@ class Upkeep:
                 self._settle(table, routes)
         self.watch()
 
+    def _install(self, transitions: Sequence[Transition], present: Mapping[str, Link]) -> None:
+        install(transitions, present)
+        for table, _, new in transitions:
+            if table.owned:
+                self._installed(table, new)
+
     def _settle(self, table: Table, routes: Sequence[Route]) -> None:
         """Put of these desired routes into the kernel what the interfaces now allow."""
         if table.owned:
@@ -173,15 +185,30 @@ class Upkeep:
         except RequestError:
             for route in routes:
                 self._try_alone(table, route)
-        self._starved.update(table.left_out)
 
     def _try_alone(self, table: Table, route: Route) -> None:
+        starved = self._starved.setdefault(table.id, set())
         try:
             self.install([Transition(table, [route], [route])])
         except RequestError as error:
-            if route.key not in self._starved:
+            if route.key not in starved:
                 log.error("Route %s stays as it is: %s", route, error)
-            self._starved.add(route.key)
+            starved.add(route.key)
+            self._try_in_parts(table, route)
         else:
-            if route.key not in table.left_out:
-                self._starved.discard(route.key)
+            starved.discard(route.key)
+
+    def _try_in_parts(self, table: Table, route: Route) -> None:
+        """Put in what of a route takes no more room, and then what the kernel takes beyond it."""
+        possible = place(route, self.present, native=table.routes.kinds.native(route))
+        if possible is None:
+            return
+        here = {name: self.present[name] for name in possible.interfaces}
+        taken = {name: link for name, link in here.items() if name in table.vifs}
+        for more in ((), *((name,) for name in here.keys() - taken.keys())):
+            tried = taken | {name: here[name] for name in more}
+            try:
+                self._install([Transition(table, [route], [route])], tried)
+            except RequestError:
+                continue
+            taken = tried

@@ -38,6 +38,11 @@ class Vifs:
     def __contains__(self, name: str) -> bool:
         return name in self._vifs
 
+    @property
+    def used(self) -> int:
+        """How many of them routes use."""
+        return sum(1 for vif in self if vif.references)
+
     def copy(self) -> "Vifs":
         return Vifs(dict(self._vifs))
 

@@ -142,9 +142,28 @@ def test_the_33rd_interface_is_refused_and_nothing_half_done(large: LabRouting) 
     large.add("up0", last, group=large.lab.addresses.other_group)
     before = large.state()
     with pytest.raises(TooManyInterfaces):
-        large.replace("up0", *first[1:], one_more)
+        large.replace("up0", *first, one_more)
     assert large.state() == before
     assert len(large.changes) == 2
+
+
+def test_in_a_full_table_one_interface_takes_the_place_of_another_and_the_others_lose_nothing(
+    large: LabRouting,
+) -> None:
+    *oifs, one_more = large.lab.downstreams
+    large.add("up0", *oifs)
+    with large.lab.sender().flow(rate=1000) as flow:
+        flow.wait_for(100)
+        large.replace("up0", *oifs[1:], one_more)
+        begun = len(flow.sent)
+        flow.wait_for(100)
+    arrived = large.lab.arrived()
+    first, last = arrived.pop("down0"), arrived.pop(one_more)
+    assert arrived == dict.fromkeys(oifs[1:], flow.sent)
+    assert first == flow.sent[: len(first)]
+    assert last == flow.sent[-len(last) :]
+    assert {*first}.isdisjoint(last)
+    assert len(last) >= len(flow.sent) - begun - 1
 
 
 def test_an_interface_that_is_not_there_is_refused_and_nothing_half_done(

@@ -240,7 +240,7 @@ def test_more_interfaces_than_the_kernel_takes_wait_and_harm_nobody(
         )
         lab.add_links("up0")
         routing.follow()
-        assert sorted(routing.states().values()) == ["active", "waiting"]
+        assert sorted(routing.states().values()) == ["active", "partial"]
         sent = lab.sender().send(10)
         lab.sender(group=addresses.other_group).send(10)
         assert lab.arrived() == dict.fromkeys(lab.downstreams[:31], sent)
@@ -305,3 +305,29 @@ def test_lost_events_lead_to_a_full_look_and_the_right_state(
         lab.wait_until_up()
         sent = lab.sender().send(10)
         assert lab.arrived() == dict.fromkeys(oifs, sent)
+
+
+def test_an_interface_that_flaps_beside_a_route_without_room_is_told_as_it_is(
+    lab: Topology, routing: Routing
+) -> None:
+    lab.router.ip(*[f"link add f{n} type veth peer name g{n}" for n in range(14)])
+    others = "239.9.9." if lab.family == socket.AF_INET else "ff1e::9:"
+    for n in range(14):
+        routing.add(lab.addresses.source, f"{others}{n}", f"f{n}", [f"g{n}"])
+    routing.add(lab.addresses.source, f"{others}77", "up1", ["down1"])
+    routing.add(lab.addresses.source, lab.addresses.group, "up0", ["down0"])
+    routing.add("*", f"{others}78", "up0", ["down0", "down9"], wait=True)
+    lab.add_links("down9")
+    routing.follow()
+    lab.delete_link("down0")
+    routing.follow()
+    lab.add_links("down0")
+    routing.follow()
+    stream = f"({lab.addresses.source}, {lab.addresses.group})"
+    assert routing.states()[stream] == "partial"
+    lab.sender().send(3)
+    assert lab.arrived() == {}
+    routing.delete(lab.addresses.source, f"{others}77")
+    assert routing.states()[stream] == "active"
+    sent = lab.sender().send(3)
+    assert lab.arrived() == {"down0": sent}

@@ -42,7 +42,7 @@ def test_a_hung_daemon_is_replaced_and_no_packet_lost(installed: Installed, flow
     installed.configure("WatchdogSec=2", "RestartSec=100ms")
     installed.systemctl("restart", "mfc-dbus")
     before = installed.show("MainPID")
-    installed.machine.run("kill", "-STOP", before)
+    installed.machine.run("sh", "-c", f"kill -STOP {before}")
     eventually(lambda: installed.show("MainPID") not in (before, "0"))
     installed.wait()
     assert_untouched(flows)

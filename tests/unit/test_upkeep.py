@@ -1,0 +1,220 @@
+"""Where the kernel has no room for a route, or refuses it: nobody else's packets suffer."""
+
+import asyncio
+import dataclasses
+import errno
+from unittest import mock
+
+import pytest
+from lab.ground import Ground, expected, run
+
+from mfc_dbus import transition
+from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.errors import KernelError, StoreError, TooManyInterfaces
+from mfc_dbus.model import Route, parse_route
+
+IPV4 = FAMILIES[0]
+STREAM = ("10.0.0.1", "239.1.1.1")
+
+
+def leaves(ground: Ground, source: str, group: str, iif: str) -> set[str]:
+    """The interfaces by which a packet that arrives now leaves."""
+    return {name for name, _ in ground.arrive(source, group, iif) or ()}
+
+
+# An interface that goes and comes, beside a route that lacks one
+
+
+def test_its_place_may_be_taken_until_there_is_room_and_nobody_is_told_otherwise() -> None:
+    ground = Ground("a0", "a1", *(f"eth{n}" for n in range(30)))
+    for n in range(0, 30, 2):
+        ground.add("10.0.0.1", f"239.1.1.{n}", f"eth{n}", f"eth{n + 1}")
+    ground.add("10.0.0.3", "239.3.3.3", "a0", "a1")
+    ground.add("10.0.0.2", "239.2.2.2", "a0", "a1 a9", wait=True)
+    ground.links.add("a9")
+    ground.controller.follow()
+    assert leaves(ground, "10.0.0.2", "239.2.2.2", "a0") == {"a1"}
+    ground.links.add("a1")  # deleted, and made again
+    ground.controller.follow()
+    for source, group in (("10.0.0.3", "239.3.3.3"), ("10.0.0.2", "239.2.2.2")):
+        assert ground.states()[f"({source}, {group})"] == "partial"
+        assert "a1" not in leaves(ground, source, group, "a0")
+    ground.delete("10.0.0.1", "239.1.1.0")
+    assert leaves(ground, "10.0.0.2", "239.2.2.2", "a0") == {"a1", "a9"}
+    assert leaves(ground, "10.0.0.3", "239.3.3.3", "a0") == {"a1"}
+    assert {*ground.states().values()} == {"active"}
+
+
+def test_it_is_used_again_where_the_kernel_refuses_another() -> None:
+    ground = Ground("a0", "a1")
+    ground.add("10.0.0.3", "239.3.3.3", "a0", "a1")
+    ground.add("10.0.0.2", "239.2.2.2", "a0", "a1 a9", wait=True)
+    kernel = ground.kernels[IPV4]
+    ground.links.add("a9")
+    bad, add_vif = ground.links.links["a9"].ifindex, kernel.add_vif
+
+    def refuse(vif: int, ifindex: int) -> None:
+        if ifindex == bad:
+            raise OSError(errno.EOVERFLOW, "")
+        add_vif(vif, ifindex)
+
+    with mock.patch.object(kernel, "add_vif", refuse):
+        ground.controller.follow()
+        ground.links.add("a1")
+        ground.controller.follow()
+        for stream in (("10.0.0.3", "239.3.3.3"), ("10.0.0.2", "239.2.2.2")):
+            assert leaves(ground, *stream, "a0") == {"a1"}
+
+
+# A change that cannot be stored
+
+
+@pytest.fixture
+def full() -> Ground:
+    """A route, a pattern that has all other VIFs and wants two more, and a store that is broken."""
+    ground = Ground("a0", "a1", *(f"eth{n}" for n in range(32)))
+    ground.add(*STREAM, "a0", "a1")
+    ground.add("*", "239.0.0.0/8", "eth0", "eth*")
+    ground.keeper.broken = True
+    return ground
+
+
+def test_what_it_would_free_is_not_given_away(full: Ground) -> None:
+    with pytest.raises(StoreError):
+        full.delete(*STREAM)
+    assert leaves(full, *STREAM, "a0") == {"a1"}
+    assert full.states()["(10.0.0.1, 239.1.1.1)"] == "active"
+
+
+def test_the_old_route_is_in_place_of_the_new_one(full: Ground) -> None:
+    with pytest.raises(StoreError):
+        full.add(*STREAM, "a0", "eth0", replace=True)
+    assert leaves(full, *STREAM, "a0") == {"a1"}
+
+
+def test_what_was_taken_meanwhile_comes_back_when_there_is_room(full: Ground) -> None:
+    async def delete_while_an_interface_comes() -> None:
+        deleting = asyncio.ensure_future(
+            full.controller.delete(*parse_route(*STREAM, "a0", ["a1"]).key[:2])
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        full.links.add("eth31")
+        full.controller.follow()
+        with pytest.raises(StoreError):
+            await deleting
+
+    run(delete_while_an_interface_comes())
+    full.keeper.broken = False
+    full.delete("*", "239.0.0.0/8")
+    assert full.states() == {"(10.0.0.1, 239.1.1.1)": "active"}
+    assert leaves(full, *STREAM, "a0") == {"a1"}
+
+
+def test_a_store_that_fails_in_its_own_way_is_an_answer_too(full: Ground) -> None:
+    async def fail(_: object) -> None:
+        raise RuntimeError
+
+    before = full.snapshot()
+    with mock.patch.object(full.keeper, "write", fail), pytest.raises(RuntimeError):
+        run(asyncio.wait_for(full.controller.delete(*parse_route(*STREAM, "a", []).key[:2]), 10))
+    assert full.snapshot() == before
+
+
+# A full table
+
+
+def routes_of(first: int, number: int) -> list[Route]:
+    return [
+        parse_route("10.0.0.1", f"239.1.1.{n}", f"eth{n}", [f"eth{n + 1}"])
+        for n in range(first, first + number, 2)
+    ]
+
+
+def test_other_interfaces_may_take_the_place_of_all() -> None:
+    ground = Ground(*(f"eth{n}" for n in range(64)))
+    before, after = routes_of(0, 32), routes_of(32, 32)
+    ground.apply(*before)
+    for fail_in in range(120):
+        ground.kernels[IPV4].fail_in = fail_in
+        was = ground.snapshot()
+        try:
+            ground.apply(*after)
+        except KernelError:
+            assert ground.snapshot() == was
+        else:
+            break
+    ground.kernels[IPV4].fail_in = None
+    assert ground.held() == {expected(route) for route in after}
+    with pytest.raises(TooManyInterfaces):
+        ground.apply(*before, *after)
+    assert ground.held() == {expected(route) for route in after}
+
+
+def test_a_route_of_a_full_table_may_have_another_oif() -> None:
+    ground = Ground(*(f"eth{n}" for n in range(34)))
+    ground.apply(*routes_of(0, 32))
+    ground.add("10.0.0.1", "239.1.1.0", "eth0", "eth32", replace=True)
+    assert leaves(ground, "10.0.0.1", "239.1.1.0", "eth0") == {"eth32"}
+
+
+def test_what_has_no_room_is_no_part_of_the_cost_of_a_change() -> None:
+    ground = Ground("a0", *(f"eth{n}" for n in range(34)))
+    ground.apply(*routes_of(0, 32))
+    ground.links.remove("eth32")
+    ground.controller.follow()
+    waiting = [parse_route("10.0.0.2", f"239.2.0.{n}", "eth0", ["eth32"]) for n in range(50)]
+    ground.apply(*ground.routes(), *waiting, wait=True)
+    ground.links.add("eth32")
+    ground.controller.follow()
+    with mock.patch("mfc_dbus.upkeep.install", wraps=transition.install) as install:
+        ground.add("10.0.0.3", "239.1.1.1", "eth0", "eth1")
+        assert install.call_count == 1
+        ground.delete("10.0.0.1", "239.1.1.30")
+    assert {*ground.states().values()} == {"active"}
+
+
+# Doubtful numbers
+
+
+def test_a_number_stays_doubtful_until_the_doubt_is_removed() -> None:
+    ground = Ground("eth0", "eth1", "eth2", "eth3")
+    ground.add("*", "239.1.1.1", "eth0", "eth*")
+    ground.links.remove("eth1")  # while no daemon runs
+    ground.links.begin_anew()
+    ground.begin([*ground.keeper.routes.values()], kept_sockets=True)
+    ground.links.add("new7")
+    ground.kernels[IPV4].fail_in = 0
+    with pytest.raises(KernelError):
+        ground.add("10.0.0.1", "239.3.3.3", "eth0", "new7")
+    ground.add("10.0.0.1", "239.3.3.3", "eth0", "new7")
+    assert leaves(ground, "10.0.0.9", "239.1.1.1", "eth0") == {"eth2", "eth3"}
+
+
+# Timeouts
+
+
+def test_a_timeout_that_is_renewed_again_and_again_takes_no_more_memory() -> None:
+    ground = Ground()
+    route = dataclasses.replace(parse_route(*STREAM, "eth0", ["eth1"]), persistent=False)
+    for n in range(1000):
+        timed = dataclasses.replace(route, expires=10**18 + n)
+        run(ground.controller.add(timed, replace=True))
+    assert len(ground.controller._expiries) < 200
+    run(ground.controller.expire(10**18 + 998))
+    assert ground.routes() == {timed}
+    run(ground.controller.expire(10**18 + 999))
+    assert ground.routes() == set()
+
+
+def test_a_route_that_the_kernel_keeps_holds_up_no_other() -> None:
+    ground = Ground()
+    for n in range(3):
+        route = parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"])
+        run(ground.controller.add(dataclasses.replace(route, expires=n + 1, persistent=False)))
+    ground.kernels[IPV4].fail_in = 0
+    with pytest.raises(KernelError):
+        run(ground.controller.expire(10))
+    assert [str(route) for route in ground.routes()] == ["(10.0.0.1, 239.1.1.0)"]
+    run(ground.controller.expire(10))
+    assert ground.routes() == set()
