@@ -1,17 +1,16 @@
 """Who may do what: one table. What is not in it is denied, and so is whatever goes wrong."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from mfc_dbus.bus.connection import Connection, Signal
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.frames import Header
 from mfc_dbus.bus.names import BUS
-from mfc_dbus.errors import AccessDenied, InteractiveAuthorizationRequired, LimitExceeded
+from mfc_dbus.errors import AccessDenied, InteractiveAuthorizationRequired
 from mfc_dbus.names import INTERFACE
 from mfc_dbus.polkit import Polkit
+from mfc_dbus.waiting import Waiting
 
 PUBLIC = ""
 MANAGE_ROUTES = f"{INTERFACE}.manage-routes"
@@ -59,7 +58,7 @@ class Access:
     def __init__(self, connection: Connection, polkit: Polkit) -> None:
         self._connection = connection
         self._polkit = polkit
-        self._checks: Counter[str] = Counter()
+        self._waiting = Waiting("authorisation")
         self._uids: dict[str, int] = {}
 
     async def authorise(
@@ -77,11 +76,12 @@ class Access:
         uid = await self._uid(call.sender)
         if uid == _ROOT:
             return
+        waiting = self._waiting.limited
         with (
-            self._limited("this caller", call.sender, _MAX_CHECKS_OF_SENDER),
-            self._limited("this user", f"uid {uid}", _MAX_CHECKS_OF_USER),
-            self._limited("all users", "all", _MAX_CHECKS),
-            self._limited("this user", f"bytes of uid {uid}", _MAX_BYTES_OF_USER, call.body_length),
+            waiting("this caller", call.sender, _MAX_CHECKS_OF_SENDER),
+            waiting("this user", f"uid {uid}", _MAX_CHECKS_OF_USER),
+            waiting("all users", "all", _MAX_CHECKS),
+            waiting("this user", f"bytes of uid {uid}", _MAX_BYTES_OF_USER, call.body_length),
         ):
             await self._ask_while_connected(call, action, details)
 
@@ -137,16 +137,3 @@ class Access:
                     f"This takes a password ({action}), and the call does not allow to ask for it"
                 )
             raise AccessDenied(f"Not authorised ({action})")
-
-    @contextmanager
-    def _limited(self, who: str, key: str, limit: int, weight: int = 1) -> Iterator[None]:
-        if self._checks[key] + weight > limit:
-            what = f"{limit} calls" if weight == 1 else f"{self._checks[key]} bytes"
-            raise LimitExceeded(f"{what} of {who} wait for authorisation already")
-        self._checks[key] += weight
-        try:
-            yield
-        finally:
-            self._checks[key] -= weight
-            if not self._checks[key]:
-                del self._checks[key]

@@ -84,6 +84,8 @@ class Controller:
         self._links = links
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._busy = False
+        self._settled = asyncio.Event()
+        self._doubtful: set[TableId] = set()  # tables that others may have written into
         self._commits = Commits(self._commit)
 
     def listen(self, listener: Callable[[Change], None]) -> None:
@@ -98,6 +100,16 @@ class Controller:
     def discover(self, discoverer: Discoverer) -> None:
         """Have someone told of the streams that no route covers, and of VIFs that none uses."""
         self._upcalls.discoverer = discoverer
+
+    @property
+    def settled(self) -> bool:
+        """Whether no long change is half done. Then what there is may be looked at."""
+        return not self._busy
+
+    async def settle(self) -> None:
+        """Wait until it is so."""
+        while self._busy:
+            await self._settled.wait()
 
     # Looking
 
@@ -191,15 +203,16 @@ class Controller:
         Those of the configuration stay. number: of the table.
         """
 
-        def change() -> int:
-            return self._delete_where(
-                lambda route: (
-                    not route.file
-                    and (number is None or route.table == number)
-                    and (iif is None or route.iif == iif)
-                    and (group is None or group.covers(route.group))
-                )
+        def doomed(route: Route) -> bool:
+            return (
+                not route.file
+                and (number is None or route.table == number)
+                and (iif is None or route.iif == iif)
+                and (group is None or group.covers(route.group))
             )
+
+        async def change() -> int:
+            return cast(int, await self._aside(lambda: self._delete_where(doomed)))
 
         return cast(int, await self._commits.run(change))
 
@@ -317,16 +330,18 @@ class Controller:
 
         def change() -> None:
             self._follow()
+            self._doubtful.update(find())
             try:
-                found = read(find())
-            except OSError as error:
+                found = read([id_ for id_ in self._doubtful if self.tables[id_].owned])
+            except OSError as error:  # it is tried again
                 log.error("What the kernel holds cannot be read: %s", error)
                 return
+            self._doubtful.clear()
             for id_, held in found.items():
                 table = self.tables[id_]
                 if {vif.number: vif.ifindex for vif in table.vifs} != held.vifs:
                     log.warning("Somebody else changed the VIFs of the %s table", id_)
-                doubtful = table.doubtful
+                doubtful = table.doubtful  # of no more numbers, since no process came between
                 self._adopt(table, held)
                 table.doubtful = doubtful
                 self._news.note(route.key for route in table.routes)
@@ -396,16 +411,18 @@ class Controller:
     def _adopt(self, table: Table, held: Held) -> None:
         self._upkeep.adopt(table, held)
         self._upkeep.begin(table)
-        self._upcalls.watch(table)
+        self._upcalls.take_up(table)
 
     async def _aside(self, change: Callable[[], Any]) -> Any:
         """Do a long change in a thread. Nothing else touches routes and kernel meanwhile."""
         self._follow()
         self._busy = True
+        self._settled.clear()
         try:
             return await asyncio.to_thread(change)
         finally:
             self._busy = False
+            self._settled.set()
             self._follow()
             self._upcalls.catch_up()
 

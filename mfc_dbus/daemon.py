@@ -190,21 +190,23 @@ async def _serve(
     lost = asyncio.create_task(connection.wait_closed())
     changes.read()  # our own at the start
     witness = Witness(controller.tables, changes.read)
-    ticking = asyncio.create_task(_tick(controller, service, witness, manager, sockets, reasons))
+    ticking = asyncio.create_task(_tick(controller, service, witness, sockets, reasons))
     looking = asyncio.create_task(_look(controller))
-    await asyncio.wait([stopping, lost, ticking, looking], return_when=asyncio.FIRST_COMPLETED)
+    living = asyncio.create_task(_live(manager))
+    ours = [ticking, looking, living]
+    await asyncio.wait([stopping, lost, *ours], return_when=asyncio.FIRST_COMPLETED)
     manager.tell("STOPPING=1")
     stopping.cancel()
     for fd in (links.fileno(), *(table.fileno() for table in controller.tables.values())):
         if fd is not None:
             loop.remove_reader(fd)
-    for task in (ticking, looking):
+    for task in ours:
         if task.done():
             task.result()
     if lost.done():
         raise ConnectionLost(lost.result())
-    ticking.cancel()
-    looking.cancel()
+    for task in ours:
+        task.cancel()
     await connection.close()
     log.info("Stopped")
     return STOPPED
@@ -214,11 +216,10 @@ async def _tick(
     controller: Controller,
     service: MulticastForwarding,
     witness: Witness,
-    manager: ServiceManager,
     sockets: Sockets,
     reasons: dict[TableId, str],
 ) -> None:
-    """Do what no event asks for, once a second and more often than the watchdog looks.
+    """Do what no event asks for, once a second.
 
     reasons: why each table is not ours, as was reported.
     """
@@ -234,6 +235,12 @@ async def _tick(
             await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         except RequestError as error:  # it is tried again
             log.error("A route whose time has run out stays: %s", error)
+        await asyncio.sleep(_TICK)
+
+
+async def _live(manager: ServiceManager) -> None:
+    """Show the watchdog that somebody is served, also during a change that takes long."""
+    while True:
         manager.tell("WATCHDOG=1")
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -104,13 +105,18 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
     parts: list[bytes] = []
     size = sum(len(part) + 2 for part in memberships)
     until = time.monotonic() + _SLICE
-    for status in list(controller.told.values()):
+    told = list(controller.told.values())
+    # What was told does not change while somebody changes routes.
+    several = Counter(_stream(each.route) for each in told if not each.route.exact)
+    for status in told:
         if time.monotonic() > until:
             await asyncio.sleep(0)
             until = time.monotonic() + _SLICE
         if not chosen.takes(status):
             continue
-        part = msgspec.json.encode(_counted(controller.tables[status.route.table_id], status))
+        table = controller.tables[status.route.table_id]
+        alone = several[_stream(status.route)] <= 1
+        part = msgspec.json.encode(_counted(table, status, alone=alone))
         parts.append(part)
         size += len(part) + 2
         if size > MAX_BYTES:
@@ -120,10 +126,14 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
     return join_json({"route": parts, "membership": memberships})
 
 
-def _counted(table: Table, status: Status) -> RouteReport:
+def _stream(route: Route) -> tuple[int, Prefix, Prefix]:
+    return route.table, route.source, route.group
+
+
+def _counted(table: Table, status: Status, *, alone: bool) -> RouteReport:
+    """alone: whether there is no other of its source and group, with which it shares counters."""
     route = status.route
     described = report(route, status.state, status.reason)
-    alone = route.exact or len(table.routes.of_stream(route.source, route.group)) == 1
     if alone and table.owned and isinstance(table.installed.get(route.key), Route):
         try:
             count = table.kernel.sg_count(route.source.address, route.group.address)

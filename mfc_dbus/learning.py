@@ -48,15 +48,14 @@ class Learning:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._uses: dict[RouteKey, _Use] = {}
-        self._looks: deque[tuple[int, RouteKey]] = deque()  # when to look at each of them next
+        self._looks: deque[tuple[int, RouteKey]] = deque()  # when each was looked at last
         self._waiting: dict[RouteKey, _Waiting] = {}  # in the order of asking
         self._full = False
         self._refused = False
 
-    @property
-    def next_look(self) -> int | None:
+    def next_look(self, config: Config) -> int | None:
         """When `look` has something to do."""
-        return self._looks[0][0] if self._looks else None
+        return self._looks[0][0] + config.learned_expiry // _LOOKS if self._looks else None
 
     def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> list[Stream]:
         """Write the entries that the kernel asks for, where a route covers the stream.
@@ -82,7 +81,7 @@ class Learning:
             elif type_ == IGMPMSG_WRONGVIF and learned == before:
                 continue  # it has moved since
             elif before is not None or self._has_room(config):
-                self._write(learned, now, config)
+                self._write(learned, now)
         return others
 
     def covers(self, stream: Stream) -> bool:
@@ -104,23 +103,25 @@ class Learning:
                 continue
             learned = derive(self._table.routes, stream, waiting.iif, self._table.installed.get)
             if learned is not None and self._has_room(config):
-                self._write(learned, now, config)
+                self._write(learned, now)
 
-    def watch(self, now: int, config: Config) -> None:
+    def take_up(self, now: int) -> None:
         """Begin to look at what was learned by an earlier process."""
         for learned in self._table.learned:
-            self._watch(learned.key, now, config)
+            if learned.key not in self._uses:
+                self._begin_to_look(learned.key, now)
 
     def look(self, now: int, config: Config, most: int) -> None:
         """Look at entries whose time it is, at most so many, and delete what is not used."""
         for _ in range(most):
-            if not self._looks or self._looks[0][0] > now:
+            when = self.next_look(config)
+            if when is None or when > now:
                 break
             _, stream = self._looks.popleft()
             if not self._table.owned or stream not in self._table.learned:
                 del self._uses[stream]
             elif self._is_used(stream, now, config):
-                self._looks.append((now + config.learned_expiry // _LOOKS, stream))
+                self._looks.append((now, stream))
             else:
                 del self._uses[stream]
                 self._forget(self._table.learned[stream])
@@ -153,7 +154,7 @@ class Learning:
         self._full = full
         return not full
 
-    def _write(self, learned: Learned, now: int, config: Config) -> None:
+    def _write(self, learned: Learned, now: int) -> None:
         self._waiting.pop(learned.key, None)
         try:
             self._table.kernel.add_mfc(entry(learned, self._table.vifs))
@@ -163,12 +164,13 @@ class Learning:
             self._refused = True
             return
         self._refused = False
+        self._table.written += 1
         self._table.learned.put(learned)
-        self._watch(learned.key, now, config)
+        self._begin_to_look(learned.key, now)
 
-    def _watch(self, stream: RouteKey, now: int, config: Config) -> None:
+    def _begin_to_look(self, stream: RouteKey, now: int) -> None:
         if stream not in self._uses:
-            self._looks.append((now + config.learned_expiry // _LOOKS, stream))
+            self._looks.append((now, stream))
         self._uses[stream] = _Use(0, now)
 
     def _is_used(self, stream: RouteKey, now: int, config: Config) -> bool:
@@ -189,6 +191,8 @@ class Learning:
             self._table.kernel.del_mfc(entry(learned, self._table.vifs))
         except OSError as error:
             log.debug("The entry of a stream was deleted by somebody else: %s", error)
+        else:
+            self._table.written += 1
 
 
 def _covers(route: Route, stream: RouteKey) -> bool:

@@ -50,7 +50,7 @@ class Memberships:
         self._desired: dict[str, dict[MembershipKey, Membership]] = {}  # by interface
         self._count = 0
         self._joined: dict[MembershipKey, Join] = {}
-        self._leaving: dict[MembershipKey, Join] = {}  # as soon as that is stored
+        self._leaving: dict[Join, None] = {}  # as soon as that is stored
         self._failed: dict[MembershipKey, str] = {}  # why
         self._edits: dict[MembershipKey, Edit] = {}  # done, and not stored yet
         self._news = False  # to be told
@@ -191,7 +191,11 @@ class Memberships:
 
     def mend(self, present: Mapping[str, Link]) -> None:
         """Join what the kernel refused, and what it has lost: see `Joins.lost`."""
-        lost = set(self._joins.lost())
+        try:
+            lost = set(self._joins.lost())
+        except OSError as error:  # it is tried again
+            log.error("What the kernel has joined cannot be read: %s", _sentence(error))
+            return
         for key in [key for key, join in self._joined.items() if join in lost]:
             membership = self._desired[key.interface][key]
             log.warning("The kernel has lost membership %s: joining again", membership)
@@ -222,7 +226,7 @@ class Memberships:
     def leave_for_good(self) -> None:
         """Let the kernel leave what is desired no more, now that this is stored."""
         leaving, self._leaving = self._leaving, {}
-        for join in leaving.values():
+        for join in leaving:
             self._let_go(join)
 
     def tell(self) -> None:
@@ -276,7 +280,7 @@ class Memberships:
         self._failed.pop(membership.key, None)
         join = self._joined.pop(membership.key, None)
         if join is not None:
-            self._leaving[membership.key] = join
+            self._leaving[join] = None
         by_key = self._desired[membership.interface]
         del by_key[membership.key]
         if not by_key:
@@ -300,8 +304,8 @@ class Memberships:
 
     def _join(self, membership: Membership, link: Link) -> None:
         join = Join(membership.group, link.ifindex, membership.source)
-        if self._leaving.get(membership.key) == join:
-            del self._leaving[membership.key]
+        if join in self._leaving:
+            del self._leaving[join]
         else:
             self._joins.join(join)
         self._joined[membership.key] = join

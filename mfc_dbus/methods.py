@@ -56,12 +56,14 @@ class Method(NamedTuple):
     """A method's signatures, and what parses and validates a call of it.
 
     late: it reads its arguments when the caller is authorised, and they may be large.
+    looks: at routes or memberships, which a long change must not be changing meanwhile.
     """
 
     takes: str
     gives: str
     prepare: Callable[[Call], Request]
     late: bool = False
+    looks: bool = False
 
 
 def answer(read: Callable[[], Body], details: Sequence[Mapping[str, str]] = ()) -> Request:
@@ -90,14 +92,14 @@ class Methods:
         self._reload = reload
         self._readers = Readers()
         self.table = {
-            f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route),
-            f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route),
+            f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route, looks=True),
+            f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route, looks=True),
             f"{INTERFACE}.FlushRoutes": Method("a{sv}", "u", self._flush_routes),
-            f"{INTERFACE}.JoinGroup": Method("sssa{sv}", "", self._join_group),
-            f"{INTERFACE}.LeaveGroup": Method("sssa{sv}", "", self._leave_group),
+            f"{INTERFACE}.JoinGroup": Method("sssa{sv}", "", self._join_group, looks=True),
+            f"{INTERFACE}.LeaveGroup": Method("sssa{sv}", "", self._leave_group, looks=True),
             f"{INTERFACE}.Apply": Method("sa{sv}", "uuu", self._apply, late=True),
             f"{INTERFACE}.Describe": Method("a{sv}", "s", self._describe),
-            f"{INTERFACE}.ListLearned": Method("a{sv}", "aa{sv}u", self._list_learned),
+            f"{INTERFACE}.ListLearned": Method("a{sv}", "aa{sv}u", self._list_learned, looks=True),
             f"{INTERFACE}.Reload": Method("a{sv}", "", self._prepare_reload),
         }
 

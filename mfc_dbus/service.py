@@ -38,12 +38,17 @@ from mfc_dbus.news import Change
 from mfc_dbus.properties import Properties
 from mfc_dbus.quoting import quote
 from mfc_dbus.unrouted import Stream
+from mfc_dbus.waiting import Waiting
 from mfc_dbus.wire import ROUTES, signal_bodies
 
 log = logging.getLogger(__name__)
 
 # Nearly twice what a route with 31 oifs takes. A stranger's worst 4 KiB take 30 ms to decode.
 _MAX_BODY = 4 * 1024
+
+# As many replies as the bus lets a caller wait for. A call takes some 10 KiB here.
+_MAX_WAITING_OF_SENDER = 128
+_MAX_WAITING = 1024
 
 _MACHINE_ID = Path("/etc/machine-id")
 _DESCRIBED = {OBJECT_PATH: INTERFACE, logcontrol.OBJECT_PATH: logcontrol.INTERFACE}
@@ -74,6 +79,8 @@ class MulticastForwarding:
         """reload: reads the configuration again."""
         self._connection = connection
         self._access = access
+        self._controller = controller
+        self._waiting = Waiting("a long change")
         self._properties = Properties(connection, controller)
         self._objects: Mapping[str, _Object] = {
             OBJECT_PATH: self._properties,
@@ -127,6 +134,8 @@ class MulticastForwarding:
         name = self._method_name(header)
         method = self.methods[name]
         try:
+            if method.looks:
+                await self._settled(header.sender)
             request = method.prepare(call)  # parse, validate
             await self._access.authorise(header, name, request.details)
             body = await request.act()  # validate again, kernel, store, signal
@@ -138,6 +147,16 @@ class MulticastForwarding:
         except Exception:
             log.exception("%s failed", name)
             self._connection.reply_error(header, f"{ERROR}.Failed", "internal error")
+
+    async def _settled(self, sender: str) -> None:
+        """Wait until no long change is half done. Raises LimitExceeded."""
+        if self._controller.settled:
+            return
+        with (
+            self._waiting.limited("this caller", sender, _MAX_WAITING_OF_SENDER),
+            self._waiting.limited("all callers", "all", _MAX_WAITING),
+        ):
+            await self._controller.settle()
 
     def changed(self, change: Change) -> None:
         """Tell everyone of a change of the routes."""

@@ -45,7 +45,7 @@ class Table:
         # What an earlier process wrote may have the VIF numbers of devices that have gone, which
         # the kernel does not show: before one of these is used, the entries are written anew.
         self.doubtful: frozenset[int] = frozenset()
-        self.written = 0  # how many steps were done in the kernel
+        self.written = 0  # how many entries and VIFs were, at the least
         self.owned = False
         self.opened = kernel is not None
         self.wanted = self.opened
@@ -81,6 +81,11 @@ class Table:
                     raise
             self.owned = False
             self.forget()
+
+    def upcalls(self, most: int) -> Sequence[Upcall]:
+        """Read what the kernel asks; of a table that is not ours that is nobody's concern."""
+        found = self._kernel.upcalls(most) if self._kernel is not None else ()
+        return found if self.owned else ()
 
     def fileno(self) -> int | None:
         """The socket; None where there is none."""

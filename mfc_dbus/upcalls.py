@@ -40,10 +40,7 @@ class Upcalls:
 
     def hear(self, id_: TableId, *, later: bool) -> None:
         """Read what a table's kernel asks, some of it at a time, and answer, or do it later."""
-        table = self._tables[id_]
-        if not table.owned:
-            return
-        upcalls = table.kernel.upcalls(_MOST)
+        upcalls = self._tables[id_].upcalls(_MOST)
         if not later:
             self._take(id_, upcalls)
         elif len(self._waiting) < _WAITING:
@@ -59,9 +56,9 @@ class Upcalls:
         """Learn what the kernel had asked for before there were these routes."""
         self._learning[table.id].answer(routes, _now(), self.config)
 
-    def watch(self, table: Table) -> None:
+    def take_up(self, table: Table) -> None:
         """Begin to look at what was learned by an earlier process."""
-        self._learning[table.id].watch(_now(), self.config)
+        self._learning[table.id].take_up(_now())
 
     def look(self, now: int) -> None:
         """Look whether what was learned is used, some of it at a time."""
@@ -71,7 +68,7 @@ class Upcalls:
     @property
     def next_look(self) -> int | None:
         """When `look` has something to do, in nanoseconds since boot."""
-        looks = (learning.next_look for learning in self._learning.values())
+        looks = (learning.next_look(self.config) for learning in self._learning.values())
         return min((when for when in looks if when is not None), default=None)
 
     def _take(self, id_: TableId, upcalls: Sequence[Upcall]) -> None:

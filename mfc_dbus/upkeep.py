@@ -102,6 +102,7 @@ class Upkeep:
             adoption = adopt(held.vifs, held.entries, table.routes, self.present)
             for step in adoption.steps:
                 step.do(table.kernel)
+                table.written += 1
         except OSError as error:
             log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
             table.leave()

@@ -33,6 +33,8 @@ class Watching:
         if isinstance(event, Came):
             if self._wants(event.link):
                 self._watched[event.link.name] = event.link
+            else:
+                self._watched.pop(event.link.name, None)
         elif isinstance(event, Gone):
             self._watched.pop(event.link.name, None)
             for table in tables:

@@ -25,11 +25,15 @@ class Manager:
     """A context manager; it forgets all sockets at the end.
 
     kept: the sockets by name. kept_when_ready: the names of those that were when it was told so.
+    alive: how often it was told that the service is. watchdog: seconds in which it wants to be.
     """
+
+    watchdog = 0.0
 
     def __init__(self) -> None:
         self.kept: dict[str, int] = {}
         self.kept_when_ready: set[str] = set()
+        self.alive = 0
         self._ready = 0
         self._news = threading.Condition()
         with contextlib.ExitStack() as stack:
@@ -57,6 +61,7 @@ class Manager:
             "NOTIFY_SOCKET": str(self._path),
             "LISTEN_FDS": str(len(self.kept)),
             "LISTEN_FDNAMES": ":".join(self.kept),
+            "WATCHDOG_USEC": f"{self.watchdog * 1e6:.0f}",
         }
 
     def hand_over(self, command: Sequence[str]) -> tuple[list[str], Sequence[int]]:
@@ -111,6 +116,7 @@ class Manager:
         if "READY" in assignments:
             self._ready += 1
             self.kept_when_ready = {*self.kept}
+        self.alive += "WATCHDOG" in assignments
         if "FDSTORE" in assignments:
             (fd,) = fds
             self.keep(assignments["FDNAME"], fd)

@@ -186,6 +186,25 @@ async def test_what_a_user_makes_the_service_keep_while_polkit_thinks_is_bounded
         await refused(first, f"{STANDARD}.AccessDenied")
 
 
+async def test_nobody_sees_half_of_a_change_that_takes_long(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    first, *others = many(3000)["route"]
+    route = Route(first["source"], first["group"], first["iif"], first["oifs"])
+    async with Caller.at(bus.address) as caller, Caller.at(bus.address) as other:
+        await caller.apply(document(first, *others))
+        for comment in ("one", "two"):
+            text = document(*(each | {"comment": comment} for each in others))
+            applying = asyncio.ensure_future(caller.apply(text, merge=True))
+            while not applying.done():
+                await other.add(route, replace=True)
+                assert (await other.learned())[1] == 0
+                await other.delete(route)
+                await other.add(route)
+                assert len(await other.describe(group="239.2.0.0/16")) == 3000
+            await applying
+
+
 async def test_large_documents_come_one_by_one_from_a_caller(
     bus: PrivateBus, daemon: Daemon
 ) -> None:

@@ -492,3 +492,17 @@ async def test_a_database_of_a_later_version_is_left_alone(host: Host) -> None:
         await refused(caller.add(DURABLE), f"{OWN}.StoreError", "schema version 1000")
     assert path.read_bytes() == content
     assert host.groups() == {TRANSIENT.group, TIMED.group}
+
+
+async def test_the_watchdog_hears_of_it_during_a_change_that_takes_long(host: Host) -> None:
+    manager = host.stack.enter_context(Manager())
+    manager.watchdog = 0.1
+    host.start(manager)
+    async with Caller.at(host.bus.address) as caller:
+        before = manager.alive
+        routes = [
+            {"group": f"239.2.{n >> 8}.{n & 255}", "iif": "eth1", "oifs": ["eth2"]}
+            for n in range(10_000)
+        ]
+        assert await caller.apply({"route": routes}) == [10_000, 0, 0]
+        assert manager.alive - before > 3

@@ -36,6 +36,7 @@ from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId, parse_route
 from mfc_dbus.news import Change, Status
 from mfc_dbus.patterns import is_pattern
+from mfc_dbus.routes import Routes
 from mfc_dbus.table import Table
 
 
@@ -631,6 +632,36 @@ def test_a_family_that_the_system_lacks_is_told_as_it_is() -> None:
     controller.restore([])
     with pytest.raises(KernelError, match="does not route ipv6 multicast: Address family not"):
         run(controller.add(parse_route("*", "ff05::1", "eth0", ["eth1"])))
+
+
+def test_who_waits_until_it_is_settled_sees_nothing_of_a_change_in_between(ground: Ground) -> None:
+    old = ground.add("10.0.0.1", "239.1.1.1")
+    begun, on, put = threading.Event(), threading.Event(), Routes.put
+
+    def slow(self: Routes, route: Route) -> None:
+        begun.set()
+        assert on.wait(10)
+        put(self, route)
+
+    async def look() -> Route:
+        await ground.controller.settle()
+        return ground.controller.check_delete(old.source, old.group)
+
+    async def scenario() -> None:
+        new = dataclasses.replace(old, comment="new")
+        assert ground.controller.settled
+        applying = asyncio.create_task(ground.controller.apply([new]))
+        assert await asyncio.to_thread(begun.wait, 10)
+        assert not ground.controller.settled
+        looking = asyncio.create_task(look())
+        await asyncio.sleep(0)
+        assert not looking.done()
+        on.set()
+        await applying
+        assert await looking == new
+
+    with mock.patch.object(Routes, "put", slow):
+        run(scenario())
 
 
 class Machine(RuleBasedStateMachine):

@@ -147,6 +147,54 @@ def test_a_stream_goes_after_its_time_and_what_flows_stays(ground: Ground) -> No
     assert [len(each.entries) for each in ground.kernels.values()] == [0, 0]
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What time it is, to be changed."""
+    now = [0]
+    monkeypatch.setattr("mfc_dbus.upcalls._now", lambda: now[0])
+    return now
+
+
+def test_a_stream_goes_however_often_the_table_is_looked_at(
+    ground: Ground, kernel: FakeKernel, clock: list[int]
+) -> None:
+    ground.add("*", "239.0.0.0/8")
+    for _ in range(2):
+        ground.arrive("10.0.0.1", "239.1.1.1")
+    table = TableId(IPV4)
+    for _ in range(10):
+        clock[0] += 10 * SECOND
+        ground.controller.look(clock[0])
+        run(ground.controller.verify(lambda: [table], lambda _: {table: kernel.held()}))
+    assert learned(ground) == set()
+
+
+def test_a_shorter_expiry_holds_for_what_was_learned_before(
+    ground: Ground, clock: list[int]
+) -> None:
+    run(ground.controller.configure(Config(learned_expiry=86400 * SECOND)))
+    ground.add("*", "239.0.0.0/8")
+    ground.arrive("10.0.0.1", "239.1.1.1")
+    run(ground.controller.configure(Config(learned_expiry=60 * SECOND)))
+    ground.arrive("10.0.0.1", "239.1.1.2")
+    assert ground.controller.next_look == 15 * SECOND
+    for _ in range(20):
+        clock[0] += 5 * SECOND
+        ground.controller.look(clock[0])
+    assert learned(ground) == set()
+
+
+def test_what_the_kernel_of_another_owner_asks_is_read_and_not_answered(
+    ground: Ground, kernel: FakeKernel
+) -> None:
+    ground.add("*", "239.0.0.0/8")
+    ground.configure(IPV6)
+    kernel.waiting.append(Upcall(IGMPMSG_NOCACHE, 0, _packed("10.0.0.1"), _packed("239.1.1.1")))
+    ground.controller.hear(TableId(IPV4))
+    assert not kernel.waiting
+    assert learned(ground) == set()
+
+
 def test_looking_is_done_in_slices(ground: Ground, kernel: FakeKernel) -> None:
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     ground.add("*", "239.0.0.0/8")

@@ -349,6 +349,28 @@ def test_an_interface_that_goes_and_comes_while_a_leave_is_stored_is_left_and_jo
     assert ground.states == {str(membership): "joined"}
 
 
+def test_what_is_left_twice_in_one_commit_is_left_on_both_devices_of_the_name(
+    ground: Ground,
+) -> None:
+    membership = ground.join()
+    controller = ground.controller
+
+    async def flap() -> None:
+        await controller._commits.run(lambda: ground.links.add("eth0"))
+
+    async def change() -> None:
+        await asyncio.gather(
+            controller.leave(just(membership)),
+            flap(),
+            controller.join([membership]),
+            controller.leave(just(membership)),
+        )
+
+    run(change())
+    assert ground.groups.leaves == 2
+    assert [sock.joined for sock in ground.groups.sockets] == [{}] * len(ground.groups.sockets)
+
+
 def test_routes_and_memberships_that_wait_together_share_a_commit(ground: Ground) -> None:
     routes = [parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(5)]
     memberships = [parse_membership(f"239.1.1.{n}", "*", "eth0") for n in range(5)]

@@ -13,6 +13,7 @@ from lab.ground import Ground, run
 from mfc_dbus.addresses import FAMILIES, Family
 from mfc_dbus.config import Config
 from mfc_dbus.errors import RequestError
+from mfc_dbus.kernel.links import Came
 from mfc_dbus.model import MAX_VIFS, Route, TableId, parse_route
 from mfc_dbus.patterns import matches
 from mfc_dbus.unrouted import Stream
@@ -150,6 +151,17 @@ def test_the_next_process_watches_too_and_the_routes_are_not_touched() -> None:
     ground.links.begin_anew()
     ground.begin([route], kept_sockets=True, config=WATCH_ALL)
     assert vifs(ground) == {"eth0": 1, "other": 1, "eth1": 0}
+
+
+def test_an_interface_that_carries_multicast_no_more_is_watched_no_more() -> None:
+    ground = Ground("eth0", "eth1")
+    run(ground.controller.configure(WATCH_ALL))
+    assert vifs(ground) == {"eth0": 0, "eth1": 0}
+    link = ground.links.links["eth1"]._replace(multicast=False)
+    ground.links.links["eth1"] = link
+    ground.links._events.append(Came(link))
+    ground.controller.follow()
+    assert vifs(ground) == {"eth0": 0}
 
 
 def test_a_stream_is_told_of_that_no_route_covers() -> None:

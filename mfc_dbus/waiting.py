@@ -1,0 +1,29 @@
+"""How many calls may wait for something: of one caller, of one user, and in all."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mfc_dbus.errors import LimitExceeded
+
+
+class Waiting:
+    """Who waits, and with how much."""
+
+    def __init__(self, what_for: str) -> None:
+        self._what_for = what_for
+        self._waiting: Counter[str] = Counter()
+
+    @contextmanager
+    def limited(self, who: str, key: str, limit: int, weight: int = 1) -> Iterator[None]:
+        """Count one more under a key, for the time of the context. Raises LimitExceeded."""
+        if self._waiting[key] + weight > limit:
+            what = f"{limit} calls" if weight == 1 else f"{self._waiting[key]} bytes"
+            raise LimitExceeded(f"{what} of {who} wait for {self._what_for} already")
+        self._waiting[key] += weight
+        try:
+            yield
+        finally:
+            self._waiting[key] -= weight
+            if not self._waiting[key]:
+                del self._waiting[key]
