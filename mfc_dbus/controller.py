@@ -348,13 +348,15 @@ class Controller:
 
         await self._commits.run(change)
 
-    async def take_tables(self) -> None:
-        """Try to get the tables that are not ours, and put the routes in."""
-        await self._commits.run(self._upkeep.take_tables)
+    async def mend(self) -> None:
+        """Try to get the tables that are not ours, and what the kernel has refused or lost."""
 
-    async def mend_memberships(self) -> None:
-        """Join what the kernel refused before, or has lost."""
-        await self._commits.run(lambda: self.memberships.mend(self._upkeep.present))
+        def change() -> None:
+            self._upkeep.take_tables()
+            self._upkeep.retry()
+            self.memberships.mend(self._upkeep.present)
+
+        await self._commits.run(change)
 
     def restore(self, kept: Iterable[Desired], held: Mapping[TableId, Held] | None = None) -> None:
         """Begin with what was stored, and tell nobody. What cannot be done now waits.

@@ -224,8 +224,7 @@ async def _tick(
     reasons: why each table is not ours, as was reported.
     """
     while True:
-        await controller.take_tables()
-        await controller.mend_memberships()
+        await controller.mend()
         await controller.verify(witness.differing, sockets.read)
         for id_, table in controller.tables.items():
             if table.reason != reasons[id_]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import islice
 
 from mfc_dbus.adopt import adopt
 from mfc_dbus.errors import KernelError, RequestError
@@ -14,6 +15,8 @@ from mfc_dbus.transition import Transition, install
 from mfc_dbus.watching import Watching, lose
 
 log = logging.getLogger(__name__)
+
+_RETRIES = 16  # at one time
 
 
 class Upkeep:
@@ -35,7 +38,8 @@ class Upkeep:
         self._tables = tables
         self._note = note
         self._installed = installed
-        self._starved: dict[TableId, set[RouteKey]] = {}  # what the kernel had no room for
+        # What the kernel had no room for, or refused: ordered sets.
+        self._starved: dict[TableId, dict[RouteKey, None]] = {}
         self._used: dict[TableId, int] = {}  # VIFs, when that was tried last
         self._watching = Watching(watched)
         self._watched = False  # others than before
@@ -137,17 +141,18 @@ class Upkeep:
         for table in self._tables.values():
             if not table.owned:
                 continue
-            starved = self._starved.setdefault(table.id, set())
-            starved.update(table.left_out)
+            starved = self._starved.setdefault(table.id, {})
+            starved.update(dict.fromkeys(table.left_out))
             if table.vifs.used < self._used.get(table.id, MAX_VIFS):
-                for key in list(starved):
-                    route = table.routes.get(key)
-                    if route is None:
-                        starved.discard(key)
-                    else:
-                        self._try_alone(table, route)
-                        self._note([key])
+                self._try_again(table, list(starved))
             self._used[table.id] = table.vifs.used
+
+    def retry(self) -> None:
+        """Try some of it again in any case: what was refused once may not be now."""
+        for table in self._tables.values():
+            if table.owned:
+                starved = self._starved.get(table.id, {})
+                self._try_again(table, list(islice(starved, _RETRIES)))
 
     def want(self, table: Table, routes: Sequence[Route]) -> None:
         """Desire routes, and put into the kernel what it takes of them, now or later."""
@@ -187,17 +192,26 @@ class Upkeep:
             for route in routes:
                 self._try_alone(table, route)
 
+    def _try_again(self, table: Table, keys: Iterable[RouteKey]) -> None:
+        for key in keys:
+            route = table.routes.get(key)
+            if route is None:
+                del self._starved[table.id][key]
+            else:
+                self._try_alone(table, route)
+                self._note([key])
+
     def _try_alone(self, table: Table, route: Route) -> None:
-        starved = self._starved.setdefault(table.id, set())
+        starved = self._starved.setdefault(table.id, {})
+        known = route.key in starved
+        starved.pop(route.key, None)
         try:
             self.install([Transition(table, [route], [route])])
         except RequestError as error:
-            if route.key not in starved:
-                log.error("Route %s stays as it is: %s", route, error)
-            starved.add(route.key)
+            if not known:
+                log.error("Route %s is not what it should be: %s", route, error)
+            starved[route.key] = None
             self._try_in_parts(table, route)
-        else:
-            starved.discard(route.key)
 
     def _try_in_parts(self, table: Table, route: Route) -> None:
         """Put in what of a route takes no more room, and then what the kernel takes beyond it."""

@@ -390,7 +390,7 @@ def test_routes_of_a_table_that_is_not_ours_are_unavailable_until_it_is(ground: 
     kernel = somebody_elses_table(ground, route)
     assert list(ground.states().values()) == ["unavailable"]
     kernel.owner = None
-    run(ground.controller.take_tables())
+    run(ground.controller.mend())
     assert list(ground.states().values()) == ["active"]
     assert ground.held() == {expected(route)}
 
@@ -435,7 +435,7 @@ def test_routes_that_are_unavailable_can_be_deleted(ground: Ground) -> None:
     assert ground.flush() == 3
     assert ground.routes() == set()
     kernel.owner = None
-    run(ground.controller.take_tables())
+    run(ground.controller.mend())
     assert ground.held() == set()
     assert ground.keeper.routes == {}
 
@@ -504,7 +504,7 @@ def test_a_table_that_is_not_wanted_is_not_taken_and_one_that_was_kept_is_left(
     assert ground.states() == {str(route): "unavailable"}
     ground.links.begin_anew()
     ground.begin([route], config=Config((TableId(IPV4),)))
-    run(ground.controller.take_tables())
+    run(ground.controller.mend())
     assert ground.kernels[IPV6].owner is None
     assert ground.states() == {str(route): "unavailable"}
 

@@ -277,11 +277,11 @@ def test_what_the_kernel_refuses_later_fails_with_a_reason_until_it_does_not(
     ground.begin()
     assert [*ground.memberships] == [(membership, "failed", "No such device")]
     for _ in range(3):
-        run(ground.controller.mend_memberships())
+        run(ground.controller.mend())
     assert len(caplog.messages) == 1
     assert ground.told == 0
     ground.groups.refuse(None)
-    run(ground.controller.mend_memberships())
+    run(ground.controller.mend())
     assert [*ground.memberships] == [(membership, "joined", "")]
     assert ground.told == 1
 
@@ -293,7 +293,7 @@ def test_what_failed_waits_when_its_interface_goes(ground: Ground) -> None:
     ground.links.remove("eth0")
     ground.controller.follow()
     assert [*ground.memberships] == [(membership, "waiting", "")]
-    run(ground.controller.mend_memberships())
+    run(ground.controller.mend())
 
 
 # The store

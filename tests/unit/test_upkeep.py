@@ -218,3 +218,18 @@ def test_a_route_that_the_kernel_keeps_holds_up_no_other() -> None:
     assert [str(route) for route in ground.routes()] == ["(10.0.0.1, 239.1.1.0)"]
     run(ground.controller.expire(10))
     assert ground.routes() == set()
+
+
+def test_what_the_kernel_refused_once_is_tried_again_before_long() -> None:
+    ground = Ground("eth0")
+    routes = [parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(40)]
+    ground.apply(*routes, wait=True)
+    with mock.patch.object(ground.kernels[IPV4], "add_vif", side_effect=OSError(errno.ENOMEM, "")):
+        ground.links.add("eth1")
+        ground.controller.follow()
+        run(ground.controller.mend())
+    assert {*ground.states().values()} == {"partial"}
+    for done in (16, 32, 40):
+        run(ground.controller.mend())
+        assert [*ground.states().values()].count("active") == done
+    assert ground.held() == {expected(route) for route in routes}
