@@ -25,7 +25,7 @@ from mfc_dbus.errors import (
 )
 from mfc_dbus.expiries import Expiries
 from mfc_dbus.kernel.dump import Held
-from mfc_dbus.kernel.links import Event
+from mfc_dbus.kernel.links import Event, Turned
 from mfc_dbus.ledger import Keeper, Ledger
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import (
@@ -436,6 +436,8 @@ class Controller:
         events, self._events = self._events, []
         for event in events:
             self._upkeep.see(event)
+            if isinstance(event, Turned):  # routes and memberships stay in the kernel meanwhile
+                continue
             self.memberships.follow(event, self._upkeep.present)
             self._upkeep.follow(event)
 

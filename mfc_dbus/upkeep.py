@@ -7,7 +7,7 @@ from itertools import islice
 from mfc_dbus.adopt import adopt
 from mfc_dbus.errors import KernelError, RequestError
 from mfc_dbus.kernel.dump import Held
-from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed, Turned
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId
 from mfc_dbus.placement import place
 from mfc_dbus.table import Table
@@ -51,7 +51,7 @@ class Upkeep:
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""
         self._watching.see(event, self._tables.values())
-        if isinstance(event, Came):
+        if isinstance(event, Came | Turned):
             self.present[event.link.name] = event.link
         elif isinstance(event, Gone):
             self.present.pop(event.link.name, None)

@@ -17,16 +17,22 @@ from mfc_dbus.kernel.netlink import RTNLGRP_LINK, EventSocket
 _NLMSG_DONE = 3
 _NLM_F_REQUEST_DUMP = 0x301
 _REQUEST = struct.Struct("=LHHLL16s")  # nlmsghdr, an empty ifinfomsg
+_IFF_RUNNING = 0x40
 _IFF_MULTICAST = 0x1000
 _MESSAGE = 1024 * 1024
 
 
 class Link(NamedTuple):
-    """A network interface; `multicast`: whether it carries any (IFF_MULTICAST)."""
+    """A network interface.
+
+    multicast: whether it carries any (IFF_MULTICAST). up: whether it is up, and its link too
+    (IFF_RUNNING).
+    """
 
     name: str
     ifindex: int
     multicast: bool
+    up: bool = False
 
 
 class Gone(NamedTuple):
@@ -41,11 +47,17 @@ class Came(NamedTuple):
     link: Link
 
 
+class Turned(NamedTuple):
+    """An interface that is there went up or down, and is what it was otherwise."""
+
+    link: Link
+
+
 class Missed(NamedTuple):
     """Events were lost. An interface may have gone and come back as it was, under its ifindex."""
 
 
-Event = Gone | Came | Missed
+Event = Gone | Came | Turned | Missed
 
 
 class Links(EventSocket):
@@ -82,9 +94,11 @@ class Links(EventSocket):
             if before and (link is None or link.name != before.name or ifindex in deleted):
                 events.append(Gone(self._links.pop(ifindex)))
         for ifindex, link in now.items():
-            if link is not None and link != self._links.get(ifindex):
+            before = self._links.get(ifindex)
+            if link is not None and link != before:
                 self._links[ifindex] = link
-                events.append(Came(link))
+                turned = before is not None and link == before._replace(up=link.up)
+                events.append(Turned(link) if turned else Came(link))
         return events + missed
 
     def _messages(self) -> Iterator[Any]:
@@ -115,6 +129,10 @@ def _dump() -> Iterator[Link]:
 
 
 def _link(message: Any) -> Link:
+    flags = message["flags"]
     return Link(
-        message.get_attr("IFLA_IFNAME"), message["index"], bool(message["flags"] & _IFF_MULTICAST)
+        message.get_attr("IFLA_IFNAME"),
+        message["index"],
+        multicast=bool(flags & _IFF_MULTICAST),
+        up=bool(flags & _IFF_RUNNING),
     )

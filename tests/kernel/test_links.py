@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 from lab.netns import Namespace
 
-from mfc_dbus.kernel.links import Came, Event, Gone, Link, Links, Missed
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Links, Missed, Turned
 
 FIFTEEN = "x" * 15
 LONG = Link(FIFTEEN, 70, multicast=True)
 ETH1 = Link("eth1", 71, multicast=True)
-LO = Link("lo", 1, multicast=False)
+LO = Link("lo", 1, multicast=False, up=True)
 
 
 class Watched:
@@ -29,7 +29,7 @@ class Watched:
         with self._namespace:
             events = self.links.update()
         for event in events:
-            if isinstance(event, Came):
+            if isinstance(event, Came | Turned):
                 assert event.link.name not in self.present or self._same_device(event)
                 self.present[event.link.name] = event.link
             elif isinstance(event, Gone):
@@ -42,7 +42,7 @@ class Watched:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         sock.detach()
 
-    def _same_device(self, event: Came) -> bool:
+    def _same_device(self, event: Came | Turned) -> bool:
         return self.present[event.link.name].ifindex == event.link.ifindex
 
 
@@ -108,6 +108,19 @@ def test_multicast_says_whether_the_interface_carries_it(
     assert watched.update() == [Came(ETH1._replace(multicast=False))]
     namespace.ip("link set dev eth1 multicast on")
     assert watched.update() == [Came(ETH1)]
+
+
+def test_an_interface_is_up_when_its_link_is(watched: Watched, namespace: Namespace) -> None:
+    namespace.ip("link set dev eth1 up")
+    assert watched.update() == []
+    namespace.ip(f"link set dev {FIFTEEN} up")
+    namespace.wait_until_up(["eth1", FIFTEEN])
+    up = {Turned(ETH1._replace(up=True)), Turned(LONG._replace(up=True))}
+    assert set(watched.update()) == up
+    namespace.ip(f"link set dev {FIFTEEN} down")
+    namespace.ip("link show dev eth1")
+    assert Turned(LONG) in watched.update()
+    assert not watched.present["eth1"].up
 
 
 # What happens

@@ -14,7 +14,7 @@ from mfc_dbus.addresses import Family, exactly, of_source
 from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.dump import Held, HeldEntry
-from mfc_dbus.kernel.links import Came, Event, Gone, Link
+from mfc_dbus.kernel.links import Came, Event, Gone, Link, Turned
 from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
 from mfc_dbus.model import (
     MAX_VIFS,
@@ -43,7 +43,7 @@ class FakeLinks:
     def add(self, name: str, *, multicast: bool = True) -> None:
         if name in self.links:
             self.remove(name)
-        self.links[name] = Link(name, self._next, multicast)
+        self.links[name] = Link(name, self._next, multicast, up=True)
         self._next += 1
         self._events.append(Came(self.links[name]))
 
@@ -61,6 +61,11 @@ class FakeLinks:
         link = self.links.pop(name)
         self.links[new] = link._replace(name=new)
         self._events += [Gone(link), Came(self.links[new])]
+
+    def turn(self, name: str, *, up: bool) -> None:
+        """Take a link up or down, with all that is in the kernel."""
+        self.links[name] = self.links[name]._replace(up=up)
+        self._events.append(Turned(self.links[name]))
 
     def begin_anew(self) -> None:
         """Tell a new controller of what is there."""
