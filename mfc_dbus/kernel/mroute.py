@@ -11,7 +11,7 @@ import struct
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
-from mfc_dbus.kernel import abi
+from mfc_dbus.kernel import abi, mrd
 from mfc_dbus.kernel.abi import Upcall
 
 _MESSAGE = 64  # bytes: an upcall is shorter
@@ -71,6 +71,8 @@ class MRoute:
         abi.ffi()  # parsed now, and not when the first route is waited for
         if kept is not None:
             self._sock = socket.socket(fileno=kept)
+            with suppress(PermissionError):  # it was done before, but by an old version
+                mrd.prepare(self._sock)
             return
         self._sock = socket.socket(
             family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._abi.protocol
@@ -79,6 +81,7 @@ class MRoute:
             with suppress(PermissionError):  # then as many as an ordinary socket holds
                 self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
             self._abi.prepare(self._sock)
+            mrd.prepare(self._sock)
             if table:
                 self._set(abi.MRT_TABLE, struct.pack("@I", table))
         except OSError:
@@ -194,6 +197,14 @@ class MRoute:
             if upcall is not None:
                 found.append(upcall)
         return found
+
+    def advertise(self, ifindex: int, interval: int) -> None:
+        """Tell the switches on a device's link that a router is here: see mrd.py."""
+        mrd.advertise(self._sock, ifindex, interval)
+
+    def terminate(self, ifindex: int) -> None:
+        """Tell them that it is here no more."""
+        mrd.terminate(self._sock, ifindex)
 
     def vif_count(self, vif: int) -> VIFCount:
         """Read a VIF's counters. EADDRNOTAVAIL, or EINVAL above all others: there is none."""

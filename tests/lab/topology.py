@@ -77,6 +77,15 @@ class Topology:
         self.outside.ip(*(f"link set dev {name} up" for name in names))
         self.wait_until_up()
 
+    def add_link_through(self, middle: Namespace, name: str) -> None:
+        """Add a link with devices in its middle, `router` and `outside`, that somebody connects."""
+        self._links.append(name)
+        for namespace, peer in ((self.router, "router"), (self.outside, "outside")):
+            namespace.ip(
+                f"link add name {name} type veth peer name {peer} netns {middle.path}",
+                f"link set dev {name} up",
+            )
+
     def wait_until_up(self) -> None:
         self.router.wait_until_up(self._links)
         self.outside.wait_until_up(self._links)
