@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ class Config:
 
     max_learned: the most entries that are learned in each table. learned_expiry: nanoseconds after
     which one goes that no packet has used. watched: interfaces, or patterns of them, to listen on
-    though no route uses them.
+    though no route uses them. advertised: those on which switches are told of a multicast router,
+    and advertising_interval how often, in nanoseconds.
 
     max_routes, max_memberships: the most that there may be, of all tables and on all interfaces.
 
@@ -42,6 +44,8 @@ class Config:
     max_learned: int = 65_536
     learned_expiry: int = 60 * _SECOND
     watched: tuple[str, ...] = ()
+    advertised: tuple[str, ...] = ()
+    advertising_interval: int = 20 * _SECOND
     rules: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -135,9 +139,9 @@ def _parse_count(key: _Key, value: Any) -> int:
     return value
 
 
-def _parse_seconds(key: _Key, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _YEAR:
-        raise _WrongValue(key, f"is not a whole number of seconds from 1 to {_YEAR}")
+def _parse_seconds(key: _Key, value: Any, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _WrongValue(key, f"is not a whole number of seconds from {least} to {most}")
     return value * _SECOND
 
 
@@ -155,7 +159,13 @@ _SETTINGS: Mapping[_Key, tuple[str, Callable[[_Key, Any], Any]]] = {
     ("limits", "routes"): ("max_routes", _parse_count),
     ("limits", "memberships"): ("max_memberships", _parse_count),
     ("limits", "learned"): ("max_learned", _parse_count),
-    ("learning", "expiry"): ("learned_expiry", _parse_seconds),
+    ("learning", "expiry"): ("learned_expiry", partial(_parse_seconds, least=1, most=_YEAR)),
     ("discovery", "interfaces"): ("watched", _parse_interfaces),
+    ("router_discovery", "interfaces"): ("advertised", _parse_interfaces),
+    # The limits of RFC 4286.
+    ("router_discovery", "interval"): (
+        "advertising_interval",
+        partial(_parse_seconds, least=4, most=180),
+    ),
     ("rules",): ("rules", _parse_rules),
 }

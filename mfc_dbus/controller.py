@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 from mfc_dbus import apply
 from mfc_dbus.addresses import Prefix, stream
+from mfc_dbus.advertising import Advertising
 from mfc_dbus.apply import Applied
 from mfc_dbus.commits import Commits
 from mfc_dbus.config import Config
@@ -81,6 +82,7 @@ class Controller:
         )
         self._expiries = Expiries(self.find)
         self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
+        self._advertising = Advertising(self.tables, self._config)
         self._links = links
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._busy = False
@@ -308,13 +310,18 @@ class Controller:
             before = self._config
             applied = await self._aside(look)
             with self.memberships.changing(applied.memberships, self._upkeep.present):
+                self._advertising.configure(config, self._upkeep.present)
                 await self._aside(lambda: change_routes(applied.routes))
+
+        def change_back() -> None:
+            self._configure(before)
+            self._advertising.configure(before, self._upkeep.present)
 
         try:
             await self._commits.run(change)
         except RequestError:
             if self._config is config:
-                await self._commits.run(lambda: self._configure(before))
+                await self._commits.run(change_back)
             raise
 
     async def verify(
@@ -365,6 +372,7 @@ class Controller:
         """
         for event in self._links.update():
             self._upkeep.see(event)
+            self._advertising.see(event)
         memberships: list[Membership] = []
         for desired in kept:
             if isinstance(desired, Membership):
@@ -396,14 +404,23 @@ class Controller:
         self._upcalls.hear(id_, later=self._busy)
 
     def look(self, now: int) -> None:
-        """Look whether what was learned is used, some of it at a time. Never waits."""
+        """Tell switches of us, and look whether what was learned is used; some at a time.
+
+        Never waits.
+        """
+        self._advertising.look(now)
         if not self._busy:
             self._upcalls.look(now)
 
     @property
     def next_look(self) -> int | None:
         """When `look` has something to do, in nanoseconds since boot."""
-        return self._upcalls.next_look
+        looks = (self._advertising.next_look, self._upcalls.next_look)
+        return min((when for when in looks if when is not None), default=None)
+
+    def part(self) -> None:
+        """Tell switches that the router goes for good."""
+        self._advertising.part()
 
     @property
     def next_expiry(self) -> int | None:
@@ -436,6 +453,7 @@ class Controller:
         events, self._events = self._events, []
         for event in events:
             self._upkeep.see(event)
+            self._advertising.see(event)
             if isinstance(event, Turned):  # routes and memberships stay in the kernel meanwhile
                 continue
             self.memberships.follow(event, self._upkeep.present)

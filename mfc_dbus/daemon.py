@@ -195,6 +195,8 @@ async def _serve(
     living = asyncio.create_task(_live(manager))
     ours = [ticking, looking, living]
     await asyncio.wait([stopping, lost, *ours], return_when=asyncio.FIRST_COMPLETED)
+    if stopping.done() and not manager.exists:
+        controller.part()  # a manager may be about to restart us, and does not say so
     manager.tell("STOPPING=1")
     stopping.cancel()
     for fd in (links.fileno(), *(table.fileno() for table in controller.tables.values())):

@@ -21,6 +21,7 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         usec = int(environment.get("WATCHDOG_USEC", 0))
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.exists = bool(address)
         self.watchdog = usec / 1e6 if mine else 0.0  # seconds until it takes us for dead; 0: never
 
     def tell(self, *assignments: str, fds: Sequence[int] = ()) -> None:

@@ -149,6 +149,13 @@ def test_a_vif_that_is_not_there_has_no_counters(ground: Ground) -> None:
     assert ground.kernel.vif_count(1) == (0, 0, 0, 0)
 
 
+def test_nothing_can_be_said_on_a_device_that_has_gone(ground: Ground) -> None:
+    eth0 = ground.ifindex("eth0")
+    ground.delete_device("eth0")
+    fails_with(errno.ENODEV, lambda: ground.kernel.advertise(eth0, 20))
+    fails_with(errno.ENODEV, lambda: ground.kernel.terminate(eth0))
+
+
 def test_an_entry_needs_a_multicast_group(ground: Ground) -> None:
     ground.add_vifs("eth0", "eth1")
     fails_with(errno.EINVAL, lambda: ground.kernel.add_mfc(MFCEntry(SOURCE, SOURCE, 0, ((1, 1),))))

@@ -121,6 +121,9 @@ class FakeKernel:
         self.fail_in: int | None = None
         self.calls = 0
         self.waiting: list[Upcall] = []
+        # To switches: what, on which interface, and of advertisements the interval.
+        self.said: list[tuple[str, str, int]] = []
+        self.mute: int | None = None  # the error that all of that meets
         self._entries: dict[tuple[bytes, bytes, int | None], MFCEntry] = {}
         self._counts: Counter[tuple[bytes, bytes]] = Counter()
         self._links = links
@@ -237,6 +240,23 @@ class FakeKernel:
         if not any((entry.source, entry.group) == (source, group) for entry in self.entries):
             raise _error(errno.EADDRNOTAVAIL)
         return SGCount(self._counts[source, group], 0, 0)
+
+    def advertise(self, ifindex: int, interval: int) -> None:
+        self._say("advertisement", ifindex, interval)
+
+    def terminate(self, ifindex: int) -> None:
+        self._say("termination", ifindex, 0)
+
+    def _say(self, what: str, ifindex: int, interval: int) -> None:
+        if self.mute is not None:
+            raise _error(self.mute)
+        found = (link for link in self._links.links.values() if link.ifindex == ifindex)
+        link = next(found, None)
+        if link is None:
+            raise _error(errno.ENODEV)
+        if not link.up:
+            raise _error(errno.ENETUNREACH)
+        self.said.append((what, link.name, interval))
 
     def named(self, links: Mapping[str, Link]) -> set[tuple[object, ...]]:
         """The entries with interface names for VIF numbers: source, group, iif, oifs.

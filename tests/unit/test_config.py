@@ -1,6 +1,7 @@
 """The configuration: what it may say, and an error that names file, line and key."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def refused(path: Path, text: str) -> str:
         (
             "[discovery]\ninterfaces = ['eth0', 'a b']",
             "line 2: 'discovery.interfaces' is no such array: 'a b' is not an interface name",
+        ),
+        # router discovery
+        ("[router_discovery]\ninterfaces = 5", "line 2: 'router_discovery.interfaces' is not an"),
+        *(
+            (
+                f"router_discovery.interval = {seconds}",
+                "line 1: 'router_discovery.interval' is not a whole number of seconds from 4 to 1",
+            )
+            for seconds in (3, 181, 4.5, "true", "'20'")
         ),
         # limits
         ("limits = 5", "line 1: 'limits' is not a table"),
@@ -218,3 +228,13 @@ def test_what_is_learned_is_bounded_and_expires_as_the_settings_say(path: Path) 
 def test_interfaces_may_be_watched(path: Path) -> None:
     loaded = load(path, "[discovery]\ninterfaces = ['eth*', 'up', 'eth*']")
     assert loaded == Config(watched=("eth*", "up"))
+
+
+@pytest.mark.parametrize("seconds", [4, 180])
+def test_switches_may_be_told_of_a_router(path: Path, seconds: int) -> None:
+    text = "[router_discovery]\ninterfaces = ['eth1', 'lan*']\n"
+    told = Config(advertised=("eth1", "lan*"))
+    assert load(path, text) == told
+    assert told.advertising_interval == 20_000_000_000
+    interval = f"{text}interval = {seconds}"
+    assert load(path, interval) == replace(told, advertising_interval=seconds * 1_000_000_000)
