@@ -5,6 +5,7 @@ Source: smcroute.conf(5) of smcroute 2.5.6.
 
 import glob
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ class _Reader:
         self._thresholds: dict[str, int] = {}
         self._disabled: set[str] = set()
         self._joined: set[Membership] = set()
+        self._advertised: dict[str, None] = {}
         self._directives: dict[str, Callable[[Line], None]] = {
             "phyint": self._phyint,
             "mgroup": self._mgroup,
@@ -109,7 +111,12 @@ class _Reader:
             elif word == "ttl-threshold" and words and words[0].isdigit():
                 self._thresholds[name] = int(words.pop(0))
             elif word == "mrdisc":
-                self._leave_out(line, "there is no multicast router discovery (mrdisc)")
+                self._advertised[_pattern(name)] = None
+                self._leave_out(
+                    line,
+                    f"mrdisc is a setting: write interfaces = {json.dumps([*self._advertised])} "
+                    "under [router_discovery] in mfc-dbus.toml",
+                )
             else:
                 raise InvalidArgs(f"{quote(word)} is not understood")
 

@@ -1,11 +1,13 @@
 """smcroute.conf becomes a document, and what cannot is named."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from mfc_dbus import document, smcroute
+from mfc_dbus import config, document, smcroute
 from mfc_dbus.cli import main
+from mfc_dbus.config import Config
 from mfc_dbus.document import MembershipEntry, RouteEntry
 
 CONF = """\
@@ -60,7 +62,7 @@ def test_a_group_that_is_joined_twice_is_one_membership() -> None:
         ("mroute from eth0 group 1.1.1.1 to eth1", "Group '1.1.1.1' is not a multicast address"),
         ("mroute from eth0 group 225.1.1.1 to eth1 eth0", "'eth0' is the iif or disabled"),
         ("phyint eth1 disable\nmroute from eth1 group 225.1.1.1 to eth0", "'eth1' is disabled"),
-        ("phyint eth0 enable mrdisc", "there is no multicast router discovery"),
+        ("phyint eth0 enable mrdisc", 'write interfaces = ["eth0"] under [router_disc'),
         ("phyint eth0 fast", "'fast' is not understood"),
         ("phyint", "it names no interface"),
         ("mroute group 225.1.1.1 to eth1", "'from' is missing"),
@@ -79,6 +81,16 @@ def test_what_cannot_be_carried_over_is_named_with_its_line(line: str, sentence:
     (left,) = smcroute.read("s.conf", f"# {line}\n{line}\n").left_out
     assert left.startswith(f"s.conf:{2 + line.count(chr(10)) * 2}: {line.splitlines()[-1]}: ")
     assert sentence in left
+
+
+def test_what_is_a_setting_is_said_as_it_is_to_be_written(tmp_path: Path) -> None:
+    lines = "phyint eth0 mrdisc\nphyint lan+ enable mrdisc ttl-threshold 2\nphyint eth0 mrdisc\n"
+    *_, sentence = smcroute.read("s.conf", lines).left_out
+    written = re.search(r"write (.*) under (.*) in (.*)", sentence)
+    assert written
+    setting, table, file = written.groups()
+    (tmp_path / file).write_text(f"{table}\n{setting}\n")
+    assert config.load(tmp_path) == Config(advertised=("eth0", "lan*"))
 
 
 def test_included_files_are_read_in_order_and_not_for_ever(tmp_path: Path) -> None:
