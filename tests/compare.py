@@ -25,6 +25,7 @@ from lab.contenders import Contender, MfcDbus, Route, Smcroute
 from lab.delivery import deliveries
 from lab.igmp import Member, members
 from lab.packets import Flow
+from lab.switch import Switch
 from lab.topology import Topology
 from rich.console import Console
 from rich.progress import track
@@ -47,6 +48,7 @@ _RANGES = {
     IPV6: ("fd01::/64", "ff1e::100/120", ("ff1e::101", "ff1e::177"), "ff1e::201"),
 }
 _JOINED_RANGES = {IPV4: "239.1.4.0/28", IPV6: "ff1e::400/124"}
+_LINK_LOCAL = {IPV4: "10.9.0.1/24 dev lan", IPV6: "fe80::1/64 dev lan nodad"}
 _OUTSIDE_SOURCE = {IPV4: "10.2.0.10", IPV6: "fd02::10"}
 
 
@@ -262,6 +264,22 @@ def pattern_later(ground: Ground) -> Outcome:
     return _after_a_reload(ground, "up2", "down0", "down1", "down2")
 
 
+def router_discovery(ground: Ground) -> Outcome:
+    """What a switch withholds arrives when it has heard of the router, and nobody has joined it."""
+    lab, route = ground.lab, Route(ground.group, "lan", ["down0"], ground.source)
+    with Switch(lab):
+        lab.router.ip(f"address add {_LINK_LOCAL[lab.family]}")
+        ground.contender.configure([])  # now with `lan`
+        ground.contender.reload()
+        ground.contender.add(route)
+        if not _eventually(lambda: ground.forwards("lan", count=1), True):
+            raise TimeoutError("the switch withholds nothing")
+        ground.contender.advertise("lan")
+        if isinstance(ground.contender, Smcroute):
+            ground.contender.add(route)  # it has forgotten it
+        return Outcome(ground.eventually_forwards("lan", "down0"))
+
+
 def batch(ground: Ground) -> Outcome:
     ground.contender.add_many(
         [
@@ -420,6 +438,9 @@ CHECKS = [
     Check("source-specific join", "in the kernel's list, with its source", join_source, "yes"),
     Check("join of a group prefix", "16 groups in the kernel's list", join_range, "yes"),
     Check("more than 20 joins", f"{_JOINS} on one interface", many_joins, "yes"),
+    Check(
+        "router discovery (RFC 4286)", "3 packets that a switch withheld", router_discovery, "IPv4"
+    ),
     Check("many requests at once", "3 packets of each of 2 routes", batch, "yes"),
     Check("routes as JSON", "a route's source and group", as_json, "yes"),
     Check("reload", "10 times, lost of a stream of 1,000/s that stays", reload, "yes"),

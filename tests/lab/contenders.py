@@ -87,6 +87,10 @@ class Contender(ABC):
     def join(self, interface: str, group: str, source: str = "") -> None: ...
 
     @abstractmethod
+    def advertise(self, interface: str) -> None:
+        """Have switches at an interface told of the router, by its configuration."""
+
+    @abstractmethod
     def configure(self, routes: Sequence[Route]) -> None:
         """Write them into its configuration file."""
 
@@ -99,6 +103,7 @@ class MfcDbus(Contender):
     """Under a service manager that keeps its sockets, as systemd does."""
 
     name = "mfc-dbus"
+    _advertised: Sequence[str] = ()
 
     def start(self) -> None:
         if not hasattr(self, "_bus"):
@@ -144,6 +149,11 @@ class MfcDbus(Contender):
             "group", "join", "--interface", interface, *_stream(Route(group, "", (), source))
         )
 
+    def advertise(self, interface: str) -> None:
+        self._advertised = [interface]
+        self._write_settings()
+        self.reload()
+
     def configure(self, routes: Sequence[Route]) -> None:
         directory = self.home / "configuration" / "routes.d"
         directory.mkdir(parents=True, exist_ok=True)
@@ -165,7 +175,8 @@ class MfcDbus(Contender):
         rules = "".join(f"{iif} = {number}\n" for iif, number in self.rules.items())
         directory = self.home / "configuration"
         directory.mkdir(exist_ok=True)
-        (directory / "mfc-dbus.toml").write_text(f"tables = {tables}\n[rules]\n{rules}")
+        advertised = f"[router_discovery]\ninterfaces = {[*self._advertised]}\n"
+        (directory / "mfc-dbus.toml").write_text(f"tables = {tables}\n[rules]\n{rules}{advertised}")
 
     def _type(self, *words: str) -> str:
         return foreign.output(self._bus.address, str(PROGRAMS / "mfc-dbus-cli"), *words)
@@ -175,6 +186,7 @@ class Smcroute(Contender):
     """With the interfaces of the lab enabled: one process a table, and rules by hand."""
 
     name = "smcroute"
+    _advertised = ""
 
     def __init__(
         self,
@@ -229,10 +241,17 @@ class Smcroute(Contender):
     def join(self, interface: str, group: str, source: str = "") -> None:
         self._control(0, "join", interface, *([source] if source else []), group)
 
+    def advertise(self, interface: str) -> None:
+        self._advertised = interface
+        self.configure([])
+        self.stop()
+        self.start()  # a reload does not begin it
+
     def configure(self, routes: Sequence[Route]) -> None:
         for number in {0, *self.rules.values()}:
             lines = [
-                f"phyint {name} enable ttl-threshold {self.thresholds.get(name, 1)}"
+                f"phyint {name} enable {'mrdisc ' * (name == self._advertised)}"
+                f"ttl-threshold {self.thresholds.get(name, 1)}"
                 for name in dict.fromkeys([*self._interfaces, *self.lab.links])
             ]
             for route in routes:
