@@ -9,20 +9,17 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping, 
 from typing import Any, Protocol, cast
 
 from mfc_dbus import apply
-from mfc_dbus.addresses import Prefix, stream
+from mfc_dbus.addresses import Prefix
 from mfc_dbus.advertising import Advertising
 from mfc_dbus.apply import Applied
+from mfc_dbus.checks import Checks, check_untouched
 from mfc_dbus.commits import Commits
 from mfc_dbus.config import Config
 from mfc_dbus.difference import Difference
 from mfc_dbus.errors import (
     AccessDenied,
     ConfigError,
-    InvalidArgs,
-    LimitExceeded,
-    NoSuchRoute,
     RequestError,
-    RouteExists,
 )
 from mfc_dbus.expiries import Expiries
 from mfc_dbus.kernel.dump import Held
@@ -38,9 +35,7 @@ from mfc_dbus.model import (
     TableId,
 )
 from mfc_dbus.news import Change, News, Status
-from mfc_dbus.problems import Problems
-from mfc_dbus.quoting import join, quote
-from mfc_dbus.table import Table, find_table
+from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, check
 from mfc_dbus.upcalls import Discoverer, Upcalls
 from mfc_dbus.upkeep import Upkeep
@@ -80,6 +75,7 @@ class Controller:
         self._upkeep = Upkeep(
             self.tables, self._news.note, self._upcalls.answer, self._config.watched
         )
+        self._checks = Checks(self.tables, self.memberships, self._upkeep.present, self._config)
         self._expiries = Expiries(self.find)
         self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
         self._advertising = Advertising(self.tables, self._config)
@@ -121,7 +117,7 @@ class Controller:
     def check_add(self, route: Route, *, replace: bool, wait: bool = False) -> Route | None:
         """Find the route that this one would replace."""
         self.follow()
-        transition = self._adding(route, replace=replace, wait=wait)
+        transition = self._checks.adding(route, replace=replace, wait=wait)
         check(transition, self._upkeep.present)
         return next(iter(transition.old), None)
 
@@ -132,17 +128,7 @@ class Controller:
 
         number: of the table.
         """
-        table = find_table(self.tables, RouteKey(source, group, "", number).table_id)
-        found = table.routes.of_stream(source, group)
-        chosen = [route for route in found if iif in (None, route.iif)]
-        if not chosen:
-            where = f" from {quote(iif)}" if iif else ""
-            raise NoSuchRoute(f"There is no route {stream(source, group)}{where}")
-        if len(chosen) > 1:
-            iifs = join(route.iif for route in chosen)
-            raise InvalidArgs(f"Route {chosen[0]} exists from {iifs}: say which by 'iif'")
-        apply.check_configured(chosen[0])
-        return chosen[0]
+        return self._checks.deleting(source, group, iif, number)
 
     def changes_memberships(self, memberships: Sequence[Membership], *, merge: bool) -> bool:
         """Whether a document with these memberships would change any.
@@ -175,8 +161,8 @@ class Controller:
 
         def change() -> None:
             self._follow()
-            transition = self._adding(route, replace=replace, wait=wait)
-            _check_untouched(transition.old, touching)
+            transition = self._checks.adding(route, replace=replace, wait=wait)
+            check_untouched(transition.old, touching)
             self._ledger.change([transition])
 
         await self._commits.run(change)
@@ -192,7 +178,7 @@ class Controller:
     ) -> None:
         def change() -> None:
             route = self.check_delete(source, group, iif, number)
-            _check_untouched([route], touching)
+            check_untouched([route], touching)
             self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
 
         await self._commits.run(change)
@@ -255,9 +241,9 @@ class Controller:
             applied = apply.compare_all(self.tables, self.memberships, routes, memberships, doomed)
             if any(applied.memberships) and not joining:
                 raise AccessDenied("The memberships were changed meanwhile: try again")
-            self._check_count(applied.routes.growth)
+            self._checks.count(applied.routes.growth)
             self.memberships.check_count(applied.memberships.growth)
-            self._check(routes, memberships, applied, wait=wait)
+            self._checks.document(routes, memberships, applied, wait=wait)
             transitions = apply.transitions(self.tables, applied.routes)
             if dry_run:
                 for transition in transitions:
@@ -291,12 +277,12 @@ class Controller:
         before = self._config
 
         def look() -> Applied:
-            self._check_opened(config)
+            self._checks.settings(config)
             applied = apply.compare_all(
                 self.tables, self.memberships, routes, memberships, apply.from_a_file
             )
             try:
-                self._check(routes, memberships, applied, wait=True)
+                self._checks.document(routes, memberships, applied, wait=True)
             except RequestError as error:
                 raise ConfigError(str(error)) from error
             return applied
@@ -471,41 +457,6 @@ class Controller:
         if self._upkeep.take_watched() and self._upcalls.discoverer:
             self._upcalls.discoverer.watched()
 
-    # What a change is
-
-    def _adding(self, route: Route, *, replace: bool, wait: bool) -> Transition:
-        table = find_table(self.tables, route.table_id)
-        present = table.routes.get(route.key)
-        if present is not None and not replace:
-            where = f" from {quote(route.iif)}" if route.key.iif else ""
-            raise RouteExists(f"Route {route}{where} exists already")
-        if present is not None:
-            apply.check_configured(present)
-        else:
-            self._check_count(1)
-        apply.check_interfaces(route, self._upkeep.present, wait=wait)
-        return Transition(table, [present] if present else [], [route])
-
-    def _check_count(self, growth: int) -> None:
-        count = sum(len(table.routes) for table in self.tables.values())
-        if growth > 0 and count + growth > self._config.max_routes:
-            raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
-
-    def _check(
-        self,
-        routes: Sequence[Route],
-        memberships: Sequence[Membership],
-        applied: Applied,
-        *,
-        wait: bool,
-    ) -> None:
-        """Raise all that forbids it, each with its place."""
-        problems = Problems()
-        present = self._upkeep.present
-        apply.check(self.tables, routes, applied.routes, present, problems, wait=wait)
-        self.memberships.check(memberships, applied.memberships, present, problems, wait=wait)
-        problems.check()
-
     def _delete_where(self, doomed: Callable[[Route], bool]) -> int:
         transitions = [
             Transition(table, [route for route in table.routes if doomed(route)], [])
@@ -525,32 +476,8 @@ class Controller:
         if errors:
             raise errors[0]
 
-    def _check_opened(self, config: Config) -> None:
-        """What takes privileges is done at the start alone."""
-        missing = [
-            id_
-            for id_ in config.tables
-            if id_.number and not (id_ in self.tables and self.tables[id_].opened)
-        ]
-        if missing:
-            what = f"'tables' has {join(map(str, missing))}"
-        elif config.rules != self._config.rules:
-            what = "'rules' are others"
-        else:
-            return
-        raise ConfigError(f"{what}: restart the service for that, which loses no packet")
-
     def _configure(self, config: Config) -> None:
-        self._config = self._upcalls.config = config
+        self._config = self._upcalls.config = self._checks.config = config
         self.memberships.limit = config.max_memberships
         self._upkeep.own(config.tables)
         self._upkeep.watch_others(config.watched)
-
-
-def _check_untouched(routes: Iterable[Route], touching: Container[str] | None) -> None:
-    """What polkit said holds for the iifs that it was told of; a route may have moved since."""
-    for route in routes:
-        if touching is not None and route.iif not in touching:
-            raise AccessDenied(
-                f"Route {route} was moved to {quote(route.iif)} meanwhile: try again"
-            )
