@@ -180,11 +180,23 @@ def _plan(
     except TooManyInterfaces:
         # There may be room when what goes has gone.
         vifs = with_room
-        keys = {each.key for each in after}
-        staying = (narrow(each, names) for each in before if each.key in keys)
-        between = [each for each in staying if each is not None]
+        between = _common(before, after)
         steps = [*plan(vifs, ifindexes, before, between), *plan(vifs, ifindexes, between, after)]
     return _Planned([*leaving, *steps], vifs, old, placed, left_out, learned)
+
+
+def _common(
+    before: Sequence[Placement | Learned], after: Sequence[Placement | Learned]
+) -> list[Placement | Learned]:
+    """What of each entry is there before and after, with interfaces that stay."""
+    keys = {each.key for each in after}
+    names = {name for each in after for name in each.interfaces}
+    staying = [each for each in before if each.key in keys]
+    placed = [narrow(each, names) for each in staying if not isinstance(each, Learned)]
+    # Learned entries hold no VIF themselves.
+    held = {name for each in placed if each is not None for name in each.interfaces}
+    learned = [narrow(each, held) for each in staying if isinstance(each, Learned)]
+    return [each for each in (*placed, *learned) if each is not None]
 
 
 def _place(

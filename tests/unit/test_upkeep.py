@@ -3,15 +3,30 @@
 import asyncio
 import dataclasses
 import errno
+from collections.abc import Coroutine, Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
 from unittest import mock
 
 import pytest
-from lab.ground import Ground, expected, run
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from lab import fake
+from lab.ground import INTERFACES, Ground, expected, run
+from lab.reference import forwards
 
-from mfc_dbus import transition
-from mfc_dbus.addresses import FAMILIES
-from mfc_dbus.errors import KernelError, StoreError, TooManyInterfaces
-from mfc_dbus.model import Route, parse_route
+from mfc_dbus import adopt, transition, upkeep, vifs, watching
+from mfc_dbus.addresses import FAMILIES, parse_stream
+from mfc_dbus.errors import (
+    InvalidArgs,
+    KernelError,
+    RequestError,
+    StoreError,
+    TooManyInterfaces,
+)
+from mfc_dbus.model import Edit, Key, Route, RouteKey, TableId, parse_route
+from mfc_dbus.news import Status
+from mfc_dbus.plan import uses
 
 IPV4 = FAMILIES[0]
 STREAM = ("10.0.0.1", "239.1.1.1")
@@ -158,6 +173,18 @@ def test_a_route_of_a_full_table_may_have_another_oif() -> None:
     assert leaves(ground, "10.0.0.1", "239.1.1.0", "eth0") == {"eth32"}
 
 
+def test_a_stream_may_have_another_owner_while_interfaces_take_places_of_others() -> None:
+    ground = Ground(*(f"eth{n}" for n in range(34)))
+    ground.add("*", "239.1.1.1", "eth*", "")
+    ground.arrive("10.0.0.1", "239.1.1.1", "eth0")
+    ground.apply(
+        parse_route("*", "239.1.1.1", "eth33", ["eth32"]),
+        parse_route("*", "239.1.0.0/16", "eth0", ["eth31"]),
+    )
+    assert leaves(ground, "10.0.0.1", "239.1.1.1", "eth0") == {"eth31"}
+    assert {*ground.states().values()} == {"active"}
+
+
 def test_what_has_no_room_is_no_part_of_the_cost_of_a_change() -> None:
     ground = Ground("a0", *(f"eth{n}" for n in range(34)))
     ground.apply(*routes_of(0, 32))
@@ -233,3 +260,156 @@ def test_what_the_kernel_refused_once_is_tried_again_before_long() -> None:
         run(ground.controller.mend())
         assert [*ground.states().values()].count("active") == done
     assert ground.held() == {expected(route) for route in routes}
+
+
+# Anything at all, with room for four interfaces of six
+
+
+class Scarcity(RuleBasedStateMachine):
+    """Whatever happens, no packet goes where no route says, and no room is wasted."""
+
+    LIMIT = 4
+    MODULES = (vifs, watching, transition, adopt, upkeep, fake)
+    STREAMS = (("10.0.0.1", "239.1.1.1"), ("10.0.0.2", "239.1.1.1"), ("10.0.0.1", "239.2.1.1"))
+
+    groups = st.sampled_from(["239.1.1.1", "239.1.0.0/16", "239.0.0.0/8"])
+    sources = st.sampled_from(["*", "10.0.0.1", "10.0.0.2", "10.0.0.0/8"])
+    names = st.sampled_from([*INTERFACES, "eth*", "eth[0-2]"])
+    routes = st.tuples(sources, groups, names, st.lists(names, max_size=3, unique=True))
+    failures = st.none() | st.integers(0, 6) | st.just("store")
+    churn = st.lists(
+        st.tuples(st.sampled_from(["add", "remove"]), st.sampled_from(INTERFACES)), max_size=4
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patched = ExitStack()
+        for module in self.MODULES:
+            self._patched.enter_context(mock.patch.object(module, "MAX_VIFS", self.LIMIT))
+        self.ground = Ground()
+        self.model: dict[RouteKey, Route] = {}
+
+    def teardown(self) -> None:
+        self._patched.close()
+
+    @rule(entry=routes, replace=st.booleans(), failure=failures, churn=churn)
+    def add(
+        self,
+        entry: tuple[str, str, str, list[str]],
+        replace: bool,
+        failure: int | str | None,
+        churn: list[tuple[str, str]],
+    ) -> None:
+        with suppress(InvalidArgs):
+            route = parse_route(*entry)
+            change = self.ground.controller.add(route, replace=replace, wait=True)
+            if self._done(change, failure, churn):
+                self.model[route.key] = route
+
+    @rule(data=st.data(), failure=failures, churn=churn)
+    def delete(
+        self, data: st.DataObject, failure: int | str | None, churn: list[tuple[str, str]]
+    ) -> None:
+        if self.model:
+            route = data.draw(st.sampled_from(sorted(self.model.values(), key=repr)))
+            change = self.ground.controller.delete(route.source, route.group, route.iif)
+            if self._done(change, failure, churn):
+                del self.model[route.key]
+
+    @rule(entries=st.lists(routes, max_size=4), failure=failures, churn=churn)
+    def apply(
+        self,
+        entries: list[tuple[str, str, str, list[str]]],
+        failure: int | str | None,
+        churn: list[tuple[str, str]],
+    ) -> None:
+        wanted = {}
+        for entry in entries:
+            with suppress(InvalidArgs):
+                route = parse_route(*entry)
+                wanted[route.key] = route
+        change = self.ground.controller.apply([*wanted.values()], wait=True)
+        if self._done(change, failure, churn):
+            self.model = wanted
+
+    @rule(churn=churn)
+    def interfaces_come_and_go(self, churn: list[tuple[str, str]]) -> None:
+        self._churn(churn)
+
+    @rule(stream=st.sampled_from(STREAMS), name=st.sampled_from(INTERFACES))
+    def stream_arrives(self, stream: tuple[str, str], name: str) -> None:
+        if name in self.ground.links.links:
+            self.ground.arrive(*stream, name)
+
+    @rule(churn=churn)
+    def daemon_is_replaced(self, churn: list[tuple[str, str]]) -> None:
+        self._churn(churn)
+        self.ground.links.begin_anew()
+        self.ground.begin([*self.model.values()], kept_sockets=True)
+
+    @invariant()
+    def all_agree(self) -> None:
+        controller, kernel = self.ground.controller, self.ground.kernels[IPV4]
+        table = controller.tables[TableId(IPV4)]
+        controller.follow()
+        for _ in range(2):
+            run(controller.mend())
+        assert self.ground.routes() == {*self.model.values()}
+        assert self.ground.keeper.routes == self.model
+        assert kernel.vifs == {vif.number: vif.ifindex for vif in table.vifs}
+        references = {vif.name: vif.references for vif in table.vifs if vif.references}
+        assert references == uses(table.installed.values())
+        assert len(references) <= self.LIMIT
+        present = self.ground.links.links
+        for route in self.model.values():
+            if route.iif in present and route.key not in table.installed:
+                assert len({*references, route.iif}) > self.LIMIT
+            status = controller.told[route.key]
+            assert status == Status(route, table.state(route), table.shortage(route))
+        # Where one has no room, a wider one may take its streams.
+        placed = [route for route in self.model.values() if route.key in table.installed]
+        for stream in self.STREAMS:
+            source, group = (prefix.address for prefix in parse_stream(*stream))
+            for name in present:
+                oifs = kernel.decide(source, group, name).oifs
+                if oifs is not None:
+                    allowed = forwards(placed, present, source, group, name)
+                    assert allowed is not None
+                    assert oifs <= allowed
+
+    def _done(
+        self,
+        change: Coroutine[Any, Any, object],
+        failure: int | str | None,
+        churn: list[tuple[str, str]],
+    ) -> bool:
+        """Whether a change was done that may fail, and while which interfaces come and go."""
+        kernel, keeper = self.ground.kernels[IPV4], self.ground.keeper
+        kernel.fail_in = failure if isinstance(failure, int) else None
+        keeper.broken = failure == "store"
+        write = keeper.write
+
+        async def write_late(edits: Mapping[Key, Edit]) -> None:
+            kernel.fail_in = None
+            self._churn(churn)
+            self.ground.controller.follow()
+            await write(edits)
+
+        try:
+            with mock.patch.object(keeper, "write", write_late):
+                run(change)
+        except RequestError:
+            return False
+        finally:
+            kernel.fail_in, keeper.broken = None, False
+        return True
+
+    def _churn(self, churn: list[tuple[str, str]]) -> None:
+        for what, name in churn:
+            if what == "add":
+                self.ground.links.add(name)
+            elif name in self.ground.links.links:
+                self.ground.links.remove(name)
+
+
+TestScarcity = Scarcity.TestCase
