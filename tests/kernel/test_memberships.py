@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from lab.delivery import deliveries
 from lab.igmp import Member, members
 from lab.routing import Routing
 from lab.switch import Switch
@@ -58,12 +59,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def arrives(lab: Topology, group: str) -> None:
-    """Wait until the switch lets a group through, and demand 3 of 3 packets of it."""
-    sender = lab.sender("lan", group=group)
-    wait_until(lambda: {*lab.arrived()} == {"down0"} if sender.send(1) else False)
-    sent = sender.send(3)
-    assert lab.arrived() == {"down0": sent}
+def arrives(lab: Topology, switch: Switch, group: str) -> None:
+    """Wait until the switch has heard of a join, and demand 3 of 3 packets of the group."""
+    wait_until(lambda: group in switch.groups)
+    sent = lab.sender("lan", group=group).send(3)
+    expected = {"down0": sent}
+    assert deliveries(lab, expected) == expected
 
 
 def withheld(lab: Topology, group: str) -> None:
@@ -83,13 +84,13 @@ def joined(group: str, comment: str = "") -> list[Membership]:
 
 
 def test_a_group_arrives_when_it_is_joined_and_no_other_does(
-    lab: Topology, routing: Routing
+    lab: Topology, switch: Switch, routing: Routing
 ) -> None:
     one, other = lab.addresses.group, lab.addresses.other_group
     do(routing, routing.controller.apply(routes_of(lab, one, other)))
     withheld(lab, one)
     do(routing, routing.controller.join(joined(one)))
-    arrives(lab, one)
+    arrives(lab, switch, one)
     withheld(lab, other)
     do(routing, routing.controller.leave(parse_memberships(one, "*", "lan")))
     assert members(lab.router) == set()
@@ -97,18 +98,18 @@ def test_a_group_arrives_when_it_is_joined_and_no_other_does(
 
 
 def test_all_groups_of_a_prefix_arrive_by_one_route_and_one_join(
-    lab: Topology, routing: Routing
+    lab: Topology, switch: Switch, routing: Routing
 ) -> None:
     groups = RANGES[lab.family]
     do(routing, routing.controller.apply(routes_of(lab, groups)))
     do(routing, routing.controller.join(joined(groups)))
     with routing.hearing():
         for membership in joined(groups):
-            arrives(lab, socket.inet_ntop(lab.family, membership.group))
+            arrives(lab, switch, socket.inet_ntop(lab.family, membership.group))
 
 
 def test_a_document_has_streams_asked_for_and_forwarded_and_disturbs_none_that_stays(
-    lab: Topology, routing: Routing
+    lab: Topology, switch: Switch, routing: Routing
 ) -> None:
     stays, comes = lab.addresses.group, lab.addresses.other_group
     route = '[[route]]\ngroup = "{0}"\niif = "lan"\noifs = ["down0"]\n'
@@ -120,7 +121,7 @@ def test_a_document_has_streams_asked_for_and_forwarded_and_disturbs_none_that_s
         do(routing, routing.controller.apply(document.routes, document.memberships))
 
     apply(stays)
-    arrives(lab, stays)
+    arrives(lab, switch, stays)
     withheld(lab, comes)
     with lab.sender("lan", group=stays).flow(rate=1000) as flow:
         for number in range(4):
@@ -133,7 +134,7 @@ def test_a_document_has_streams_asked_for_and_forwarded_and_disturbs_none_that_s
         flow.wait_for(100)
     assert lab.arrived() == {"down0": flow.sent}
     apply(comes)
-    arrives(lab, comes)
+    arrives(lab, switch, comes)
     withheld(lab, stays)
 
 
@@ -143,12 +144,11 @@ def test_a_membership_follows_its_interface(lab: Topology) -> None:
     with Joins() as joins, Routing(lab.router, memberships=Memberships(joins)) as routing:
         do(routing, routing.controller.apply(routes_of(lab, group), joined(group), wait=True))
         for _ in range(2):  # each time another device, and another switch
-            with Switch(lab):
-                withheld(lab, group)
+            with Switch(lab) as switch:
                 lab.router.ip(f"address add {ADDRESSES[lab.family]} dev lan {nodad}")
                 routing.follow()
                 assert members(lab.router) == {Member("lan", group)}
-                arrives(lab, group)
+                arrives(lab, switch, group)
                 lab.delete_link("lan")
                 lab.outside.ip("link delete dev lan")
                 routing.follow()

@@ -11,7 +11,7 @@ everybody.
 
 import json
 import subprocess
-from typing import Self
+from typing import Any, Self
 
 from lab.netns import Namespace
 from lab.topology import Topology
@@ -49,15 +49,29 @@ class Switch:
     @property
     def router_ports(self) -> set[str]:
         """The ports behind which it knows a multicast router, of either family."""
+        return {
+            port["port"]
+            for bridge in self._database()
+            for ports in bridge["router"].values()
+            for port in ports
+        }
+
+    @property
+    def groups(self) -> set[str]:
+        """The groups that it knows to be joined behind the port to the router."""
+        return {
+            entry["grp"]
+            for bridge in self._database()
+            for entry in bridge["mdb"]
+            if entry["port"] == "router"
+        }
+
+    def _database(self) -> list[dict[str, Any]]:
         with self._namespace:
             shown = subprocess.run(
                 ["bridge", "-json", "-details", "mdb", "show"],
                 capture_output=True,
                 check=True,
             ).stdout
-        return {
-            port["port"]
-            for bridge in json.loads(shown)
-            for ports in bridge["router"].values()
-            for port in ports
-        }
+        database: list[dict[str, Any]] = json.loads(shown)
+        return database

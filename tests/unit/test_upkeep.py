@@ -178,7 +178,7 @@ def test_a_stream_may_have_another_owner_while_interfaces_take_places_of_others(
     ground.add("*", "239.1.1.1", "eth*", "")
     ground.arrive("10.0.0.1", "239.1.1.1", "eth0")
     ground.apply(
-        parse_route("*", "239.1.1.1", "eth33", ["eth32"]),
+        parse_route("*", "239.1.1.1", "eth9", ["eth8"]),  # which the pattern had no room for
         parse_route("*", "239.1.0.0/16", "eth0", ["eth31"]),
     )
     assert leaves(ground, "10.0.0.1", "239.1.1.1", "eth0") == {"eth31"}
