@@ -43,7 +43,7 @@ ACCESS = {
     "org.freedesktop.DBus.Peer.GetMachineId": PUBLIC,
 }
 
-_ROOT = 0
+ROOT = 0
 _MAX_UIDS = 1024  # that are remembered
 # Each check may be a password prompt that nobody answers.
 _MAX_CHECKS_OF_SENDER = 4
@@ -73,8 +73,8 @@ class Access:
             return
         if action is None:
             raise AccessDenied(f"Nobody may call {member}")
-        uid = await self._uid(call.sender)
-        if uid == _ROOT:
+        uid = await self.uid(call.sender)
+        if uid == ROOT:
             return
         waiting = self._waiting.limited
         with (
@@ -85,8 +85,8 @@ class Access:
         ):
             await self._ask_while_connected(call, action, details)
 
-    async def _uid(self, sender: str) -> int:
-        """Ask the bus, once: it gives a unique name to nobody else later."""
+    async def uid(self, sender: str) -> int:
+        """Ask the bus, once: it gives a unique name to nobody else later. Raises AccessDenied."""
         uid = self._uids.get(sender)
         if uid is None:
             try:

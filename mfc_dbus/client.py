@@ -195,8 +195,8 @@ class Client:
         try:
             return await self._describe(_strings(group=group))
         except ClientError as error:
-            halves = _halves(group)
-            if error.name != "LimitExceeded" or not halves:
+            halves = _halves(group) if error.name == "LimitExceeded" else []
+            if not halves:
                 raise
         whole = Report()
         if group is not None:  # its own routes are in neither half

@@ -66,7 +66,7 @@ class Controller:
         config: Config | None = None,
         memberships: Memberships | None = None,
     ) -> None:
-        self._config = config or Config()
+        self._config = self._committed = config or Config()
         self.memberships = memberships or Memberships()
         self.memberships.limit = self._config.max_memberships
         self.tables: dict[TableId, Table] = {table.id: table for table in tables}
@@ -274,7 +274,6 @@ class Controller:
         What a file has takes the place of what was made over the bus. Raises ConfigError,
         KernelError or StoreError, and all is as it was.
         """
-        before = self._config
 
         def look() -> Applied:
             self._checks.settings(config)
@@ -292,23 +291,17 @@ class Controller:
             self._ledger.change(apply.transitions(self.tables, difference), wait=True)
 
         async def change() -> None:
-            nonlocal before
             before = self._config
             applied = await self._aside(look)
             with self.memberships.changing(applied.memberships, self._upkeep.present):
                 self._advertising.configure(config, self._upkeep.present)
-                await self._aside(lambda: change_routes(applied.routes))
+                try:
+                    await self._aside(lambda: change_routes(applied.routes))
+                except Exception:
+                    self._go_back_to(before)
+                    raise
 
-        def change_back() -> None:
-            self._configure(before)
-            self._advertising.configure(before, self._upkeep.present)
-
-        try:
-            await self._commits.run(change)
-        except RequestError:
-            if self._config is config:
-                await self._commits.run(change_back)
-            raise
+        await self._commits.run(change)
 
     async def verify(
         self,
@@ -448,6 +441,12 @@ class Controller:
     async def _commit(self) -> None:
         try:
             await self._ledger.commit()
+        except Exception:
+            if self._config is not self._committed:
+                self._go_back_to(self._committed)
+            raise
+        else:
+            self._committed = self._config
         finally:
             self._tell()
 
@@ -481,3 +480,11 @@ class Controller:
         self.memberships.limit = config.max_memberships
         self._upkeep.own(config.tables)
         self._upkeep.watch_others(config.watched)
+
+    def _go_back_to(self, config: Config) -> None:
+        """Go by the settings of before again, as far as the kernel allows."""
+        self._advertising.configure(config, self._upkeep.present)
+        try:
+            self._configure(config)
+        except RequestError as error:
+            log.error("Not all settings are those of before: %s", error)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ OPTIONS = {"group": "s", "exact": "b", "source": "s", "iif": "s", "state": "s", 
 _STATES = ("active", "partial", "waiting", "unavailable", "joined", "failed")
 _SLICE = 0.005  # seconds in which nobody else is served
 _MAX_WAITING = 64
+_Stream = tuple[int, Prefix, Prefix]
 
 
 class Filter(NamedTuple):
@@ -104,14 +105,12 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
     ]
     parts: list[bytes] = []
     size = sum(len(part) + 2 for part in memberships)
-    until = time.monotonic() + _SLICE
-    told = list(controller.told.values())
-    # What was told does not change while somebody changes routes.
-    several = Counter(_stream(each.route) for each in told if not each.route.exact)
-    for status in told:
-        if time.monotonic() > until:
-            await asyncio.sleep(0)
-            until = time.monotonic() + _SLICE
+    told = list(controller.told.values())  # which no change does before it is done
+    several: Counter[_Stream] = Counter()
+    async for status in _in_slices(told):
+        if not status.route.exact:
+            several[_stream(status.route)] += 1
+    async for status in _in_slices(told):
         if not chosen.takes(status):
             continue
         table = controller.tables[status.route.table_id]
@@ -126,7 +125,16 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
     return join_json({"route": parts, "membership": memberships})
 
 
-def _stream(route: Route) -> tuple[int, Prefix, Prefix]:
+async def _in_slices(told: Sequence[Status]) -> AsyncIterator[Status]:
+    until = time.monotonic() + _SLICE
+    for status in told:
+        if time.monotonic() > until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + _SLICE
+        yield status
+
+
+def _stream(route: Route) -> _Stream:
     return route.table, route.source, route.group
 
 

@@ -36,13 +36,13 @@ class Expiries:
 
     def take(self, now: int) -> list[Route]:
         """Take the routes whose time has run out by now."""
-        taken = []
+        taken: dict[RouteKey, Route] = {}
         while self._heap and self._heap[0][0] <= now:
             expires, key = heapq.heappop(self._heap)
             route = self._find(key)
-            if route is not None and route.expires == expires and route not in taken:
-                taken.append(route)
-        return taken
+            if route is not None and route.expires == expires:
+                taken[key] = route
+        return [*taken.values()]
 
     def _is_due(self, expires: int, key: RouteKey) -> bool:
         route = self._find(key)

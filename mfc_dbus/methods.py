@@ -56,7 +56,7 @@ class Method(NamedTuple):
     """A method's signatures, and what parses and validates a call of it.
 
     late: it reads its arguments when the caller is authorised, and they may be large.
-    looks: at routes or memberships, which a long change must not be changing meanwhile.
+    looks: at what is desired, and not only at what was told: no long change may be half done.
     """
 
     takes: str

@@ -7,12 +7,13 @@ store, signal, reply.
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
 from mfc_dbus import logcontrol
-from mfc_dbus.access import SET_LOG, Access
+from mfc_dbus.access import ROOT, SET_LOG, Access
 from mfc_dbus.addresses import format_address
 from mfc_dbus.bus.backend import Body, Variant
 from mfc_dbus.bus.calls import Call
@@ -30,7 +31,7 @@ from mfc_dbus.bus.names import (
 )
 from mfc_dbus.controller import Controller
 from mfc_dbus.document import MAX_BYTES
-from mfc_dbus.errors import RequestError
+from mfc_dbus.errors import AccessDenied, RequestError
 from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.methods import Method, Methods, Request, answer
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
@@ -48,6 +49,7 @@ _MAX_BODY = 4 * 1024
 
 # As many replies as the bus lets a caller wait for. A call takes some 10 KiB here.
 _MAX_WAITING_OF_SENDER = 128
+_MAX_WAITING_OF_USER = 256
 _MAX_WAITING = 1024
 
 _MACHINE_ID = Path("/etc/machine-id")
@@ -152,11 +154,17 @@ class MulticastForwarding:
         """Wait until no long change is half done. Raises LimitExceeded."""
         if self._controller.settled:
             return
-        with (
-            self._waiting.limited("this caller", sender, _MAX_WAITING_OF_SENDER),
-            self._waiting.limited("all callers", "all", _MAX_WAITING),
-        ):
-            await self._controller.settle()
+        limited = self._waiting.limited
+        with limited("this caller", sender, _MAX_WAITING_OF_SENDER):
+            try:
+                uid: int | None = await self._access.uid(sender)
+            except AccessDenied:  # it is for those who go on to decide that
+                uid = None
+            with ExitStack() as stack:
+                if uid != ROOT:
+                    stack.enter_context(limited("this user", f"uid {uid}", _MAX_WAITING_OF_USER))
+                    stack.enter_context(limited("all users", "all", _MAX_WAITING))
+                await self._controller.settle()
 
     def changed(self, change: Change) -> None:
         """Tell everyone of a change of the routes."""

@@ -9,10 +9,9 @@ from mfc_dbus.errors import InvalidArgs, KernelError, TableBusy
 from mfc_dbus.kernel.abi import Upcall
 from mfc_dbus.kernel.mroute import SGCount, VIFCount
 from mfc_dbus.learned import LearnedEntries
-from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId
+from mfc_dbus.model import Route, RouteKey, TableId
 from mfc_dbus.placement import Placement, missing
 from mfc_dbus.plan import KernelTable
-from mfc_dbus.quoting import join
 from mfc_dbus.routes import Routes
 from mfc_dbus.vifs import Vifs
 
@@ -40,8 +39,8 @@ class Table:
         self.id = id_
         self.routes = Routes(id_.number)
         self.installed: dict[RouteKey, Placement] = {}  # what of them is in the kernel
-        # The interfaces that patterns of routes are for, and for which there is no VIF left.
-        self.left_out: dict[RouteKey, tuple[str, ...]] = {}
+        # Which interfaces were left out of a route that is there in part, and why.
+        self.left_out: dict[RouteKey, str] = {}
         self.learned = LearnedEntries()
         self.vifs = Vifs()
         # What an earlier process wrote may have the VIF numbers of devices that have gone, which
@@ -139,11 +138,8 @@ class Table:
         return "partial" if less else "active"
 
     def shortage(self, route: Route) -> str:
-        """Say which interfaces of a route's patterns were left out; empty where none is."""
-        names = self.left_out.get(route.key)
-        if not names:
-            return ""
-        return f"The kernel knows {MAX_VIFS} interfaces a table: {join(names)} left out"
+        """Say which interfaces were left out of a route; empty where none is."""
+        return self.left_out.get(route.key, "")
 
     def lost_vifs(self) -> list[str]:
         """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""

@@ -5,24 +5,30 @@ What follows from a change is part of it: routes whose kind is another now, and 
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from mfc_dbus.errors import KernelError, RequestError, TooManyInterfaces
+from mfc_dbus.errors import KernelError, TooManyInterfaces
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.learned import derive
 from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
 from mfc_dbus.placement import Learned, Placement, Wide, narrow, place
 from mfc_dbus.plan import AddVif, ChangeEntry, DelVif, Step, entry, plan
+from mfc_dbus.quoting import join
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
 
 
 class Transition(NamedTuple):
-    """From the old routes to the new. With the same on both sides: to what interfaces now allow."""
+    """From the old routes to the new. See `again` for the same on both sides."""
 
     table: Table
     old: Sequence[Route]
     new: Sequence[Route]
+
+    @classmethod
+    def again(cls, table: Table, routes: Sequence[Route]) -> Self:
+        """To what the interfaces now allow of desired routes. Others stay as they are."""
+        return cls(table, routes, routes)
 
     def desire(self) -> None:
         """Make the new routes the desired ones."""
@@ -64,7 +70,7 @@ def install(transitions: Sequence[Transition], present: Mapping[str, Link]) -> N
         transition.desire()
     try:
         _install([(each.table, _plan_all(each, present)) for each in transitions])
-    except RequestError:
+    except Exception:
         for transition in reversed(transitions):
             transition.back.desire()
         raise
@@ -105,7 +111,10 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
             table.installed.pop(key, None)
             table.left_out.pop(key, None)
         table.installed.update(each.placed)
-        table.left_out.update(each.left_out)
+        for key, names in each.left_out.items():
+            table.left_out[key] = (
+                f"The kernel knows {MAX_VIFS} interfaces a table: {join(names)} left out"
+            )
         for stream, learned in each.learned.items():
             if learned is None:
                 table.learned.remove(stream)
@@ -193,9 +202,14 @@ def _common(
     names = {name for each in after for name in each.interfaces}
     staying = [each for each in before if each.key in keys]
     placed = [narrow(each, names) for each in staying if not isinstance(each, Learned)]
-    # Learned entries hold no VIF themselves.
+    # Learned entries hold no VIF themselves, but the routes that they follow do.
     held = {name for each in placed if each is not None for name in each.interfaces}
-    learned = [narrow(each, held) for each in staying if isinstance(each, Learned)]
+    changing = {each.key for each in before}
+    learned = [
+        narrow(each, held) if each.owner in changing else each
+        for each in staying
+        if isinstance(each, Learned)
+    ]
     return [each for each in (*placed, *learned) if each is not None]
 
 

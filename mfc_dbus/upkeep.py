@@ -1,6 +1,7 @@
 """Keeps the kernel at what is desired, as far as the interfaces and its room allow."""
 
 import logging
+import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -10,6 +11,7 @@ from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed, Turned
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId
 from mfc_dbus.placement import place
+from mfc_dbus.quoting import join
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, install
 from mfc_dbus.watching import Watching, lose
@@ -17,6 +19,8 @@ from mfc_dbus.watching import Watching, lose
 log = logging.getLogger(__name__)
 
 _RETRIES = 16  # at one time
+_RETRYING = 0.01  # seconds, in which nobody else is served
+_MAX_LOGGED = 10  # of what fails at once
 
 
 class Upkeep:
@@ -40,7 +44,8 @@ class Upkeep:
         self._installed = installed
         # What the kernel had no room for, or refused: ordered sets.
         self._starved: dict[TableId, dict[RouteKey, None]] = {}
-        self._used: dict[TableId, int] = {}  # VIFs, when that was tried last
+        # The interfaces that had VIFs when that was tried last.
+        self._used: dict[TableId, frozenset[str]] = {}
         self._watching = Watching(watched)
         self._watched = False  # others than before
 
@@ -143,16 +148,23 @@ class Upkeep:
                 continue
             starved = self._starved.setdefault(table.id, {})
             starved.update(dict.fromkeys(table.left_out))
-            if table.vifs.used < self._used.get(table.id, MAX_VIFS):
+            used, before = table.vifs.used, self._used.get(table.id, frozenset())
+            if starved and len(used) < len(before):
                 self._try_again(table, list(starved))
+            elif starved:
+                now_there = (table.routes.naming(name) for name in used - before)
+                keys = [route.key for routes in now_there for route in routes]
+                self._try_again(table, [key for key in keys if key in starved])
             self._used[table.id] = table.vifs.used
 
     def retry(self) -> None:
         """Try some of it again in any case: what was refused once may not be now."""
+        until = time.monotonic() + _RETRYING
         for table in self._tables.values():
             if table.owned:
-                starved = self._starved.get(table.id, {})
-                self._try_again(table, list(islice(starved, _RETRIES)))
+                for key in list(islice(self._starved.get(table.id, {}), _RETRIES)):
+                    if time.monotonic() < until:
+                        self._try_again(table, [key])
 
     def want(self, table: Table, routes: Sequence[Route]) -> None:
         """Desire routes, and put into the kernel what it takes of them, now or later."""
@@ -187,43 +199,57 @@ class Upkeep:
 
     def _try(self, table: Table, routes: Sequence[Route]) -> None:
         try:
-            self.install([Transition(table, routes, routes)])
+            self.install([Transition.again(table, routes)])
         except RequestError:
+            failed = 0
             for route in routes:
-                self._try_alone(table, route)
+                failed += not self._try_alone(table, route, quiet=failed >= _MAX_LOGGED)
+            if failed > _MAX_LOGGED:
+                log.error("and %d more", failed - _MAX_LOGGED)
 
     def _try_again(self, table: Table, keys: Iterable[RouteKey]) -> None:
         for key in keys:
             route = table.routes.get(key)
             if route is None:
-                del self._starved[table.id][key]
+                self._starved[table.id].pop(key, None)
             else:
                 self._try_alone(table, route)
                 self._note([key])
 
-    def _try_alone(self, table: Table, route: Route) -> None:
+    def _try_alone(self, table: Table, route: Route, *, quiet: bool = False) -> bool:
+        """Put in a route, or what can be of it; whether that is all."""
         starved = self._starved.setdefault(table.id, {})
         known = route.key in starved
         starved.pop(route.key, None)
         try:
-            self.install([Transition(table, [route], [route])])
+            self.install([Transition.again(table, [route])])
         except RequestError as error:
-            if not known:
+            if not known and not quiet:
                 log.error("Route %s is not what it should be: %s", route, error)
             starved[route.key] = None
-            self._try_in_parts(table, route)
+            self._try_in_parts(table, route, str(error))
+            return False
+        return True
 
-    def _try_in_parts(self, table: Table, route: Route) -> None:
-        """Put in what of a route takes no more room, and then what the kernel takes beyond it."""
+    def _try_in_parts(self, table: Table, route: Route, reason: str) -> None:
+        """Put in what of a route takes no more room, and then what the kernel takes beyond it.
+
+        reason: why it is not all of it.
+        """
         possible = place(route, self.present, native=table.routes.kinds.native(route))
         if possible is None:
             return
-        here = {name: self.present[name] for name in possible.interfaces}
+        here = {name: self.present[name] for name in possible.interfaces}  # the iifs come first
         taken = {name: link for name, link in here.items() if name in table.vifs}
-        for more in ((), *((name,) for name in here.keys() - taken.keys())):
+        lacking = [name for name in here if name not in taken]
+        full = len(table.vifs.used) == MAX_VIFS
+        for more in ((), *((name,) for name in lacking if not full)):
             tried = taken | {name: here[name] for name in more}
             try:
-                self._install([Transition(table, [route], [route])], tried)
+                self._install([Transition.again(table, [route])], tried)
             except RequestError:
                 continue
             taken = tried
+        left_out = [name for name in here if name not in taken]
+        if left_out and route.key in table.installed:
+            table.left_out[route.key] = f"{reason}: {join(left_out)} left out"

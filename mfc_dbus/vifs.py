@@ -39,9 +39,9 @@ class Vifs:
         return name in self._vifs
 
     @property
-    def used(self) -> int:
-        """How many of them routes use."""
-        return sum(1 for vif in self if vif.references)
+    def used(self) -> frozenset[str]:
+        """The interfaces that routes use."""
+        return frozenset(vif.name for vif in self if vif.references)
 
     def copy(self) -> "Vifs":
         return Vifs(dict(self._vifs))

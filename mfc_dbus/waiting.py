@@ -15,10 +15,14 @@ class Waiting:
         self._waiting: Counter[str] = Counter()
 
     @contextmanager
-    def limited(self, who: str, key: str, limit: int, weight: int = 1) -> Iterator[None]:
-        """Count one more under a key, for the time of the context. Raises LimitExceeded."""
+    def limited(self, who: str, key: str, limit: int, size: int | None = None) -> Iterator[None]:
+        """Count one more under a key, for the time of the context. Raises LimitExceeded.
+
+        size: count so many bytes instead.
+        """
+        weight = 1 if size is None else size
         if self._waiting[key] + weight > limit:
-            what = f"{limit} calls" if weight == 1 else f"{self._waiting[key]} bytes"
+            what = f"{limit} calls" if size is None else f"{self._waiting[key]} bytes"
             raise LimitExceeded(f"{what} of {who} wait for {self._what_for} already")
         self._waiting[key] += weight
         try:

@@ -327,6 +327,30 @@ def test_a_reload_that_fails_leaves_the_settings_as_they_were(
     assert all(kernel.owner is not None for kernel in ground.kernels.values())
 
 
+def test_reloads_that_cannot_be_stored_together_with_others_leave_the_settings() -> None:
+    ground = Ground()
+    controller = ground.controller
+    ground.keeper.broken = True
+    added = [parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(2)]
+
+    async def all_at_once() -> list[object]:
+        first = asyncio.ensure_future(controller.add(added[0]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        file = dataclasses.replace(ROUTE, file=FILE)
+        others = (
+            controller.add(added[1]),
+            controller.configure(Config(max_routes=1), [file]),
+            controller.configure(Config(max_routes=2), [file]),
+        )
+        return [*await asyncio.gather(first, *others, return_exceptions=True)]
+
+    results = asyncio.run(all_at_once())
+    assert {type(each) for each in results} == {StoreError}
+    ground.keeper.broken = False
+    assert ground.apply(*added, ROUTE) == [3, 0, 0]
+
+
 def test_a_reload_that_fails_leaves_everything_as_it_was() -> None:
     ground = Ground([], [ONE, TWO])
     ground.configure(of_file(FOUR))

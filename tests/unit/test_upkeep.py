@@ -126,6 +126,15 @@ def test_what_was_taken_meanwhile_comes_back_when_there_is_room(full: Ground) ->
     assert leaves(full, *STREAM, "a0") == {"a1"}
 
 
+def test_what_nobody_foresaw_leaves_everything_as_it_was(full: Ground) -> None:
+    full.keeper.broken = False
+    before = full.snapshot()
+    with mock.patch("mfc_dbus.transition.plan", side_effect=KeyError), pytest.raises(KeyError):
+        full.add(*STREAM, "a0", "eth0", replace=True)
+    assert full.snapshot() == before
+    full.delete(*STREAM)
+
+
 def test_a_store_that_fails_in_its_own_way_is_an_answer_too(full: Ground) -> None:
     async def fail(_: object) -> None:
         raise RuntimeError
@@ -182,6 +191,66 @@ def test_a_stream_may_have_another_owner_while_interfaces_take_places_of_others(
         parse_route("*", "239.1.0.0/16", "eth0", ["eth31"]),
     )
     assert leaves(ground, "10.0.0.1", "239.1.1.1", "eth0") == {"eth31"}
+    assert {*ground.states().values()} == {"active"}
+
+
+def test_a_stream_whose_route_stays_stays_while_interfaces_change_places() -> None:
+    ground = Ground("a", "b", "c", "d", "x", *(f"eth{n}" for n in range(28)))
+    for n in range(0, 28, 2):
+        ground.add("10.0.0.1", f"239.9.1.{n}", f"eth{n}", f"eth{n + 1}")
+    ground.add("10.0.0.0/8", "239.1.0.0/16", "a", "b")
+    ground.add("10.0.0.0/16", "239.1.0.0/24", "c", "d")
+    assert leaves(ground, "10.0.0.1", "239.1.0.1", "a") == {"b"}
+    kernel = ground.kernels[IPV4]
+    with mock.patch.object(kernel, "del_mfc", wraps=kernel.del_mfc) as delete:
+        ground.add("10.0.0.0/16", "239.1.0.0/24", "c", "x", replace=True)
+    delete.assert_not_called()
+    assert leaves(ground, "10.0.0.2", "239.1.0.1", "c") == {"x"}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_of_a_route_without_room_the_iif_comes_first(number: int) -> None:
+    ground = Ground(*(f"eth{n}" for n in range(31)), "z")
+    for n in range(0, 30, 2):
+        ground.add("10.0.0.1", f"239.9.1.{n}", f"eth{n}", f"eth{n + 1}")
+    ground.add("10.0.0.1", "239.9.1.30", "eth30", "eth0")
+    ground.add("10.0.0.1", "239.9.1.31", "eth0", "z")
+    iif, oif = f"i{number}", f"o{number}"
+    ground.add(*STREAM, iif, f"eth0 {oif}", wait=True)
+    ground.links.add(iif)
+    ground.links.add(oif)
+    ground.controller.follow()
+    ground.delete("10.0.0.1", "239.9.1.31")  # room for one
+    assert leaves(ground, *STREAM, iif) == {"eth0"}
+
+
+def test_a_pattern_that_the_kernel_refuses_in_part_says_so() -> None:
+    ground = Ground("a0", "a1")
+    ground.add("10.0.0.0/8", "239.2.0.0/16", "a0", "a*")
+    kernel = ground.kernels[IPV4]
+    ground.links.add("a9")
+    with mock.patch.object(kernel, "add_vif", side_effect=OSError(errno.EOVERFLOW, "")):
+        ground.controller.follow()
+    (status,) = ground.controller.told.values()
+    assert status.state == "partial"
+    assert status.reason.startswith("The kernel refused: ")
+    assert status.reason.endswith(": 'a9' left out")
+    run(ground.controller.mend())
+    (status,) = ground.controller.told.values()
+    assert status[1:] == ("active", "")
+
+
+def test_what_lacked_an_interface_that_has_a_vif_now_is_tried_at_once() -> None:
+    ground = Ground(*(f"eth{n}" for n in range(33)))
+    ground.apply(*routes_of(0, 32))
+    waiting = [parse_route("10.0.0.2", f"239.2.0.{n}", "eth0", ["eth32"]) for n in range(40)]
+    ground.links.remove("eth32")
+    ground.controller.follow()
+    ground.apply(*ground.routes(), *waiting, wait=True)
+    ground.links.add("eth32")
+    ground.controller.follow()
+    assert [*ground.states().values()].count("partial") == 40
+    ground.add("10.0.0.1", "239.1.1.30", "eth30", "eth32", replace=True)
     assert {*ground.states().values()} == {"active"}
 
 
