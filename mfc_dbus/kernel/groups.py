@@ -9,9 +9,9 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 from mfc_dbus.kernel import abi
+from mfc_dbus.kernel.owner import SocketOwner
 
 _LISTS = Path("/proc/thread-self/net")
 
@@ -37,7 +37,7 @@ def held() -> set[tuple[bytes, int]]:
     return groups
 
 
-class GroupSocket:
+class GroupSocket(SocketOwner):
     """An unbound UDP socket: it receives nothing. Its joins live as long as any copy of it.
 
     It takes net.ipv4.igmp_max_memberships groups (20) and igmp_max_msf sources of each (10); IPv6
@@ -49,18 +49,6 @@ class GroupSocket:
     def __init__(self, family: socket.AddressFamily) -> None:
         self._abi = abi.ABIS[family]
         self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
 
     def join(self, group: bytes, ifindex: int, source: bytes) -> None:
         """Join a group on a device; a source of zeros is any source.

@@ -9,10 +9,11 @@ import fcntl
 import socket
 import struct
 from contextlib import suppress
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from mfc_dbus.kernel import abi, mrd
 from mfc_dbus.kernel.abi import Upcall
+from mfc_dbus.kernel.owner import SocketOwner
 
 _MESSAGE = 64  # bytes: an upcall is shorter
 _SO_RCVBUFFORCE = 33
@@ -55,7 +56,7 @@ class VIFCount(NamedTuple):
     bytes_out: int
 
 
-class MRoute:
+class MRoute(SocketOwner):
     """The socket that owns a routing table. The kernel forgets all of it when the socket closes."""
 
     def __init__(
@@ -87,18 +88,6 @@ class MRoute:
         except OSError:
             self._sock.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
 
     def init(self) -> None:
         """Become the table's owner; needs no capability. EADDRINUSE: another process is."""

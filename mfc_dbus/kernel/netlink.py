@@ -4,7 +4,8 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Self
+
+from mfc_dbus.kernel.owner import SocketOwner
 
 RTNLGRP_LINK = 1
 RTNLGRP_IPV4_MROUTE = 6
@@ -17,8 +18,8 @@ _RECEIVE_BUFFER = 4 * 1024 * 1024
 _MESSAGE = 1024 * 1024
 
 
-class EventSocket:
-    """Hears of what happens in this network namespace from now on."""
+class EventSocket(SocketOwner):
+    """Hears of what happens in this network namespace from now on: then it is readable."""
 
     def __init__(self, *groups: int) -> None:
         """groups: RTNLGRP_… numbers."""
@@ -36,19 +37,6 @@ class EventSocket:
         except OSError:
             self._sock.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def fileno(self) -> int:
-        """Readable when there is something to be received."""
-        return self._sock.fileno()
 
     def receive(self) -> Iterator[bytes | None]:
         """Take the messages that there are. None: some were lost, since nobody took them."""
