@@ -113,13 +113,7 @@ def parse_stream(source: str, group: str) -> tuple[Prefix, Prefix]:
     Raises InvalidArgs, also for a stream that no kernel forwards.
     """
     groups = _parse_group(group)
-    if source in _ANY_SOURCE:
-        return Prefix(bytes(len(groups.address)), 0), groups
-    sources = _parse_prefix(source, "Source")
-    if len(sources.address) != len(groups.address):
-        raise InvalidArgs(f"Source {quote(source)} and group {quote(group)} mix IPv4 and IPv6")
-    if sources.exact and not any(sources.address):
-        sources = Prefix(sources.address, 0)
+    sources = _parse_sources(source, groups)
     if sources.length:
         reason = _refusal(sources)
         if reason:
@@ -132,22 +126,13 @@ def parse_joined(source: str, group: str) -> tuple[Prefix, Prefix]:
 
     It may be one that no kernel forwards. Raises InvalidArgs.
     """
-    groups = _parse_prefix(group, "Group")
-    all_groups = _MULTICAST[len(groups.address)]
-    if not all_groups.covers(groups):
-        raise InvalidArgs(f"Group {quote(group)} is not a multicast address ({all_groups})")
+    groups = _parse_multicast(group)
     if len(groups.address) == 16:
         scope = _scope(groups)
         if scope < _SCOPES.index("link-local"):
             name = _SCOPES[scope]
             raise InvalidArgs(f"Group {quote(group)} has {name} scope and is on no network")
-    if source in _ANY_SOURCE:
-        return Prefix(bytes(len(groups.address)), 0), groups
-    sources = _parse_prefix(source, "Source")
-    if len(sources.address) != len(groups.address):
-        raise InvalidArgs(f"Source {quote(source)} and group {quote(group)} mix IPv4 and IPv6")
-    if sources.exact and not any(sources.address):
-        sources = Prefix(sources.address, 0)
+    sources = _parse_sources(source, groups)
     for refused, reason in _REFUSED_SOURCES[len(sources.address)].items():
         if sources.length and refused.overlaps(sources) and refused != _LINK_LOCAL_SOURCES:
             what = "is" if refused.covers(sources) else f"has {refused} in it, which is"
@@ -210,11 +195,28 @@ def _parse_prefix(text: str, what: str) -> Prefix:
     return prefix
 
 
-def _parse_group(text: str) -> Prefix:
+def _parse_sources(text: str, groups: Prefix) -> Prefix:
+    """Make a prefix of senders to these groups, of length 0 for any."""
+    if text in _ANY_SOURCE:
+        return Prefix(bytes(len(groups.address)), 0)
+    sources = _parse_prefix(text, "Source")
+    if len(sources.address) != len(groups.address):
+        raise InvalidArgs(f"Source {quote(text)} and group {quote(str(groups))} mix IPv4 and IPv6")
+    if sources.exact and not any(sources.address):
+        return Prefix(sources.address, 0)
+    return sources
+
+
+def _parse_multicast(text: str) -> Prefix:
     prefix = _parse_prefix(text, "Group")
     all_groups = _MULTICAST[len(prefix.address)]
     if not all_groups.covers(prefix):
         raise InvalidArgs(f"Group {quote(text)} is not a multicast address ({all_groups})")
+    return prefix
+
+
+def _parse_group(text: str) -> Prefix:
+    prefix = _parse_multicast(text)
     if len(prefix.address) == 4:
         if _LINK_LOCAL_GROUPS.covers(prefix):
             raise InvalidArgs(

@@ -212,16 +212,7 @@ def add_table_argument(parser: argparse.ArgumentParser, default: int | None = 0)
 
 
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-s",
-        "--source",
-        type=text,
-        default="*",
-        help="sender's address, or a prefix of senders; left out or *: any",
-    )
-    parser.add_argument(
-        "-g", "--group", type=text, required=True, help="multicast group, or a prefix of groups"
-    )
+    add_stream_arguments(parser)
     parser.add_argument(
         "-i",
         "--interface",
