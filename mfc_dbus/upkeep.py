@@ -144,17 +144,15 @@ class Upkeep:
     def feed(self) -> None:
         """Try again what had no room in the kernel, where there is more of it than before."""
         for table in self._tables.values():
-            if not table.owned:
-                continue
-            starved = self._starved.setdefault(table.id, {})
-            starved.update(dict.fromkeys(table.left_out))
             used, before = table.vifs.used, self._used.get(table.id, frozenset())
-            if starved and len(used) < len(before):
-                self._try_again(table, list(starved))
-            elif starved:
+            if not table.owned or used == before:
+                continue
+            starved = self._starved.setdefault(table.id, {}) | dict.fromkeys(table.left_out)
+            if starved and len(used) >= len(before):
                 now_there = (table.routes.naming(name) for name in used - before)
-                keys = [route.key for routes in now_there for route in routes]
-                self._try_again(table, [key for key in keys if key in starved])
+                keys = (route.key for routes in now_there for route in routes)
+                starved = {key: None for key in keys if key in starved}
+            self._try_again(table, starved)
             self._used[table.id] = table.vifs.used
 
     def retry(self) -> None:
