@@ -401,11 +401,6 @@ class Controller:
         """Tell switches that the router goes for good."""
         self._advertising.part()
 
-    @property
-    def next_expiry(self) -> int | None:
-        """When `expire` has something to do, in nanoseconds since boot."""
-        return self._expiries.next
-
     def _adopt(self, table: Table, held: Held) -> None:
         self._upkeep.adopt(table, held)
         self._upkeep.begin(table)

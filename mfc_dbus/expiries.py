@@ -29,11 +29,6 @@ class Expiries:
             self._room = 2 * len(self._heap) + _SLACK
         heapq.heappush(self._heap, (route.expires, route.key))
 
-    @property
-    def next(self) -> int | None:
-        """When the first of them is to go."""
-        return self._heap[0][0] if self._heap else None
-
     def take(self, now: int) -> list[Route]:
         """Take the routes whose time has run out by now."""
         taken: dict[RouteKey, Route] = {}
