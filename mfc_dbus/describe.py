@@ -1,9 +1,8 @@
 """All routes and memberships as one document, with their states and counters."""
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -23,11 +22,11 @@ from mfc_dbus.memberships import MembershipStatus
 from mfc_dbus.model import Route, parse_interface
 from mfc_dbus.news import Status
 from mfc_dbus.quoting import join, quote
+from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table
 
 OPTIONS = {"group": "s", "exact": "b", "source": "s", "iif": "s", "state": "s", "table": "u"}
 _STATES = ("active", "partial", "waiting", "unavailable", "joined", "failed")
-_SLICE = 0.005  # seconds in which nobody else is served
 _MAX_WAITING = 64
 _Stream = tuple[int, Prefix, Prefix]
 
@@ -107,10 +106,10 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
     size = sum(len(part) + 2 for part in memberships)
     told = list(controller.told.values())  # which no change does before it is done
     several: Counter[_Stream] = Counter()
-    async for status in _in_slices(told):
+    async for status in in_slices(told):
         if not status.route.exact:
             several[_stream(status.route)] += 1
-    async for status in _in_slices(told):
+    async for status in in_slices(told):
         if not chosen.takes(status):
             continue
         table = controller.tables[status.route.table_id]
@@ -123,15 +122,6 @@ async def describe(controller: Controller, chosen: Filter) -> bytes:
                 f"This is more than {MAX_BYTES >> 20} MiB, too much for one message: filter it"
             )
     return join_json({"route": parts, "membership": memberships})
-
-
-async def _in_slices(told: Sequence[Status]) -> AsyncIterator[Status]:
-    until = time.monotonic() + _SLICE
-    for status in told:
-        if time.monotonic() > until:
-            await asyncio.sleep(0)
-            until = time.monotonic() + _SLICE
-        yield status
 
 
 def _stream(route: Route) -> _Stream:
