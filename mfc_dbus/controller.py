@@ -6,7 +6,7 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from mfc_dbus import apply
 from mfc_dbus.addresses import Prefix
@@ -34,6 +34,7 @@ from mfc_dbus.model import (
     RouteKey,
     TableId,
 )
+from mfc_dbus.nameable import NameableLinks, NetworkLinks
 from mfc_dbus.news import Change, News, Status
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, check
@@ -41,12 +42,6 @@ from mfc_dbus.upcalls import Discoverer, Upcalls
 from mfc_dbus.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
-
-
-class NetworkLinks(Protocol):
-    """The network interfaces: what happened to them since the last call, in its order."""
-
-    def update(self) -> Sequence[Event]: ...
 
 
 class Controller:
@@ -79,7 +74,7 @@ class Controller:
         self._expiries = Expiries(self.find)
         self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
         self._advertising = Advertising(self.tables, self._config)
-        self._links = links
+        self._links = NameableLinks(links)
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._busy = False
         self._settled = asyncio.Event()

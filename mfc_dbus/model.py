@@ -298,14 +298,26 @@ def parse_interface(name: str, *, pattern: bool = False) -> str:
     pattern: or a shell pattern of names.
     """
     longest = _MAX_PATTERN if pattern and is_pattern(name) else _IFNAMSIZ - 1
-    if (
-        not name.isprintable()
-        or any(character in name for character in " /:")
-        or name in ("", ".", "..")
-        or len(name.encode()) > longest
-    ):
+    if not _is_name(name, longest):
         raise InvalidArgs(f"{quote(name)} is not an interface name")
     return name
+
+
+def is_nameable(name: str) -> bool:
+    """Whether a route can mean an interface of this name, which the kernel has, and no other.
+
+    The kernel takes nearly any bytes: such as are no UTF-8, control characters, wildcards.
+    """
+    return _is_name(name, _IFNAMSIZ - 1) and not is_pattern(name)
+
+
+def _is_name(name: str, longest: int) -> bool:
+    return (
+        name.isprintable()
+        and not any(character in name for character in " /:")
+        and name not in ("", ".", "..")
+        and len(name.encode()) <= longest
+    )
 
 
 def family_of(packed: bytes) -> Family:

@@ -1,30 +1,42 @@
 """The network interfaces of this network namespace, and how they come and go.
 
-OSError is all that comes out. pyroute2 reads the messages; the socket is ours, since a lost event
-(ENOBUFS) ends pyroute2's own, and must lead to a full look here. Source: rtnetlink(7).
+OSError is all that comes out. Source: rtnetlink(7).
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from mfc_dbus.kernel.netlink import (
+    RTNLGRP_LINK,
+    EventSocket,
+    Message,
+    attributes,
+    messages,
+)
 
-from mfc_dbus.kernel.netlink import RTNLGRP_LINK, EventSocket
-
+_NLMSG_ERROR = 2
 _NLMSG_DONE = 3
+_RTM_NEWLINK = 16
+_RTM_DELLINK = 17
+_RTM_GETLINK = 18
 _NLM_F_REQUEST_DUMP = 0x301
+_NLM_F_DUMP_INTR = 0x10
+_IFLA_IFNAME = 3
 _REQUEST = struct.Struct("=LHHLL16s")  # nlmsghdr, an empty ifinfomsg
+_IFINFOMSG = struct.Struct("=BxHiLL")  # family, type, index, flags, change
 _IFF_RUNNING = 0x40
 _IFF_MULTICAST = 0x1000
 _MESSAGE = 1024 * 1024
+_MOST_DUMPS = 10  # of those that something changes meanwhile
 
 
 class Link(NamedTuple):
     """A network interface.
 
+    name: of bytes, of which those that are no UTF-8 are lone surrogates here (PEP 383).
     multicast: whether it carries any (IFF_MULTICAST). up: whether it is up, and its link too
     (IFF_RUNNING).
     """
@@ -65,7 +77,6 @@ class Links(EventSocket):
 
     def __init__(self) -> None:
         super().__init__(RTNLGRP_LINK)
-        self._marshal = MarshalRtnl()
         self._links: dict[int, Link] = {}
         self._complete = False  # whether no event was missed
 
@@ -76,12 +87,10 @@ class Links(EventSocket):
         """
         now: dict[int, Link | None] = {}
         deleted: set[int] = set()
-        for message in self._messages():
-            if message["header"]["type"] == RTM_DELLINK:
-                now[message["index"]] = None
-                deleted.add(message["index"])
-            else:
-                now[message["index"]] = _link(message)
+        for told, there in self._changes():
+            now[told.ifindex] = told if there else None
+            if not there:
+                deleted.add(told.ifindex)
         missed = []
         if not self._complete:
             missed = [Missed()] if self._links else []
@@ -101,38 +110,62 @@ class Links(EventSocket):
                 events.append(Turned(link) if turned else Came(link))
         return events + missed
 
-    def _messages(self) -> Iterator[Any]:
-        """Read those of interfaces, until there are no more or some were lost."""
+    def _changes(self) -> Iterator[tuple[Link, bool]]:
+        """Read interfaces, and whether they are there, until there is no more or some are lost."""
         for data in self.receive():
             if data is None:
                 self._complete = False
             # What was still in the queue when one was lost is older than a full look.
             elif self._complete:
-                for message in self._marshal.parse(data):
-                    # A bridge tells of its ports by the same messages, in its own family.
-                    kind = message["header"]["type"]
-                    if message["family"] == socket.AF_UNSPEC and kind in (RTM_NEWLINK, RTM_DELLINK):
-                        yield message
+                for message in messages(data):
+                    link = _link(data, message)
+                    if link is not None:
+                        yield link, message.type == _RTM_NEWLINK
 
 
-def _dump() -> Iterator[Link]:
-    marshal = MarshalRtnl()
+def _dump() -> list[Link]:
+    for _ in range(_MOST_DUMPS):
+        found, whole = _dump_once()
+        if whole:
+            break
+    return found
+
+
+def _dump_once() -> tuple[list[Link], bool]:
+    """List all interfaces; and whether none came or went meanwhile, which may hide others."""
+    found: list[Link] = []
+    whole = True
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.bind((0, 0))
-        sock.send(_REQUEST.pack(_REQUEST.size, RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0, bytes(16)))
+        sock.send(_REQUEST.pack(_REQUEST.size, _RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0, bytes(16)))
         while True:
-            for message in marshal.parse(sock.recv(_MESSAGE)):
-                if message["header"]["type"] == _NLMSG_DONE:
-                    return
-                if message["header"]["type"] == RTM_NEWLINK:
-                    yield _link(message)
+            data = sock.recv(_MESSAGE)
+            for message in messages(data):
+                whole = whole and not message.flags & _NLM_F_DUMP_INTR
+                if message.type == _NLMSG_DONE:
+                    return found, whole
+                if message.type == _NLMSG_ERROR:
+                    (number,) = struct.unpack_from("=i", data, message.start)
+                    raise OSError(-number or errno.EIO, "the kernel does not list its interfaces")
+                link = _link(data, message)
+                if link is not None:
+                    found.append(link)
 
 
-def _link(message: Any) -> Link:
-    flags = message["flags"]
+def _link(data: bytes, message: Message) -> Link | None:
+    """Read what is said of an interface. None: it is of something else."""
+    if message.type not in (_RTM_NEWLINK, _RTM_DELLINK):
+        return None
+    family, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(data, message.start)
+    if family != socket.AF_UNSPEC:
+        return None  # a bridge tells of its ports by the same messages, in its own family
+    name = b""
+    for type_, start, end in attributes(data, message.start + _IFINFOMSG.size, message.end):
+        if type_ == _IFLA_IFNAME:
+            name = data[start:end]
     return Link(
-        message.get_attr("IFLA_IFNAME"),
-        message["index"],
+        name.rstrip(b"\0").decode(errors="surrogateescape"),
+        ifindex,
         multicast=bool(flags & _IFF_MULTICAST),
         up=bool(flags & _IFF_RUNNING),
     )

@@ -1,9 +1,14 @@
-"""A netlink socket that hears of events. OSError is all that comes out. Source: rtnetlink(7)."""
+"""Netlink: a socket that hears of events, and what messages are made of.
+
+OSError is all that comes out. Source: netlink(7), rtnetlink(7).
+"""
 
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from mfc_dbus.kernel.owner import SocketOwner
 
@@ -16,6 +21,40 @@ _NETLINK_ADD_MEMBERSHIP = 1
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 _MESSAGE = 1024 * 1024
+_NLMSGHDR = struct.Struct("=LHHLL")  # length, type, flags, sequence number, port
+_RTATTR = struct.Struct("=HH")  # length, type
+_NLA_F_NESTED = 0x8000
+
+
+class Message(NamedTuple):
+    """A netlink message: where its body is in what was received."""
+
+    type: int
+    flags: int
+    start: int
+    end: int
+
+
+def messages(data: bytes) -> Iterator[Message]:
+    """Go through the messages of what was received; one that is cut off is left out."""
+    at = 0
+    while at + _NLMSGHDR.size <= len(data):
+        length, type_, flags, _, _ = _NLMSGHDR.unpack_from(data, at)
+        if length < _NLMSGHDR.size or at + length > len(data):
+            return
+        yield Message(type_, flags, at + _NLMSGHDR.size, at + length)
+        at += length + 3 & ~3  # the next begins at a multiple of 4, as attributes do
+
+
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Go through the attributes of a message, or of one of them: type, start and end of each."""
+    at = start
+    while at + _RTATTR.size <= end:
+        length, type_ = _RTATTR.unpack_from(data, at)
+        if length < _RTATTR.size or at + length > end:
+            return
+        yield type_ & ~_NLA_F_NESTED, at + _RTATTR.size, at + length
+        at += length + 3 & ~3
 
 
 class EventSocket(SocketOwner):

@@ -331,3 +331,22 @@ def test_an_interface_that_flaps_beside_a_route_without_room_is_told_as_it_is(
     assert routing.states()[stream] == "active"
     sent = lab.sender().send(3)
     assert lab.arrived() == {"down0": sent}
+
+
+# Names
+
+
+def test_an_interface_whose_name_is_no_text_does_no_harm_to_what_a_pattern_is_for(
+    lab: Topology,
+) -> None:
+    odd = "down\udcff"
+    lab.router.ip_exactly("link", "add", "name", odd, "up", "type", "bridge")
+    with Routing(lab.router, watched=["*"]) as routing:
+        routing.add("*", lab.addresses.group, "up0", ["down*"])
+        lab.router.ip_exactly("link", "delete", "dev", odd)
+        lab.router.ip_exactly("link", "add", "name", odd, "up", "type", "bridge")
+        lab.add_links("down2")
+        routing.follow()
+        sent = lab.sender().send(10)
+        assert lab.arrived() == dict.fromkeys(["down0", "down1", "down2"], sent)
+        assert set(lab.vifs().values()) == set(lab.links)

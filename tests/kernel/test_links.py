@@ -264,3 +264,52 @@ def test_what_was_made_again_unseen_has_gone_and_come(
     events = watched.update()
     assert about("eth1", events) == [Gone(ETH1), Came(ETH1._replace(ifindex=159))]
     assert events[-1] == Missed()
+
+
+# Names are bytes
+
+ODD_NAMES = [
+    "\udcff",
+    "eth\udcff\udcfe",
+    "\udcf4\udc90\udc80\udc80",
+    "a\x01b",
+    "a\x1b[31m",
+    "\x7f",
+    "'\"$(x)",
+    "\\xff",
+    "eth*",
+    "[ab]",
+    "\u0101" * 7,
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_any_name_that_the_kernel_takes_is_text_and_drops_no_other(
+    watched: Watched, namespace: Namespace, name: str
+) -> None:
+    namespace.ip_exactly("link", "add", "name", name, "type", "bridge")
+    namespace.ip("link set dev eth1 name lan0")
+    events = watched.update()
+    (link,) = [
+        event.link for event in events if isinstance(event, Came) and event.link.name != "lan0"
+    ]
+    assert link.name == name
+    assert Came(ETH1._replace(name="lan0")) in events
+    again = Watched(namespace)
+    with again.links:
+        again.update()
+    assert again.present.keys() == {"lo", "lan0", FIFTEEN, name}
+    namespace.ip_exactly("link", "delete", "dev", name)
+    assert Gone(link) in watched.update()
+
+
+def test_an_alternative_name_that_is_no_text_does_no_harm(
+    watched: Watched, namespace: Namespace
+) -> None:
+    namespace.ip(f"link set dev {FIFTEEN} up", "link set dev eth1 up")
+    namespace.wait_until_up(["eth1", FIFTEEN])
+    watched.update()
+    for altname in ("al\udcfft", "\x01", "l" * 127):
+        namespace.ip_exactly("link", "property", "add", "dev", "eth1", "altname", altname)
+    namespace.ip("link add name eth2 index 72 type veth peer name eth3 index 73")
+    assert {Came(Link("eth2", 72, True)), Came(Link("eth3", 73, True))} <= set(watched.update())

@@ -81,6 +81,11 @@ class Namespace:
         """Run `ip` commands inside, all in one process."""
         self._ip(commands)
 
+    def ip_exactly(self, *words: str) -> None:
+        """Run one `ip` command of these words; lone surrogates are bytes that are no UTF-8."""
+        with self:
+            subprocess.run(["ip", *words], check=True, capture_output=True)
+
     def ip_json(self, command: str, *options: str) -> list[dict[str, Any]]:
         """Run one `ip` command inside and return what it shows."""
         shown: list[dict[str, Any]] = json.loads(
