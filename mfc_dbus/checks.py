@@ -56,8 +56,7 @@ class Checks:
     def deleting(self, source: Prefix, group: Prefix, iif: str | None, number: int) -> Route:
         """Find the one route of a stream; where there are several, `iif` says which."""
         table = find_table(self._tables, RouteKey(source, group, "", number).table_id)
-        found = table.routes.of_stream(source, group)
-        chosen = [route for route in found if iif in (None, route.iif)]
+        chosen = table.routes.of_stream(source, group, iif)
         if not chosen:
             where = f" from {quote(iif)}" if iif else ""
             raise NoSuchRoute(f"There is no route {stream(source, group)}{where}")

@@ -17,10 +17,11 @@ class Routes:
     def __init__(self, number: int = 0) -> None:
         """number: of the table that they are for."""
         self._number = number
-        self.kinds = Kinds()
+        self.kinds = Kinds(number)
         self._routes: dict[RouteKey, Route] = {}
         # Ordered sets of keys.
         self._wide: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
+        self._wide_patterns: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}  # as iifs
         self._naming: dict[str, dict[RouteKey, None]] = {}
         self._patterns: dict[str, None] = {}  # those of the names
         # The prefix lengths of group and source that wide routes have, most specific first, and how
@@ -36,10 +37,13 @@ class Routes:
     def get(self, key: RouteKey) -> Route | None:
         return self._routes.get(key)
 
-    def of_stream(self, source: Prefix, group: Prefix) -> list[Route]:
-        if source.exact and group.exact:
-            route = self._routes.get(RouteKey(source, group, "", self._number))
-            return [route] if route else []
+    def of_stream(self, source: Prefix, group: Prefix, iif: str | None = None) -> list[Route]:
+        """Find those of a source and a group; iif: those with this one."""
+        exact = source.exact and group.exact
+        if exact or iif is not None:
+            key = RouteKey(source, group, "" if exact or iif is None else iif, self._number)
+            route = self._routes.get(key)
+            return [route] if route is not None and iif in (None, route.iif) else []
         return [self._routes[key] for key in self._wide.get((source, group), ())]
 
     def best(self, source: bytes, group: bytes, iif: str) -> Route | None:
@@ -54,7 +58,7 @@ class Routes:
         for group_length, source_length in self._lengths:
             sources = Prefix(cut(source, source_length), source_length)
             groups = Prefix(cut(group, group_length), group_length)
-            keys = self._wide.get((sources, groups), ())
+            keys = self._wide_patterns.get((sources, groups), ())
             found = self._routes.get(RouteKey(sources, groups, iif, self._number)) or max(
                 (self._routes[key] for key in keys if matches(key.iif, iif)),
                 key=lambda route: (len(route.iif), route.iif),
@@ -80,6 +84,8 @@ class Routes:
         self._routes[key] = route
         if not route.exact:
             self._wide.setdefault((route.source, route.group), {})[key] = None
+            if is_pattern(route.iif):
+                self._wide_patterns.setdefault((route.source, route.group), {})[key] = None
             self._count_lengths(route, 1)
         for name in route.interfaces:
             self._naming.setdefault(name, {})[key] = None
@@ -91,6 +97,8 @@ class Routes:
         del self._routes[route.key]
         if not route.exact:
             _discard(self._wide, (route.source, route.group), route.key)
+            if is_pattern(route.iif):
+                _discard(self._wide_patterns, (route.source, route.group), route.key)
             self._count_lengths(route, -1)
         for name in set(route.interfaces):  # a pattern may be both iif and oif
             _discard(self._naming, name, route.key)

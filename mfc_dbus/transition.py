@@ -127,7 +127,7 @@ def _plan_all(transition: Transition, present: Mapping[str, Link]) -> _Planned:
     table, old, new = transition
     keys = [route.key for route in old]
     if old is not new:
-        others = _of_another_kind(table, {route.key for route in (*old, *new)}, (*old, *new))
+        others = _of_another_kind(transition)
         keys += others
         new = [*new, *others.values()]
     streams: dict[RouteKey, None] = {}
@@ -139,19 +139,22 @@ def _plan_all(transition: Transition, present: Mapping[str, Link]) -> _Planned:
     return _plan(table, keys, new, present, tuple(streams))
 
 
-def _of_another_kind(
-    table: Table, changed: set[RouteKey], routes: Sequence[Route]
-) -> dict[RouteKey, Route]:
-    """Find the routes that do not change, and whose kind does, since these do."""
-    kinds = table.routes.kinds
-    return {
-        other.key: other
-        for route in routes
-        for other in kinds.decided_by(route)
-        if other.key not in changed
-        and other.key in table.installed
-        and isinstance(table.installed[other.key], Wide) == kinds.native(other)
-    }
+def _of_another_kind(transition: Transition) -> dict[RouteKey, Route]:
+    """Find the routes that do not change, and whose kind does, since those of a transition do."""
+    table, old, new = transition
+    changed: set[RouteKey] = set()
+    found: dict[RouteKey, Route] = {}
+    for key in table.routes.kinds.decided_by(old, new):
+        installed = table.installed.get(key)
+        if installed is None or key in found:
+            continue
+        changed = changed or {route.key for route in (*old, *new)}
+        route = table.routes.get(key)
+        if key in changed or route is None:
+            continue
+        if isinstance(installed, Wide) == table.routes.kinds.native(route):
+            found[key] = route
+    return found
 
 
 def _plan(
