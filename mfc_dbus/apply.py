@@ -4,18 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.difference import Difference, compare
-from mfc_dbus.errors import (
-    InterfaceNotMulticast,
-    NoSuchInterface,
-    RequestError,
-    RouteConfigured,
-)
+from mfc_dbus.errors import RequestError, RouteConfigured
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Desired, Membership, Route, TableId
-from mfc_dbus.patterns import is_pattern
+from mfc_dbus.presence import check_interface
 from mfc_dbus.problems import Problems
-from mfc_dbus.quoting import quote
 from mfc_dbus.table import Table, find_table
 from mfc_dbus.transition import Transition
 
@@ -111,15 +105,9 @@ def check(
 
 
 def check_interfaces(route: Route, present: Mapping[str, Link], *, wait: bool) -> None:
-    """Raise NoSuchInterface or InterfaceNotMulticast; of a pattern there may be any or none."""
+    """Raise NoSuchInterface; of a pattern there may be any or none."""
     for name in route.interfaces:
-        link = present.get(name)
-        if is_pattern(name):
-            continue
-        if link is None and not wait:
-            raise NoSuchInterface(f"Interface {quote(name)} not found")
-        if link is not None and not link.multicast:
-            raise InterfaceNotMulticast(f"Interface {quote(name)} does not carry multicast")
+        check_interface(name, present, wait=wait)
 
 
 def check_configured(route: Route) -> None:

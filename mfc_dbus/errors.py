@@ -73,12 +73,6 @@ class NoSuchInterface(RequestError):
     bus_name = f"{INTERFACE}.Error.NoSuchInterface"
 
 
-class InterfaceNotMulticast(RequestError):
-    """The network interface does not carry multicast."""
-
-    bus_name = f"{INTERFACE}.Error.InterfaceNotMulticast"
-
-
 class TooManyInterfaces(RequestError):
     """The kernel has 32 VIFs for a routing table, and this needs one more."""
 

@@ -11,20 +11,18 @@ from typing import NamedTuple
 
 from mfc_dbus.difference import Difference, compare
 from mfc_dbus.errors import (
-    InterfaceNotMulticast,
     KernelError,
     LimitExceeded,
     MembershipConfigured,
     MembershipExists,
-    NoSuchInterface,
     NoSuchMembership,
     RequestError,
 )
 from mfc_dbus.joins import Join, Joins
 from mfc_dbus.kernel.links import Event, Gone, Link, Missed
 from mfc_dbus.model import Edit, Membership, MembershipKey, MembershipRange
+from mfc_dbus.presence import check_interface
 from mfc_dbus.problems import Problems
-from mfc_dbus.quoting import quote
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +80,7 @@ class Memberships:
             many = f"and {len(wanted) - 1} more exist" if len(wanted) > 1 else "exists"
             raise MembershipExists(f"Membership {wanted[0]} {many} already")
         self.check_count(len(added))
-        _check_interface(added[0], present, wait=wait)
+        check_interface(added[0].interface, present, wait=wait)
         return added
 
     def check_total(self, total: int) -> None:
@@ -140,7 +138,7 @@ class Memberships:
         for index, membership in enumerate(wanted):
             try:
                 if membership.key in added:
-                    _check_interface(membership, present, wait=wait)
+                    check_interface(membership.interface, present, wait=wait)
                 if membership.key in replaced and not membership.file:
                     _check_configured(replaced[membership.key])
             except RequestError as error:
@@ -321,14 +319,6 @@ class Memberships:
             self._joins.leave(join)
         except OSError as error:  # its socket has it, and nobody else
             log.error("The kernel did not let go of a membership: %s", _sentence(error))
-
-
-def _check_interface(membership: Membership, present: Mapping[str, Link], *, wait: bool) -> None:
-    link = present.get(membership.interface)
-    if link is None and not wait:
-        raise NoSuchInterface(f"Interface {quote(membership.interface)} not found")
-    if link is not None and not link.multicast:
-        raise InterfaceNotMulticast(f"Interface {quote(link.name)} does not carry multicast")
 
 
 def _check_configured(membership: Membership) -> None:

@@ -3,6 +3,7 @@
 A membership's addresses are packed; a source of zeros stands for any source.
 """
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -252,6 +253,9 @@ def parse_route(
         raise InvalidArgs(f"Oif {quote(repeated)} is named twice")
     if iif in oifs and not is_pattern(iif):
         raise InvalidArgs(f"Interface {quote(iif)} is both the iif and an oif")
+    if groups.family == socket.AF_INET6 and "lo" in (iif, *oifs):
+        # Tried: entries of the kernel count such packets, and none arrives (IPv4: all of them).
+        raise InvalidArgs("IPv6 multicast is not forwarded from or to 'lo'")
     ttls = ttls or {}
     if ttls and len(groups.address) == 16:
         raise InvalidArgs("IPv6 has no TTL thresholds: leave out 'ttls'")

@@ -100,8 +100,15 @@ def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tu
 
 
 def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
-    """The interfaces of a name or pattern; a pattern is for those that carry multicast."""
+    """The interfaces of a name or pattern."""
     if not is_pattern(name):
         return (name,) if name in present else ()
-    found = expand(name, present)
-    return tuple(sorted(each for each in found if present[each].multicast and each != "lo"))
+    return tuple(sorted(each for each in expand(name, present) if is_for_patterns(present[each])))
+
+
+def is_for_patterns(link: Link) -> bool:
+    """Whether patterns are for an interface: such as say of themselves that they carry multicast.
+
+    So the flag is the way to keep one out of all patterns. A route that names it has its word.
+    """
+    return link.multicast and link.name != "lo"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.model import MAX_VIFS
 from mfc_dbus.patterns import matches
+from mfc_dbus.placement import is_for_patterns
 from mfc_dbus.table import Table
 from mfc_dbus.transition import add_vif
 from mfc_dbus.vifs import Vif
@@ -60,9 +61,7 @@ class Watching:
         return bool(surplus or added)
 
     def _wants(self, link: Link) -> bool:
-        if not link.multicast or link.name == "lo":
-            return False
-        return any(matches(pattern, link.name) for pattern in self._patterns)
+        return is_for_patterns(link) and any(matches(each, link.name) for each in self._patterns)
 
 
 def lose(table: Table, name: str) -> None:

@@ -24,9 +24,10 @@ _RTM_DELLINK = 17
 _RTM_GETLINK = 18
 _NLM_F_REQUEST_DUMP = 0x301
 _NLM_F_DUMP_INTR = 0x10
-_IFLA_IFNAME = 3
+_IFLA_IFNAME, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 52, 53
 _REQUEST = struct.Struct("=LHHLL16s")  # nlmsghdr, an empty ifinfomsg
 _IFINFOMSG = struct.Struct("=BxHiLL")  # family, type, index, flags, change
+_IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 _IFF_MULTICAST = 0x1000
 _MESSAGE = 1024 * 1024
@@ -37,14 +38,23 @@ class Link(NamedTuple):
     """A network interface.
 
     name: of bytes, of which those that are no UTF-8 are lone surrogates here (PEP 383).
-    multicast: whether it carries any (IFF_MULTICAST). up: whether it is up, and its link too
-    (IFF_RUNNING).
+    multicast: whether it says of itself that it carries any (IFF_MULTICAST); the kernel forwards
+    from and to others all the same. up: whether it is up, and its link too (IFF_RUNNING).
+    enabled: whether it is up (IFF_UP), whatever its link is. altnames: what the kernel finds it by
+    besides its name.
     """
 
     name: str
     ifindex: int
     multicast: bool
     up: bool = False
+    enabled: bool = False
+    altnames: tuple[str, ...] = ()
+
+    def turned_from(self, other: "Link") -> bool:
+        """Whether it is the same as before but for what may change while it is there."""
+        mine = (self.name, self.ifindex, self.multicast)
+        return mine == (other.name, other.ifindex, other.multicast)
 
 
 class Gone(NamedTuple):
@@ -60,7 +70,7 @@ class Came(NamedTuple):
 
 
 class Turned(NamedTuple):
-    """An interface that is there went up or down, and is what it was otherwise."""
+    """An interface that is there went up or down, or has other altnames, and stays what it is."""
 
     link: Link
 
@@ -106,7 +116,7 @@ class Links(EventSocket):
             before = self._links.get(ifindex)
             if link is not None and link != before:
                 self._links[ifindex] = link
-                turned = before is not None and link == before._replace(up=link.up)
+                turned = before is not None and link.turned_from(before)
                 events.append(Turned(link) if turned else Came(link))
         return events + missed
 
@@ -159,13 +169,22 @@ def _link(data: bytes, message: Message) -> Link | None:
     family, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(data, message.start)
     if family != socket.AF_UNSPEC:
         return None  # a bridge tells of its ports by the same messages, in its own family
-    name = b""
+    name, altnames = "", []
     for type_, start, end in attributes(data, message.start + _IFINFOMSG.size, message.end):
         if type_ == _IFLA_IFNAME:
-            name = data[start:end]
+            name = _name(data[start:end])
+        elif type_ == _IFLA_PROP_LIST:
+            inner = attributes(data, start, end)
+            altnames = [_name(data[at:to]) for each, at, to in inner if each == _IFLA_ALT_IFNAME]
     return Link(
-        name.rstrip(b"\0").decode(errors="surrogateescape"),
+        name,
         ifindex,
         multicast=bool(flags & _IFF_MULTICAST),
         up=bool(flags & _IFF_RUNNING),
+        enabled=bool(flags & _IFF_UP),
+        altnames=tuple(altnames),
     )
+
+
+def _name(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="surrogateescape")

@@ -12,7 +12,7 @@ from mfc_dbus.kernel.links import Came, Event, Gone, Link, Links, Missed, Turned
 FIFTEEN = "x" * 15
 LONG = Link(FIFTEEN, 70, multicast=True)
 ETH1 = Link("eth1", 71, multicast=True)
-LO = Link("lo", 1, multicast=False, up=True)
+LO = Link("lo", 1, multicast=False, up=True, enabled=True)
 
 
 class Watched:
@@ -82,13 +82,19 @@ def test_what_happens_before_the_first_look_is_told_once(namespace: Namespace) -
 
 
 @pytest.mark.parametrize("altname", ["other", "an-alternative-name-of-more-than-15-characters"])
-def test_an_alternative_name_is_none(watched: Watched, namespace: Namespace, altname: str) -> None:
+def test_an_alternative_name_is_no_name(
+    watched: Watched, namespace: Namespace, altname: str
+) -> None:
     namespace.ip(f"link property add dev eth1 altname {altname}")
-    assert watched.update() == []
+    assert watched.update() == []  # the kernel tells it of an interface that is up
     again = Watched(namespace)
     with again.links:
         again.update()
-    assert again.present.keys() == {"lo", "eth1", FIFTEEN}
+        assert again.present.keys() == {"lo", "eth1", FIFTEEN}
+        assert list(again.present["eth1"].altnames) == [altname]
+        namespace.ip("link set dev eth1 up", "link property add dev eth1 altname more")
+        again.update()
+        assert list(again.present["eth1"].altnames) == [altname, "more"]
 
 
 def test_an_interface_of_another_namespace_is_missing(watched: Watched) -> None:
@@ -112,15 +118,15 @@ def test_multicast_says_whether_the_interface_carries_it(
 
 def test_an_interface_is_up_when_its_link_is(watched: Watched, namespace: Namespace) -> None:
     namespace.ip("link set dev eth1 up")
-    assert watched.update() == []
+    assert watched.update() == [Turned(ETH1._replace(enabled=True))]
     namespace.ip(f"link set dev {FIFTEEN} up")
     namespace.wait_until_up(["eth1", FIFTEEN])
-    up = {Turned(ETH1._replace(up=True)), Turned(LONG._replace(up=True))}
+    up = {Turned(link._replace(up=True, enabled=True)) for link in (ETH1, LONG)}
     assert set(watched.update()) == up
     namespace.ip(f"link set dev {FIFTEEN} down")
     namespace.ip("link show dev eth1")
     assert Turned(LONG) in watched.update()
-    assert not watched.present["eth1"].up
+    assert watched.present["eth1"] == ETH1._replace(enabled=True)
 
 
 # What happens
@@ -129,10 +135,10 @@ def test_an_interface_is_up_when_its_link_is(watched: Watched, namespace: Namesp
 @pytest.mark.parametrize(
     "settings",
     [
-        ["up", "down", "up"],
+        ["up", "down", "up", "down"],
         ["mtu 1400", "promisc on"],
         ["master br0"],
-        ["master br0 up", "nomaster"],
+        ["master br0 up", "nomaster", "down"],
     ],
     ids=["up and down", "settings", "into a bridge", "out of a bridge"],
 )

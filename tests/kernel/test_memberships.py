@@ -153,3 +153,14 @@ def test_a_membership_follows_its_interface(lab: Topology) -> None:
                 lab.outside.ip("link delete dev lan")
                 routing.follow()
                 assert members(lab.router) == set()
+
+
+def test_a_group_arrives_that_is_joined_on_an_interface_without_the_multicast_flag(
+    lab: Topology, switch: Switch, routing: Routing
+) -> None:
+    lab.router.ip("link set dev lan multicast off")
+    routing.follow()
+    do(routing, routing.controller.apply(routes_of(lab, lab.addresses.group)))
+    withheld(lab, lab.addresses.group)
+    do(routing, routing.controller.join(joined(lab.addresses.group)))
+    arrives(lab, switch, lab.addresses.group)

@@ -43,7 +43,7 @@ class FakeLinks:
     def add(self, name: str, *, multicast: bool = True) -> None:
         if name in self.links:
             self.remove(name)
-        self.links[name] = Link(name, self._next, multicast, up=True)
+        self.links[name] = Link(name, self._next, multicast, up=True, enabled=True)
         self._next += 1
         self._events.append(Came(self.links[name]))
 
@@ -62,9 +62,14 @@ class FakeLinks:
         self.links[new] = link._replace(name=new)
         self._events += [Gone(link), Came(self.links[new])]
 
-    def turn(self, name: str, *, up: bool) -> None:
-        """Take a link up or down, with all that is in the kernel."""
-        self.links[name] = self.links[name]._replace(up=up)
+    def turn(self, name: str, *, up: bool, enabled: bool = True) -> None:
+        """Take a link up or down, with all that is in the kernel; without `enabled` by command."""
+        self.links[name] = self.links[name]._replace(up=up, enabled=enabled)
+        self._events.append(Turned(self.links[name]))
+
+    def name_otherwise(self, name: str, *altnames: str) -> None:
+        """Give an interface alternative names."""
+        self.links[name] = self.links[name]._replace(altnames=altnames)
         self._events.append(Turned(self.links[name]))
 
     def begin_anew(self) -> None:

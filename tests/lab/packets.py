@@ -38,7 +38,7 @@ _ETH_P_ALL = 0x0003
 _ETH_P_FENCE = 0x88B5  # for local experiments: no protocol handler takes it
 _BROADCAST = b"\xff" * 6
 
-_PAYLOAD = struct.Struct("!8sI")  # the run, the packet's number
+PAYLOAD = struct.Struct("!8sI")  # the run, the packet's number
 _UDP_HEADER = "8x"
 # TTL, source, group, run, number; the headers have no options.
 _PACKETS = {
@@ -127,7 +127,7 @@ class Sender:
 
     def _send_one(self) -> int:
         number = next(self._run.numbers)
-        self._sock.sendto(_PAYLOAD.pack(self._run.magic, number), self._to)
+        self._sock.sendto(PAYLOAD.pack(self._run.magic, number), self._to)
         return number
 
 

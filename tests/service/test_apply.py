@@ -126,9 +126,9 @@ async def test_all_that_is_wrong_is_told_at_once(bus: PrivateBus, daemon: Daemon
         missing = [ONE | {"iif": "eth77", "group": "239.1.1.7"}, ONE | {"oifs": ["eth78"]}]
         sentence = (
             "route[0]: Interface 'eth77' not found\nroute[1]: Interface 'eth78' not found\n"
-            "route[2]: Interface 'lo' does not carry multicast"
+            "route[2]: Interface 'eth79' not found"
         )
-        wrong = document(*missing, TWO | {"iif": "lo"})
+        wrong = document(*missing, TWO | {"iif": "eth79"})
         await refused(caller.apply(wrong), f"{OWN}.NoSuchInterface", sentence)
         await refused(
             caller.apply(document(ONE | {"iif": 3}, {})),

@@ -153,17 +153,11 @@ REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
         f"{OWN}.NoSuchInterface",
         "Interface 'eth99' not found",
     ),
-    "an interface without multicast": (
-        ROUTE._replace(iif="lo"),
-        {},
-        f"{OWN}.InterfaceNotMulticast",
-        "Interface 'lo' does not carry multicast",
-    ),
-    "an interface without multicast, also for who would wait": (
-        ROUTE._replace(iif="eth99", oifs=["lo"]),
+    "the loopback interface, in IPv6": (
+        ROUTE._replace(source="fd00::1", group="ff3e::1", iif="lo"),
         {"wait": True},
-        f"{OWN}.InterfaceNotMulticast",
-        "Interface 'lo' does not carry multicast",
+        f"{STANDARD}.InvalidArgs",
+        "IPv6 multicast is not forwarded from or to 'lo'",
     ),
     "an interface that there is not, for who would not wait": (
         ROUTE._replace(iif="eth99"),

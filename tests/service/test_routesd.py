@@ -72,8 +72,8 @@ async def test_a_broken_file_is_named_with_line_and_key_and_the_old_routes_stay(
         other.write_text(TWO)
         sentence = f"{other}: line 1: route[0]: Route (10.1.0.10, 239.5.5.2) is in {path} already"
         await refused(root.reload(), f"{OWN}.ConfigError", sentence)
-        other.write_text(ONE.replace('"eth2"', '"lo"'))
-        await refused(root.reload(), f"{OWN}.ConfigError", "'lo' does not carry multicast")
+        other.write_text(ONE.replace('"239.5.5.1"', '"ff3e::1"').replace('"eth2"', '"lo"'))
+        await refused(root.reload(), f"{OWN}.ConfigError", "not forwarded from or to 'lo'")
         assert await shown(root) == {"239.5.5.1": CONFIG}
 
 
@@ -190,8 +190,8 @@ async def test_only_the_file_changes_its_membership(
         other.write_text(ONE + JOINS)
         sentence = f"{other}: line 5: membership[0]: Membership (10.1.0.10, 232.5.5.1) on 'eth1' is"
         await refused(root.reload(), f"{OWN}.ConfigError", f"{sentence} in {path} already")
-        other.write_text(JOINS_TOO.replace('"eth1"', '"lo"'))
-        await refused(root.reload(), f"{OWN}.ConfigError", "'lo' does not carry multicast")
+        other.write_text(JOINS_TOO.replace('"eth1"', '"a/b"'))
+        await refused(root.reload(), f"{OWN}.ConfigError", "'a/b' is not an interface name")
         assert members(own_network) == {JOINED}
 
 

@@ -154,13 +154,13 @@ def test_all_that_forbids_a_document_is_told_at_once() -> None:
     before = ground.snapshot()
     missing = parse_route("*", "239.1.1.7", "eth7", ["eth1"])
     nowhere = parse_membership("239.1.1.1", "*", "eth8")
-    silent = parse_membership("239.1.1.1", "*", "lo")
+    elsewhere = parse_membership("239.1.1.1", "*", "eth9")
     with pytest.raises(NoSuchInterface) as caught:
-        ground.apply(missing, ONE, nowhere, silent)
+        ground.apply(missing, ONE, nowhere, elsewhere)
     assert str(caught.value).splitlines() == [
         "route[0]: Interface 'eth7' not found",
         "membership[1]: Interface 'eth8' not found",
-        "membership[2]: Interface 'lo' does not carry multicast",
+        "membership[2]: Interface 'eth9' not found",
     ]
     assert ground.snapshot() == before
     assert ground.apply(ONE, nowhere, wait=True) == [1, 0, 0]
@@ -355,9 +355,11 @@ def test_a_reload_that_fails_leaves_everything_as_it_was() -> None:
     ground = Ground([], [ONE, TWO])
     ground.configure(of_file(FOUR))
     before = ground.snapshot()
-    silent = of_file(parse_membership("239.1.1.1", "*", "lo"))
-    with pytest.raises(ConfigError, match=rf"^{FILE}: Membership .* 'lo' does not carry"):
-        ground.configure(of_file(ONE), silent)
+    ground.links.name_otherwise("eth2", "lan")
+    ground.controller.follow()
+    otherwise = of_file(parse_membership("239.1.1.1", "*", "lan"))
+    with pytest.raises(ConfigError, match=rf"^{FILE}: Membership .* 'lan' is an alternative name"):
+        ground.configure(of_file(ONE), otherwise)
     assert ground.snapshot() == before
     ground.groups.fail_in = 0
     with pytest.raises(KernelError, match=r"Membership .* The kernel refused"):

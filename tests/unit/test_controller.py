@@ -20,7 +20,6 @@ from mfc_dbus.addresses import FAMILIES, Family, parse_group_prefix, parse_strea
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
 from mfc_dbus.errors import (
-    InterfaceNotMulticast,
     InvalidArgs,
     KernelError,
     LimitExceeded,
@@ -157,12 +156,41 @@ def test_a_route_that_is_not_there_cannot_be_deleted(
         ground.delete(source, group, iif)
 
 
-def test_interfaces_must_be_there_and_carry_multicast(ground: Ground) -> None:
+def test_interfaces_must_be_there(ground: Ground) -> None:
     with pytest.raises(NoSuchInterface, match="Interface 'eth99' not found"):
         ground.add("10.0.0.1", "239.1.1.1", "eth0", "eth1 eth99")
-    with pytest.raises(InterfaceNotMulticast, match="'lo'"):
-        ground.add("10.0.0.1", "239.1.1.1", "lo", "eth1")
     assert ground.held() == set()
+
+
+def test_interfaces_need_no_multicast_flag_when_they_are_there_and_when_they_come(
+    ground: Ground,
+) -> None:
+    ground.links.add("eth1", multicast=False)
+    ground.controller.follow()
+    there = ground.add("10.0.0.1", "239.1.1.1", "lo", "eth1")
+    comes = ground.add("10.0.0.1", "239.1.1.2", "new", "eth1", wait=True)
+    assert ground.held() == {expected(there)}
+    ground.links.add("new", multicast=False)
+    ground.controller.follow()
+    assert ground.held() == {expected(there), expected(comes)}
+    assert set(ground.states().values()) == {"active"}
+
+
+def test_an_alternative_name_is_refused_with_that_word_also_where_one_would_wait(
+    ground: Ground,
+) -> None:
+    ground.links.name_otherwise("eth1", "lan", "office")
+    ground.controller.follow()
+    sentence = "^'office' is an alternative name of interface 'eth1': say 'eth1'$"
+    for wait in (False, True):
+        with pytest.raises(NoSuchInterface, match=sentence):
+            ground.add("10.0.0.1", "239.1.1.1", "office", "eth2", wait=wait)
+        with pytest.raises(NoSuchInterface, match=sentence):
+            ground.add("10.0.0.1", "239.1.1.1", "eth2", "office", wait=wait)
+    ground.links.name_otherwise("eth1")
+    ground.links.add("office")
+    ground.controller.follow()
+    ground.add("10.0.0.1", "239.1.1.1", "office", "eth2")
 
 
 def test_a_route_follows_its_interfaces(ground: Ground) -> None:

@@ -15,7 +15,6 @@ from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
 from mfc_dbus.errors import (
-    InterfaceNotMulticast,
     KernelError,
     LimitExceeded,
     MembershipExists,
@@ -133,8 +132,6 @@ def test_what_cannot_be_is_refused_and_changes_nothing(ground: Ground) -> None:
         ground.join()
     with pytest.raises(NoSuchInterface, match="'eth9' not found"):
         ground.join(interface="eth9")
-    with pytest.raises(InterfaceNotMulticast, match="'lo' does not carry multicast"):
-        ground.join(interface="lo")
     with pytest.raises(NoSuchMembership, match=r"\(10.0.0.1, 239.1.1.1\) on 'eth0'"):
         ground.leave(source="10.0.0.1")
     assert ground.joined == {membership.key}

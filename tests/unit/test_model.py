@@ -61,6 +61,8 @@ def test_a_route_holds_what_it_was_made_of(names: list[str], data: st.DataObject
         ({"ttls": {"b": 0}}, "TTL threshold 0 of 'b' is not from 1 to 254"),
         ({"ttls": {"b": 255}}, "TTL threshold 255"),
         ({"source": "fd00::1", "group": "ff05::1", "ttls": {"b": 1}}, "IPv6 has no TTL"),
+        ({"source": "fd00::1", "group": "ff05::1", "iif": "lo"}, "IPv6 .* from or to 'lo'"),
+        ({"source": "fd00::1", "group": "ff05::1", "oifs": ["b", "lo"]}, "from or to 'lo'"),
         ({"comment": "x" * 201}, "201 characters"),
         ({"comment": "bell\a"}, "control characters"),
     ],
