@@ -13,11 +13,9 @@ from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.learned import derive
 from mfc_dbus.model import MAX_VIFS, RouteKey
 from mfc_dbus.placement import Learned, Placement, Wide, missing, place
-from mfc_dbus.plan import AddEntry, DelEntry, DelOrphan, DelVif, Step, entry, uses
+from mfc_dbus.plan import AddEntry, DelOrphan, DelVif, Step, entry, uses
 from mfc_dbus.routes import Routes
 from mfc_dbus.vifs import Vif, Vifs
-
-_HeldKey = tuple[bytes, bytes, int]
 
 
 class Adoption(NamedTuple):
@@ -91,7 +89,7 @@ def adopt(
     deleting: list[Step] = []
     for each in held.values():
         if each.iif or any(each.source):
-            deleting.append(_delete(each, numbers))
+            deleting.append(DelOrphan(_found_by(each, numbers)))
         else:
             # An any-source entry is found by its parent only, and that has gone.
             deleting += [DelOrphan(MFCEntry(each.source, each.group, n, ())) for n in gone]
@@ -102,7 +100,7 @@ def adopt(
     return Adoption([*deleting, *writing, *leaving], vifs, installed, learned, gone)
 
 
-def _key(source: bytes, group: bytes, iif: int) -> _HeldKey:
+def _key(source: bytes, group: bytes, iif: int) -> tuple[bytes, bytes, int]:
     """What the kernel finds an entry by."""
     return source, group, 0 if any(source) else iif
 
@@ -116,5 +114,6 @@ def _as_mfc(held: HeldEntry, numbers: Mapping[int, int]) -> MFCEntry:
     return MFCEntry(held.source, held.group, parent, tuple(sorted(ttls.items())))
 
 
-def _delete(held: HeldEntry, numbers: Mapping[int, int]) -> Step:
-    return DelEntry(MFCEntry(held.source, held.group, numbers.get(held.iif, 0), ()))
+def _found_by(held: HeldEntry, numbers: Mapping[int, int]) -> MFCEntry:
+    """What the kernel finds an entry by, which may have gone since it was read."""
+    return MFCEntry(held.source, held.group, numbers.get(held.iif, 0), ())

@@ -37,6 +37,7 @@ class Commits:
         return await waiting.reply
 
     async def _work(self) -> None:
+        batch: list[_Waiting] = []
         try:
             while self._queue:
                 batch, self._queue = self._queue, []
@@ -45,13 +46,18 @@ class Commits:
                         await self._run_alone(waiting)
         finally:
             self._worker = None
+            if self._queue or batch:  # the worker was cancelled: nobody may wait for ever
+                for waiting in (*batch, *self._queue):
+                    waiting.reply.cancel()
+                self._queue.clear()
 
     async def _run(self, batch: Sequence[_Waiting]) -> bool:
         """Do changes together. False: they could not be stored, of which some may need no store."""
         answers = [await _do(waiting) for waiting in batch]
         try:
             await self._commit()
-        except Exception:  # noqa: BLE001 - each will have its own
+        except BaseException as error:  # noqa: BLE001 - each will have its own
+            _raise_if_stopping(error)
             return False
         for answer in answers:
             answer()
@@ -61,7 +67,8 @@ class Commits:
         answer = await _do(waiting)
         try:
             await self._commit()
-        except Exception as error:  # noqa: BLE001 - it is for the one who waits
+        except BaseException as error:  # noqa: BLE001 - it is for the one who waits
+            _raise_if_stopping(error)
             answer = partial(_fail, waiting.reply, error)
         answer()
 
@@ -72,7 +79,8 @@ async def _do(waiting: _Waiting) -> Callable[[], None]:
         result = waiting.change()
         if inspect.iscoroutine(result):
             result = await result
-    except Exception as error:  # noqa: BLE001 - it is for the one who waits
+    except BaseException as error:  # noqa: BLE001 - it is for the one who waits
+        _raise_if_stopping(error)
         return partial(_fail, waiting.reply, error)
     return partial(_succeed, waiting.reply, result)
 
@@ -82,6 +90,20 @@ def _succeed(reply: asyncio.Future[Any], result: Any) -> None:
         reply.set_result(result)
 
 
-def _fail(reply: asyncio.Future[Any], error: Exception) -> None:
-    if not reply.done():
-        reply.set_exception(error)
+def _fail(reply: asyncio.Future[Any], error: BaseException) -> None:
+    """Have the caller's wait raise an error, whatever it is."""
+    if reply.done():
+        return
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        # A future refuses StopIteration, and what is no Exception would end the caller's loop.
+        unexpected = RuntimeError(f"a change raised {type(error).__name__}")
+        unexpected.__cause__ = error
+        error = unexpected
+    reply.set_exception(error)
+
+
+def _raise_if_stopping(error: BaseException) -> None:
+    """Raise an error again if it is the cancellation of the worker itself."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error

@@ -23,7 +23,7 @@ from mfc_dbus.errors import (
 )
 from mfc_dbus.expiries import Expiries
 from mfc_dbus.kernel.dump import Held
-from mfc_dbus.kernel.links import Event, Turned
+from mfc_dbus.kernel.links import Event, Missed, Turned
 from mfc_dbus.ledger import Keeper, Ledger
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import (
@@ -76,6 +76,7 @@ class Controller:
         self._advertising = Advertising(self.tables, self._config)
         self._links = NameableLinks(links)
         self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
+        self._deaf = False  # whether the interfaces could not be listed the last time
         self._busy = False
         self._settled = asyncio.Event()
         self._doubtful: set[TableId] = set()  # tables that others may have written into
@@ -344,7 +345,7 @@ class Controller:
 
         held: what the kernel has of tables that an earlier process left to us.
         """
-        for event in self._links.update():
+        for event in self._hear_links():
             self._upkeep.see(event)
             self._advertising.see(event)
         memberships: list[Membership] = []
@@ -414,8 +415,22 @@ class Controller:
             self._follow()
             self._upcalls.catch_up()
 
+    def _hear_links(self) -> Sequence[Event]:
+        """Hear what happened to interfaces; what cannot be heard now is heard the next time."""
+        try:
+            events = self._links.update()
+        except OSError as error:
+            if not self._deaf:
+                log.error("The network interfaces cannot be listed, and are asked again: %s", error)
+            self._deaf = True
+            return []
+        self._deaf = False
+        if any(isinstance(event, Missed) for event in events):
+            log.info("Events of network interfaces were lost: looking at all of them")
+        return events
+
     def _follow(self) -> None:
-        self._events += self._links.update()
+        self._events += self._hear_links()
         if self._busy:
             return
         self._upkeep.take_tables()

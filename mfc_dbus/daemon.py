@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from mfc_dbus import config, logcontrol, routesd
@@ -19,6 +20,7 @@ from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.config import Config
 from mfc_dbus.controller import Controller
 from mfc_dbus.errors import ConfigError, RequestError, StoreError
+from mfc_dbus.events import Guard, Pulse, Readers
 from mfc_dbus.joins import Joins
 from mfc_dbus.keeper import Keeper
 from mfc_dbus.kernel import rules
@@ -46,6 +48,8 @@ BUS_LOST = 4
 
 _TICK = 1.0  # seconds
 _SLICE = 0.02  # seconds between looks at what was learned, at the least
+# Seconds that a round of the upkeep may take: it waits for its turn behind changes that take long.
+_PATIENCE = 300.0
 _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
 
 _EPILOG = f"""\
@@ -166,7 +170,8 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_reader(links.fileno(), controller.follow)
+    readers = Readers(loop)
+    readers.add(links.fileno(), "the hearing of network interfaces", controller.follow)
 
     connection = await Connection.open()
     access = Access(connection, Polkit(connection))
@@ -176,7 +181,7 @@ async def _serve(
         await controller.configure(config.load(_CONFIGURATION), files.routes, files.memberships)
         await controller.verify(lambda: _owned(controller), sockets.read)
         for table in controller.tables.values():
-            _listen(controller, table)
+            _listen(controller, table, readers)
 
     service = MulticastForwarding(connection, access, controller, reload)
     connection.serve(service)
@@ -184,24 +189,28 @@ async def _serve(
     log.info("Serving %s", BUS_NAME)
 
     # What the manager is told comes in this order: from READY on, no crash takes a table with it.
-    reasons = {id_: _report(controller, table, sockets) for id_, table in controller.tables.items()}
+    reasons = {
+        id_: _report(controller, table, sockets, readers)
+        for id_, table in controller.tables.items()
+    }
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
     changes.read()  # our own at the start
     witness = Witness(controller.tables, changes.read)
-    ticking = asyncio.create_task(_tick(controller, service, witness, sockets, reasons))
+    pulse = Pulse(_PATIENCE)
+    ticking = asyncio.create_task(
+        _tick(controller, service, witness, sockets, readers, reasons, pulse)
+    )
     looking = asyncio.create_task(_look(controller))
-    living = asyncio.create_task(_live(manager))
+    living = asyncio.create_task(live(manager, pulse))
     ours = [ticking, looking, living]
     await asyncio.wait([stopping, lost, *ours], return_when=asyncio.FIRST_COMPLETED)
     if stopping.done() and not manager.exists:
         controller.part()  # a manager may be about to restart us, and does not say so
     manager.tell("STOPPING=1")
     stopping.cancel()
-    for fd in (links.fileno(), *(table.fileno() for table in controller.tables.values())):
-        if fd is not None:
-            loop.remove_reader(fd)
+    readers.close()
     for task in ours:
         if task.done():
             task.result()
@@ -219,40 +228,66 @@ async def _tick(
     service: MulticastForwarding,
     witness: Witness,
     sockets: Sockets,
+    readers: Readers,
     reasons: dict[TableId, str],
+    pulse: Pulse,
 ) -> None:
     """Do what no event asks for, once a second.
 
     reasons: why each table is not ours, as was reported.
     """
-    while True:
-        await controller.mend()
+
+    async def look_at_sockets() -> None:
+        readers.retry()
+
+    async def verify() -> None:
         await controller.verify(witness.differing, sockets.read)
+
+    async def report() -> None:
         for id_, table in controller.tables.items():
             if table.reason != reasons[id_]:
-                reasons[id_] = _report(controller, table, sockets)
+                reasons[id_] = _report(controller, table, sockets, readers)
                 service.tables_changed()
+
+    async def expire() -> None:
         try:
             await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         except RequestError as error:  # it is tried again
             log.error("A route whose time has run out stays: %s", error)
+
+    steps = [
+        (Guard("the hearing of sockets that were in error"), look_at_sockets),
+        (Guard("the repair of what the kernel refused"), controller.mend),
+        (Guard("the search for what others did to the tables"), verify),
+        (Guard("the report of tables"), report),
+        (Guard("the removal of routes whose time has run out"), expire),
+    ]
+    while True:
+        for guard, step in steps:
+            with guard:
+                await step()
+        pulse.beat()
         await asyncio.sleep(_TICK)
 
 
-async def _live(manager: ServiceManager) -> None:
+async def live(manager: ServiceManager, pulse: Pulse) -> None:
     """Show the watchdog that somebody is served, also during a change that takes long."""
     while True:
-        manager.tell("WATCHDOG=1")
+        if pulse.alive:
+            manager.tell("WATCHDOG=1")
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 
 async def _look(controller: Controller) -> None:
     """Look whether what was learned is used, in slices."""
+    guard = Guard("the look at what was learned")
     while True:
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        controller.look(now)
-        when = controller.next_look
-        wait = _TICK if when is None else (when - now) / 1e9
+        wait = _TICK
+        with guard:
+            now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            controller.look(now)
+            when = controller.next_look
+            wait = _TICK if when is None else (when - now) / 1e9
         await asyncio.sleep(min(max(wait, _SLICE), _TICK))
 
 
@@ -260,19 +295,18 @@ def _owned(controller: Controller) -> list[TableId]:
     return [id_ for id_, table in controller.tables.items() if table.owned]
 
 
-def _listen(controller: Controller, table: Table) -> None:
+def _listen(controller: Controller, table: Table, readers: Readers) -> None:
     """Hear what the kernel asks, while the table is ours."""
-    loop = asyncio.get_running_loop()
     fd = table.fileno()
     if fd is not None and table.owned:
-        loop.add_reader(fd, controller.hear, table.id)
+        readers.add(fd, f"the {table.id} table", partial(controller.hear, table.id))
     elif fd is not None:
-        loop.remove_reader(fd)
+        readers.remove(fd)
 
 
-def _report(controller: Controller, table: Table, sockets: Sockets) -> str:
+def _report(controller: Controller, table: Table, sockets: Sockets, readers: Readers) -> str:
     """Tell of a table, and have it heard and kept if it is ours. Why it is not."""
-    _listen(controller, table)
+    _listen(controller, table, readers)
     if table.reason:
         log.warning("%s", table.reason)
         sockets.forget_table(table.id)

@@ -75,7 +75,7 @@ class DelEntry(NamedTuple):
 
 
 class DelOrphan(NamedTuple):
-    """Delete an entry if there is one: nobody knows, since its parent's device has gone."""
+    """Delete an entry if there is one, which nobody knows."""
 
     entry: MFCEntry
 

@@ -8,10 +8,12 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from mfc_dbus.kernel.abi import MAXVIFS
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
+from mfc_dbus.kernel.netlink import RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE, EventSocket
 
 _RTNL_FAMILIES = {socket.AF_INET: 128, socket.AF_INET6: 129}  # RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR
 _RTM_GETROUTE = 26
@@ -32,6 +34,10 @@ _RTATTR = struct.Struct("=HH")
 _RTNEXTHOP = struct.Struct("=HBBi")
 _UINT32 = struct.Struct("=L")
 _MESSAGE = 1024 * 1024
+_DUMPS = 8  # of one table, at the most, until nothing is deleted meanwhile
+_GROUPS = {socket.AF_INET: RTNLGRP_IPV4_MROUTE, socket.AF_INET6: RTNLGRP_IPV6_MROUTE}
+
+_Key = tuple[bytes, bytes, int]
 
 # No packet comes from such a source, and no route is for one.
 _NOBODY = {socket.AF_INET: b"\xff" * 4, socket.AF_INET6: b"\xff" * 16}
@@ -60,7 +66,33 @@ class Held(NamedTuple):
 
 
 def held(mroute: MRoute) -> Held:
-    """Read what the table holds that is ours."""
+    """Read what the table holds that is ours. Raises OSError, EBUSY where it does not hold still.
+
+    A dump is no snapshot: entries that are deleted meanwhile make it skip others. So it is done
+    again where deletions were heard of, and what any of them has shown is there until its deletion.
+    """
+    found: dict[_Key, HeldEntry] = {}
+    vifs = None
+    with EventSocket(_GROUPS[mroute.family]) as events:
+        for _ in range(_DUMPS):
+            now, entries_ = _dump(mroute)
+            vifs = now if now is not None else vifs
+            found |= {key(each): each for each in entries_}
+            whole = _take_in(events, mroute, found)
+            if whole and now is not None:
+                break
+    if vifs is None:
+        raise OSError(errno.EBUSY, "devices come and go")
+    return Held(vifs, [*found.values()])
+
+
+def key(entry: HeldEntry) -> tuple[bytes, bytes, int]:
+    """What the kernel finds an entry of a table by."""
+    return entry.source, entry.group, 0 if any(entry.source) else entry.iif
+
+
+def _dump(mroute: MRoute) -> tuple[Mapping[int, int] | None, Sequence[HeldEntry]]:
+    """Read ifindexes by VIF number, and the entries; no VIFs where they changed meanwhile."""
     # The kernel tells of devices, not of VIFs: an entry with all VIFs shows them in their order.
     numbers = [number for number in range(MAXVIFS) if mroute.has_vif(number)]
     source, group = _NOBODY[mroute.family], _NO_GROUP[mroute.family]
@@ -69,12 +101,35 @@ def held(mroute: MRoute) -> Held:
     try:
         found = list(entries(mroute.family, mroute.table))
     finally:
-        mroute.del_mfc(probe)
-    shown = next(each for each in found if each.source == source)
-    found.remove(shown)
-    if len(shown.oifs) != len(numbers):
-        raise OSError(errno.EBUSY, "a device came or went")
-    return Held(dict(zip(numbers, shown.oifs, strict=True)), found)
+        with suppress(OSError):  # another program has deleted it
+            mroute.del_mfc(probe)
+    vifs = None
+    for shown in [each for each in found if each.source == source]:
+        found.remove(shown)
+        if len(shown.oifs) == len(numbers):
+            vifs = dict(zip(numbers, shown.oifs, strict=True))
+    return vifs, found
+
+
+def _take_in(events: EventSocket, mroute: MRoute, found: dict[_Key, HeldEntry]) -> bool:
+    """Bring what was found to where it is now; whether nothing may have been skipped."""
+    whole = True
+    for data in events.receive():
+        if data is None:
+            whole = False
+            continue
+        for message in messages(data):
+            if message is None:
+                continue
+            entry, deleted = message
+            if entry.table != mroute.table or entry.source == _NOBODY[mroute.family]:
+                continue
+            if deleted:
+                found.pop(key(entry), None)
+                whole = False
+            else:
+                found[key(entry)] = entry
+    return whole
 
 
 def entries(family: socket.AddressFamily, table: int = 0) -> Iterator[HeldEntry]:

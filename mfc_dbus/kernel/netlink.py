@@ -3,7 +3,6 @@
 OSError is all that comes out. Source: netlink(7), rtnetlink(7).
 """
 
-import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ _NETLINK_ADD_MEMBERSHIP = 1
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 _MESSAGE = 1024 * 1024
+_ERRORS = 8  # in a row, after which the socket is left alone until it is asked again
 _NLMSGHDR = struct.Struct("=LHHLL")  # length, type, flags, sequence number, port
 _RTATTR = struct.Struct("=HH")  # length, type
 _NLA_F_NESTED = 0x8000
@@ -78,13 +78,20 @@ class EventSocket(SocketOwner):
             raise
 
     def receive(self) -> Iterator[bytes | None]:
-        """Take the messages that there are. None: some were lost, since nobody took them."""
-        while True:
+        """Take the messages that there are. None: some were lost.
+
+        Whatever the kernel reports on this socket means that: ENOBUFS where nobody took them in
+        time, EMSGSIZE where it could not write the message that it had for everybody.
+        """
+        errors = 0
+        while errors < _ERRORS:
             try:
-                yield self._sock.recv(_MESSAGE)
+                message = self._sock.recv(_MESSAGE)
             except BlockingIOError:
                 return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+            except OSError:
+                errors += 1
                 yield None
+            else:
+                errors = 0
+                yield message

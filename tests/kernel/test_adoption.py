@@ -329,6 +329,48 @@ def test_the_dump_shows_devices_and_thresholds(lab: Topology, table: Table) -> N
     ]
 
 
+@pytest.mark.parametrize("mode", ["once", "always"])
+def test_what_a_dump_skips_since_others_are_deleted_is_found(
+    lab: Topology, table: Table, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The kernel goes on after so many entries, of which some in front have gone meanwhile."""
+    groups = [numbered_group(lab.family, n) for n in range(1, 21)]
+    entries = [table.entry("up0", "down0", group=group) for group in groups]
+    for entry in entries:
+        table.mroute.add_mfc(entry)
+    doomed, dump_entries = list(entries), dump.entries
+
+    def skip(family: Family, number: int = 0) -> Iterator[HeldEntry]:
+        shown = list(dump_entries(family, number))
+        at = len(entries) - len(doomed)
+        if doomed and (mode == "always" or len(doomed) == len(entries)):
+            for _ in range(2):
+                table.mroute.del_mfc(doomed.pop())
+            del shown[at : at + 2]
+        yield from shown
+
+    monkeypatch.setattr(dump, "entries", skip)
+    with lab.router:
+        held = dump.held(table.mroute)
+        assert {entry.group for entry in held.entries} >= {entry.group for entry in doomed}
+    assert {*held.vifs.values()} == {lab.ifindex(name) for name in lab.vifs().values()}
+
+
+def test_an_entry_that_another_program_deletes_meanwhile_ends_nothing(
+    lab: Topology, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even that by which the VIFs are found out."""
+    with monkeypatch.context() as patch, lab.router:
+        patch.setattr(dump, "entries", lambda *_: iter(()))
+        with pytest.raises(OSError, match="devices come and go"):
+            dump.held(table.mroute)
+        patch.setattr(table.mroute, "add_mfc", lambda _: None)
+        with pytest.raises(OSError, match="devices come and go"):
+            dump.held(table.mroute)
+    with lab.router:
+        assert dump.held(table.mroute).entries == []
+
+
 def test_streams_that_no_entry_is_for_are_left_out(lab: Topology, table: Table) -> None:
     lab.sender().send(3)
     assert lab.arrived() == {}

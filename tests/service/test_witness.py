@@ -15,6 +15,7 @@ import pytest
 from lab.bus import PrivateBus
 from lab.caller import Caller, Route
 from lab.daemon import Daemon
+from lab.manager import Manager
 from lab.topology import Topology
 
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
@@ -160,3 +161,31 @@ async def test_a_large_document_is_our_own_doing_however_long_it_takes(
         await caller.reload()
     assert len(lab.entries()) == len(routes)
     assert WORD not in daemon.log
+
+
+async def test_a_route_of_which_the_kernel_cannot_tell_ends_neither_upkeep_nor_a_start(
+    own_bus: PrivateBus, family: socket.AddressFamily, tmp_path: Path
+) -> None:
+    """Of any-source entries with some numbers of oifs it sends an error to all who listen."""
+    with Topology(family, downstreams=31) as lab, Manager() as manager:
+        group, names = lab.addresses.group, lab.downstreams
+        for start in range(2):
+            with Daemon(own_bus.address, lab.router, home=tmp_path, manager=manager) as daemon:
+                async with Caller.at(own_bus.address) as caller:
+                    await caller.follow()
+                    route = Route("*", group, "up0", [])
+                    await (caller.add(route) if not start else caller.ping())
+                    for count in range(12, 32):
+                        await caller.add(route._replace(oifs=names[:count]), replace=True)
+                    # Only the upkeep removes it, after it has looked at all of this.
+                    timed = Route(lab.addresses.source, group, "up0", ["down0"])
+                    await caller.add(timed, persistent=False, timeout=1)
+                    await caller.until(lambda: bool(caller.told("RoutesRemoved")))
+                    assert [route[-1] for route in await caller.get("Routes")] == [
+                        {"state": "active"}
+                    ]
+                sent = lab.sender().send(10)
+                assert lab.arrived() == dict.fromkeys(names, sent)
+                assert "Traceback" not in daemon.log
+                assert WORD not in daemon.log
+                daemon.kill()

@@ -1,0 +1,93 @@
+"""Whatever a change or its commit raises is answered to who waits, and the next change is done."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from lab.ground import run
+
+from mfc_dbus.commits import Commits
+
+
+class Odd(BaseException):
+    """What is no Exception, as pytest's own failures are."""
+
+
+async def nothing() -> None:
+    """Commit."""
+
+
+async def outcome(call: Awaitable[Any]) -> str:
+    try:
+        return str(await asyncio.wait_for(call, 10))
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the outcome
+        return f"{type(error).__name__}: {error}"
+
+
+ERRORS = [ValueError("bad"), StopIteration(), Odd(), GeneratorExit(), asyncio.CancelledError()]
+ANSWERS = [
+    "ValueError: bad",
+    "RuntimeError: a change raised StopIteration",
+    "RuntimeError: a change raised Odd",
+    "RuntimeError: a change raised GeneratorExit",
+    "RuntimeError: a change raised CancelledError",
+]
+
+
+@pytest.mark.parametrize(("error", "answer"), [*zip(ERRORS, ANSWERS, strict=True)])
+def test_a_change_that_raises_is_answered_and_those_beside_it_are_done(
+    error: BaseException, answer: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    async def test() -> list[str]:
+        commits = Commits(nothing)
+        calls = [commits.run(change) for change in (lambda: 1, fail, lambda: 3)]
+        together = await asyncio.gather(*map(outcome, calls))
+        return [*together, await outcome(commits.run(fail)), await outcome(commits.run(lambda: 4))]
+
+    assert run(test()) == ["1", answer, "3", answer, "4"]
+
+
+@pytest.mark.parametrize(
+    "error", [error for error in ERRORS if not isinstance(error, StopIteration)]
+)
+def test_a_commit_that_raises_is_answered_to_all_whom_it_concerns(error: BaseException) -> None:
+    failing = True
+
+    async def commit() -> None:
+        if failing:
+            raise error
+
+    async def test() -> list[str]:
+        nonlocal failing
+        commits = Commits(commit)
+        failed = await asyncio.gather(*(outcome(commits.run(lambda: 1)) for _ in range(2)))
+        failing = False
+        return [*failed, await outcome(commits.run(lambda: 2))]
+
+    answer = dict(zip(map(repr, ERRORS), ANSWERS, strict=True))[repr(error)]
+    assert run(test()) == [answer, answer, "2"]
+
+
+def test_nobody_waits_for_a_worker_that_was_cancelled() -> None:
+    async def test() -> list[str]:
+        commits = Commits(nothing)
+        begun = asyncio.Event()
+
+        async def endless() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        calls = [asyncio.create_task(outcome(commits.run(each))) for each in (endless, endless)]
+        await begun.wait()
+        later = asyncio.create_task(outcome(commits.run(lambda: 1)))
+        await asyncio.sleep(0)
+        (worker,) = (task for task in asyncio.all_tasks() if "Commits._work" in repr(task))
+        worker.cancel()
+        answers = await asyncio.gather(*calls, later)
+        return [*answers, await outcome(commits.run(lambda: 2))]
+
+    assert run(test()) == [*["CancelledError: "] * 3, "2"]
