@@ -53,7 +53,7 @@ _mfc_dbus_cli() {
         ' ') choices+=' --version show mfc group apply export import monitor discover batch' ;;
         s*' ') choices+=' routes learned interfaces tables memberships' ;;
         mf*' ') choices+=' add del flush' ;;
-        mf*' a'*) choices+=' --source --group --iif --oifs --stop --ttl --replace --transient --timeout --wait --table --comment' ;;
+        mf*' a'*) choices+=' --source --group --iif --oifs --stop --ttl --replace --transient --timeout --wait --hairpin --table --comment' ;;
         mf*' d'*) choices+=' --source --group --iif --table' ;;
         mf*' f'*) choices+=' --iif --group --table' ;;
         g*' ') choices+=' join leave' ;;

@@ -102,6 +102,7 @@ class Client:
         wait: bool = False,
         comment: str = "",
         table: int = 0,
+        hairpin: bool = False,
     ) -> None:
         """Group and source may be prefixes, the interfaces patterns; without an oif it stops.
 
@@ -109,7 +110,7 @@ class Client:
 
         persistent: keep it over a reboot; so it is where neither this nor a timeout is given.
         timeout: seconds after which it goes. wait: its interfaces need not be there yet. table:
-        number of the kernel's routing table, 0 the default one.
+        number of the kernel's routing table, 0 the default one. hairpin: the iif may be an oif.
         """
         options: dict[str, Any] = _table(table or None)
         if ttls:
@@ -124,6 +125,8 @@ class Client:
             options["wait"] = Variant("b", True)
         if comment:
             options["comment"] = Variant("s", comment)
+        if hairpin:
+            options["hairpin"] = Variant("b", True)
         body = [source, group, iif, list(oifs), options]
         await self._change("AddRoute", "sssasa{sv}", body, returns="")
 

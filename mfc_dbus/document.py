@@ -40,6 +40,10 @@ class RouteEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields
     comment: Annotated[str, Meta(description="For people")] = ""
     persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
     table: Annotated[int, Meta(description="Number of the routing table; 0: the default one")] = 0
+    hairpin: Annotated[
+        bool,
+        Meta(description="Whether it leaves by the interface it arrives on, if that is an oif"),
+    ] = False
 
 
 class RouteReport(
@@ -194,6 +198,7 @@ def _fields(route: Route) -> dict[str, Any]:
         "comment": route.comment,
         "persistent": route.persistent,
         "table": route.table,
+        "hairpin": route.hairpin,
     }
 
 
@@ -236,7 +241,14 @@ class _Kind(NamedTuple):
 
 def _parse_route(entry: RouteEntry) -> Route:
     route = parse_route(
-        entry.source, entry.group, entry.iif, entry.oifs, entry.ttls, entry.comment, entry.table
+        entry.source,
+        entry.group,
+        entry.iif,
+        entry.oifs,
+        entry.ttls,
+        entry.comment,
+        entry.table,
+        hairpin=entry.hairpin,
     )
     return route if entry.persistent else replace(route, persistent=False)
 

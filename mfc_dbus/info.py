@@ -46,7 +46,8 @@ class RouteInfo(_Value):
     expires: int = 0  # microseconds on the boot-time clock; 0: never
     origin: str = "bus"  # "config": from /etc/mfc-dbus/routes.d
     table: int = 0  # number; 0: the default one
-    reason: str = ""  # why it is partial, where that is not plain to see
+    reason: str = ""  # why it is not active
+    hairpin: bool = False  # whether streams leave by the interface that they arrive on too
 
     @property
     def key(self) -> RouteKey:
@@ -161,6 +162,7 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
             options.get("origin", "bus"),
             options.get("table", 0),
             options.get("reason", ""),
+            options.get("hairpin", False),
         )
 
 

@@ -181,8 +181,12 @@ class _Names:
 
 
 def _may_be_native(route: Route) -> bool:
-    """Whether it is for any source and one group, from one interface."""
-    return not route.source.length and route.group.exact and not is_pattern(route.iif)
+    """Whether it is for any source and one group, from one interface by which nothing leaves.
+
+    The kernel's own entry for any source never sends back.
+    """
+    from_any = not route.source.length and route.group.exact and not is_pattern(route.iif)
+    return from_any and not route.sends_back
 
 
 def _names_sources(route: Route) -> bool:

@@ -33,6 +33,7 @@ _ADD_OPTIONS = {
     "timeout": "u",
     "table": "u",
     "comment": "s",
+    "hairpin": "b",
 }
 _DELETE_OPTIONS = {"iif": "s", "table": "u"}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
@@ -109,8 +110,11 @@ class Methods:
         source, group, iif, oifs, options = call.body
         given = _options(options, _ADD_OPTIONS)
         comment, table = given.get("comment", ""), given.get("table", 0)
+        hairpin = given.get("hairpin", False)
         route = dataclasses.replace(
-            parse_route(source, group, iif, oifs, given.get("ttls"), comment, table),
+            parse_route(
+                source, group, iif, oifs, given.get("ttls"), comment, table, hairpin=hairpin
+            ),
             persistent=given.get("persistent", "timeout" not in given),
         )
         timeout = _timeout(given)

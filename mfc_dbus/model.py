@@ -22,7 +22,7 @@ from mfc_dbus.addresses import (
     stream,
 )
 from mfc_dbus.errors import InvalidArgs, LimitExceeded, TooManyInterfaces
-from mfc_dbus.patterns import is_pattern
+from mfc_dbus.patterns import is_pattern, matches
 from mfc_dbus.quoting import quote
 
 MAX_VIFS = 32  # of the kernel, in each routing table
@@ -75,8 +75,9 @@ class Route:
 
     persistent: whether it outlives a reboot. expires: when it is to be removed, on the boot-time
     clock in nanoseconds; 0 is never. file: the one of the configuration that has it, empty for one
-    that was made over the bus. table: its number. key: made of the others, and shared by all that
-    index routes.
+    that was made over the bus. table: its number. hairpin: whether streams leave by the interface
+    that they arrive on too, where that is among the oifs. key: made of the others, and shared by
+    all that index routes.
     """
 
     source: Prefix
@@ -88,6 +89,7 @@ class Route:
     expires: int = 0
     file: str = ""
     table: int = 0
+    hairpin: bool = False
     key: RouteKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +116,11 @@ class Route:
         return self.exact and not is_pattern(self.iif)
 
     @property
+    def sends_back(self) -> bool:
+        """Whether its iif is among the oifs, and meant to be."""
+        return self.hairpin and any(matches(oif.name, self.iif) for oif in self.oifs)
+
+    @property
     def durable(self) -> bool:
         """Whether it outlives a reboot: a boot-time clock does not."""
         return self.persistent and not self.expires
@@ -124,8 +131,9 @@ class Route:
 
     @property
     def interfaces(self) -> tuple[str, ...]:
-        """The iif, then the oifs."""
-        return (self.iif, *[oif.name for oif in self.oifs])
+        """The iif, then the oifs, each once."""
+        oifs = [oif.name for oif in self.oifs if not (self.hairpin and oif.name == self.iif)]
+        return (self.iif, *oifs)
 
     def __str__(self) -> str:
         return stream(self.source, self.group)
@@ -233,6 +241,8 @@ def parse_route(
     ttls: Mapping[str, int] | None = None,
     comment: str = "",
     table: int = 0,
+    *,
+    hairpin: bool = False,
 ) -> Route:
     """Make a route of what a caller wrote.
 
@@ -251,8 +261,11 @@ def parse_route(
     if len(set(oifs)) < len(oifs):
         repeated = next(name for i, name in enumerate(oifs) if name in oifs[:i])
         raise InvalidArgs(f"Oif {quote(repeated)} is named twice")
-    if iif in oifs and not is_pattern(iif):
-        raise InvalidArgs(f"Interface {quote(iif)} is both the iif and an oif")
+    if iif in oifs and not (hairpin or is_pattern(iif)):
+        raise InvalidArgs(
+            f"Interface {quote(iif)} is both the iif and an oif: with 'hairpin' what arrives there "
+            "is sent back"
+        )
     if groups.family == socket.AF_INET6 and "lo" in (iif, *oifs):
         # Tried: entries of the kernel count such packets, and none arrives (IPv4: all of them).
         raise InvalidArgs("IPv6 multicast is not forwarded from or to 'lo'")
@@ -274,6 +287,7 @@ def parse_route(
         tuple(Oif(name, ttls.get(name, 1)) for name in oifs),
         comment,
         table=table,
+        hairpin=hairpin,
     )
 
 

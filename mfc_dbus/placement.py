@@ -17,6 +17,7 @@ class Wide:
     key: RouteKey
     iifs: tuple[str, ...]
     oifs: tuple[Oif, ...]
+    hairpin: bool = False
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -56,19 +57,21 @@ def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placeme
     """What of a route can be in the kernel with these interfaces: nothing without an iif."""
     if not native:
         iifs = _expand(route.iif, present)
-        return Wide(route.key, iifs, _oifs(route.oifs, present)) if iifs else None
+        oifs = _oifs(route.oifs, present)
+        return Wide(route.key, iifs, oifs, route.hairpin) if iifs else None
     if route.iif not in present:
         return None
     if all(oif.name in present for oif in route.oifs):
         return route
-    return replace(route, oifs=_oifs(route.oifs, present, but=route.iif))
+    return replace(route, oifs=_oifs(route.oifs, present, but=_unless_back(route, route.iif)))
 
 
 def learn(stream: RouteKey, iif: str, owner: Wide) -> Learned | None:
     """Make the entry of a stream that arrives on an interface; None where the route has it not."""
     if iif not in owner.iifs:
         return None
-    return Learned(stream, iif, tuple(oif for oif in owner.oifs if oif.name != iif), owner.key)
+    but = _unless_back(owner, iif)
+    return Learned(stream, iif, tuple(oif for oif in owner.oifs if oif.name != but), owner.key)
 
 
 def narrow(placed: Placement | Learned, names: Container[str]) -> Placement | Learned | None:
@@ -86,6 +89,11 @@ def missing(route: Route, placed: Placement) -> list[str]:
     """The interfaces that the route names, and that are not in what is placed of it."""
     there = placed.interfaces
     return [name for name in route.interfaces if name not in there and not is_pattern(name)]
+
+
+def _unless_back(placed: Route | Wide, iif: str) -> str:
+    """The interface by which nothing leaves that arrived there; empty for none."""
+    return "" if placed.hairpin else iif
 
 
 def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tuple[Oif, ...]:

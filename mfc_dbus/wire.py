@@ -81,6 +81,8 @@ def encode_route(status: Status) -> bytes:
         extra["persistent"] = Variant("b", False)
     if route.table:
         extra["table"] = Variant("u", route.table)
+    if route.hairpin:
+        extra["hairpin"] = Variant("b", True)
     if route.expires:
         extra["expires"] = Variant("t", route.expires // 1000)
     if route.file:

@@ -36,6 +36,8 @@ EXAMPLES = """\
   mfc-dbus-cli mfc add -s 10.0.1.0/24 -g 239.10.0.0/16 -i eth1 -o 'vlan*'
   mfc-dbus-cli mfc add -s 10.0.1.66 -g 239.10.0.0/16 -i eth1 --stop
       what this one sends is not forwarded, though a wider route covers it
+  mfc-dbus-cli mfc add -s 10.0.1.0/24 -g 239.1.1.1 -i mesh0 -o mesh0 eth1 --hairpin
+      back to the other stations of a radio mesh too
   mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o ppp0 --wait
       forward as soon as both interfaces are there
   mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --timeout 3600
@@ -83,6 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=seconds, metavar="SEC", help="remove it after so many seconds; transient"
     )
     parser.add_argument("--wait", action="store_true", help="its interfaces need not be there yet")
+    parser.add_argument(
+        "--hairpin", action="store_true", help="the interface it arrives on may be one it leaves by"
+    )
     add_table_argument(parser)
     parser.add_argument("--comment", type=text, default="", metavar="TEXT", help="for people")
 
@@ -100,5 +105,6 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         wait=args.wait,
         comment=args.comment,
         table=args.table,
+        hairpin=args.hairpin,
     )
     return Status.DONE

@@ -21,8 +21,8 @@ A JSON object answers each of them, at once, so a program can hold a conversatio
 
 A request has an "action" and its "payload":
   ADD_MFC  group, iif (strings), oifs (array of strings; empty: stop); and where needed source
-           (string; left out: any), ttls (object: oif to TTL threshold), replace, persistent, wait
-           (true or false), timeout (seconds), comment
+           (string; left out: any), ttls (object: oif to TTL threshold), replace, persistent, wait,
+           hairpin (true or false), timeout (seconds), table (a number), comment
   DEL_MFC  group; and where needed source, iif
   JOIN_GROUP
            group, interface; and where needed source, persistent, wait, comment

@@ -100,6 +100,8 @@ def _line(entry: Entry) -> str:
         line += f"iif {entry.iif} oifs {_oifs(entry)}"
         if entry.table:
             line += f" table {entry.table}"
+        if entry.hairpin:
+            line += " hairpin"
     else:
         line += f"interface {entry.interface}"
     if not entry.persistent:
@@ -115,6 +117,7 @@ def _change(old: Entry, new: Entry) -> str:
     }
     if isinstance(old, RouteEntry) and isinstance(new, RouteEntry):
         fields = {"iif": (old.iif, new.iif), "oifs": (_oifs(old), _oifs(new))} | fields
+        fields["hairpin"] = (str(old.hairpin).lower(), str(new.hairpin).lower())
     elif isinstance(new, MembershipEntry):
         line += f" interface {new.interface}"
     changes = (f"{name} {a} → {b}" for name, (a, b) in fields.items() if a != b)

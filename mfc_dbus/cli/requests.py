@@ -63,6 +63,7 @@ _ACTIONS = {
             "wait": _BOOLEAN,
             "comment": _STRING,
             "table": _NUMBER,
+            "hairpin": _BOOLEAN,
         },
     ),
     "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING, "table": _NUMBER}),

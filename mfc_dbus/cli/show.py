@@ -37,7 +37,8 @@ On a terminal it is a table, in a pipe columns with a header. With --json an arr
   routes      source ("*": any), group, iif, oifs (array), state, ttls (object: oif to TTL
               threshold, where it is not 1), comment, persistent (over a reboot), expires
               (microseconds since boot, or 0), origin ("bus", or "config": from routes.d), table
-              (a number, 0 the default one), reason (why it is partial, where that is not plain)
+              (a number, 0 the default one), reason (why it is not active), hairpin (whether it
+              leaves by the interface too that it arrives on)
   learned     source, group, iif, oifs (array), route_source, route_group, route_iif (whose stream
               it is), packets, bytes, table; at most 1,000
   interfaces  name, family (ipv4, ipv6), vif, ifindex, references (routes that use it), state,

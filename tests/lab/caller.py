@@ -35,6 +35,7 @@ _OPTIONS = {
     "merge": "b",
     "dry-run": "b",
     "table": "u",
+    "hairpin": "b",
 }
 _TIMEOUT = 20.0
 

@@ -180,7 +180,7 @@ class FakeKernel:
             frozenset(
                 (names[self.vifs[number]], ttl)
                 for number, ttl in entry.ttls
-                if number in self.vifs and number != vif
+                if number in self.vifs and (number != vif or not entry.any_source)
             ),
         )
 

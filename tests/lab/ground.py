@@ -58,8 +58,9 @@ class Ground:
         replace: bool = False,
         wait: bool = False,
         ttls: dict[str, int] | None = None,
+        hairpin: bool = False,
     ) -> Route:
-        route = parse_route(source, group, iif, oifs.split(), ttls)
+        route = parse_route(source, group, iif, oifs.split(), ttls, hairpin=hairpin)
         run(self.controller.add(route, replace=replace, wait=wait))
         return route
 

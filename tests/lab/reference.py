@@ -18,7 +18,7 @@ def placed_oifs(route: Route, present: Collection[str], iif: str) -> Oifs:
     ttls: dict[str, int] = {}
     for name, ttl in sorted(route.oifs, key=lambda oif: _is_pattern(oif.name)):
         for each in present:
-            if each != iif and (each == name or _matches(name, each)):
+            if (each != iif or route.hairpin) and (each == name or _matches(name, each)):
                 ttls.setdefault(each, ttl)
     return frozenset(ttls.items())
 

@@ -122,8 +122,9 @@ class Routing:
         ttls: Mapping[str, int] | None = None,
         replace: bool = False,
         wait: bool = False,
+        hairpin: bool = False,
     ) -> Route:
-        route = parse_route(source, group, iif, oifs, ttls)
+        route = parse_route(source, group, iif, oifs, ttls, hairpin=hairpin)
         self._run(self.controller.add(route, replace=replace, wait=wait))
         return route
 

@@ -54,6 +54,7 @@ SHOWN = {
     "origin": "bus",
     "table": 0,
     "reason": "",
+    "hairpin": False,
 }
 PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
 
@@ -192,12 +193,24 @@ def test_a_wide_route_and_a_stop_are_added_and_what_is_learned_is_shown(
 
 def test_every_option_of_add_reaches_the_service(cli: CLI) -> None:
     assert cli(*ADD).returncode == 0
-    more = ["--replace", "--comment", "the lobby's", "--ttl", "eth3=16", "-o", "eth4", "soon"]
+    more = [
+        "--replace",
+        "--comment",
+        "the lobby's",
+        "--ttl",
+        "eth3=16",
+        "-o",
+        "eth4",
+        "soon",
+        "eth1",
+    ]
+    more.append("--hairpin")
     done = cli(*ADD, *more)
     assert (done.returncode, "'soon' not found" in done.stderr) == (6, True)
     assert cli(*ADD, *more, "--wait", "--transient").returncode == 0
     changed = {
-        "oifs": ["eth2", "eth3", "eth4", "soon"],
+        "oifs": ["eth2", "eth3", "eth4", "soon", "eth1"],
+        "hairpin": True,
         "ttls": {"eth3": 16},
         "comment": "the lobby's",
         "persistent": False,
@@ -308,7 +321,11 @@ def test_a_group_is_joined_shown_and_left(cli: CLI, network: Namespace) -> None:
     [
         (["mfc", "del", *STREAM], 6, "There is no route (10.1.0.10, 239.1.2.3)"),
         ([*ADD, "nope"], 6, "Interface 'nope' not found"),
-        ([*ADD, "eth1"], 2, "Interface 'eth1' is both the iif and an oif"),
+        (
+            [*ADD, "eth1"],
+            2,
+            "Interface 'eth1' is both the iif and an oif: with 'hairpin' what",
+        ),
         ([*ADD, "--group", "10.0.0.1"], 2, "Group '10.0.0.1' is not a multicast address"),
         ([*ADD, "--group", "\x1b[31m"], 2, r"Group '\x1b[31m' is not an IPv4 or IPv6 address"),
         ([*ADD, *(f"x{n}" for n in range(30))], 1, "A route has at most 31 oifs"),

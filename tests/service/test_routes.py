@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
         ROUTE._replace(oifs=["eth1"]),
         {},
         f"{STANDARD}.InvalidArgs",
-        "Interface 'eth1' is both the iif and an oif",
+        "Interface 'eth1' is both the iif and an oif: with 'hairpin' what",
     ),
     "a name that no interface has": (
         ROUTE._replace(iif="eth1/../eth2"),
@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
         {"iif": "eth1"},
         f"{STANDARD}.InvalidArgs",
         "There is no option 'iif'; there are 'ttls', 'replace', 'persistent', 'wait', 'timeout', "
-        "'table', 'comment'",
+        "'table', 'comment', 'hairpin'",
     ),
     "a time that is none": (
         ROUTE,

@@ -105,7 +105,7 @@ def test_each_request_is_answered_in_order(
     status, responses = answers(tmp_path, capsys, ADD, SHOW, DELETE, SHOW)
     route = {"source": "*", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
     more = {"state": "active", "ttls": {}, "comment": "", "persistent": True, "expires": 0}
-    shown = route | more | {"origin": "bus", "table": 0, "reason": ""}
+    shown = route | more | {"origin": "bus", "table": 0, "reason": "", "hairpin": False}
     assert responses == [
         {"line": 1, "action": "ADD_MFC", "status": "ok"},
         {"line": 2, "action": "SHOW", "status": "ok", "routes": [shown]},

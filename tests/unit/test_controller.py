@@ -726,6 +726,7 @@ class Machine(RuleBasedStateMachine):
         replace=st.booleans(),
         wait=st.booleans(),
         persistent=st.booleans(),
+        hairpin=st.booleans(),
         failure=failures,
     )
     def add(
@@ -738,11 +739,12 @@ class Machine(RuleBasedStateMachine):
         replace: bool,
         wait: bool,
         persistent: bool,
+        hairpin: bool,
         failure: int | str | None,
     ) -> None:
         ttls = {oifs[0]: ttl} if ttl and oifs else {}
         try:
-            route = parse_route(source, group, iif, oifs, ttls)
+            route = parse_route(source, group, iif, oifs, ttls, hairpin=hairpin)
         except RequestError:
             return
         route = dataclasses.replace(route, persistent=persistent)

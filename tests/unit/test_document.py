@@ -31,7 +31,9 @@ def routes(draw: st.DrawFn) -> Route:
     group = f"239.1.{number >> 8}.{number & 255}" if four else f"ff3e::{number:x}"
     iif, *oifs = draw(st.lists(names, min_size=2, max_size=5, unique=True))
     ttls = draw(st.dictionaries(st.sampled_from(oifs), st.integers(1, 254))) if four else {}
-    return parse_route(source, group, iif, oifs, ttls, draw(comments))
+    hairpin = draw(st.booleans())
+    back = [iif] if hairpin and draw(st.booleans()) else []
+    return parse_route(source, group, iif, oifs + back, ttls, draw(comments), hairpin=hairpin)
 
 
 documents = st.lists(routes(), max_size=6, unique_by=lambda route: route.key)
@@ -103,7 +105,7 @@ def test_an_empty_document_has_no_routes() -> None:
 
 
 GOOD = {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
-FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table"
+FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table, hairpin"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,13 @@ FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table"
         ),
         (3, ["route[1]: Expected `object`, got `int`"]),
         (GOOD | {"group": "1.1.1.1"}, ["route[1]: Group '1.1.1.1' is not a multicast address"]),
-        (GOOD | {"oifs": ["eth1"]}, ["route[1]: Interface 'eth1' is both the iif and an oif"]),
+        (
+            GOOD | {"oifs": ["eth1"]},
+            [
+                "route[1]: Interface 'eth1' is both the iif and an oif: with 'hairpin' what "
+                "arrives there is sent back"
+            ],
+        ),
         (GOOD | {"ttls": {"eth2": 255}}, ["route[1]: TTL threshold 255 of 'eth2' is not from"]),
         (GOOD | {"group": "239.0.0.1", "source": "::"}, ["route[1]: Source '::' and group"]),
         (GOOD | {"group": "239.0.0.1"}, ["route[1]: The same is in route[0] already"]),

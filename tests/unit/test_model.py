@@ -46,7 +46,7 @@ def test_a_route_holds_what_it_was_made_of(names: list[str], data: st.DataObject
     [
         ({"oifs": ["b", "b"]}, "Oif 'b' is named twice"),
         ({"oifs": ["b", "c", "b"]}, "Oif 'b' is named twice"),
-        ({"oifs": ["a"]}, "'a' is both the iif and an oif"),
+        ({"oifs": ["a"]}, "'a' is both the iif and an oif: with 'hairpin' what arrives"),
         ({"oifs": ["b", "a"]}, "'a' is both the iif and an oif"),
         ({"iif": ""}, "'' is not an interface name"),
         ({"iif": "e/th"}, "'e/th' is not an interface name"),

@@ -24,8 +24,13 @@ def statuses(draw: st.DrawFn) -> Status:
     ttls = {oifs[0]: draw(st.integers(1, 254))}
     source = draw(st.sampled_from(["*", f"10.0.0.{octet}"]))
     route = parse_route(source, f"239.1.1.{octet}", "a", oifs, ttls, draw(COMMENTS))
-    persistent, expires = draw(st.booleans()), draw(st.integers(0, 2**63))
-    return Status(dataclasses.replace(route, persistent=persistent, expires=expires), draw(STATES))
+    made = dataclasses.replace(
+        route,
+        persistent=draw(st.booleans()),
+        expires=draw(st.integers(0, 2**63)),
+        hairpin=draw(st.booleans()),
+    )
+    return Status(made, draw(STATES))
 
 
 def plain(values: Any) -> Any:
@@ -58,6 +63,7 @@ def test_the_last_dictionary_has_the_state_and_what_differs_from_its_default(eac
             ("ttls", ("a{sy}", ttls), ttls),
             ("comment", ("s", route.comment), route.comment),
             ("persistent", ("b", False), not route.persistent),
+            ("hairpin", ("b", True), route.hairpin),
             ("expires", ("t", microseconds), route.expires),
         )
         if told
