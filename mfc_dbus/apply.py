@@ -1,31 +1,44 @@
-"""From what there is to what a document says: the smallest change, and what forbids it."""
+"""From what there is to what a document says: the smallest change, and what forbids it.
+
+A document may be long: it is gone through in slices, while no other change is done.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.difference import Difference, compare
+from mfc_dbus.difference import Comparison, Difference
 from mfc_dbus.errors import RequestError, RouteConfigured
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Desired, Membership, Route, TableId
 from mfc_dbus.presence import check_interface
 from mfc_dbus.problems import Problems
+from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table, find_table
-from mfc_dbus.transition import Transition
 
 Tables = Mapping[TableId, Table]
 
 
 class Applied(NamedTuple):
-    """What a document changes."""
+    """What a document changes.
 
-    routes: Difference[Route]
+    touched: where in the document the routes are that are added or changed.
+    """
+
+    routes: Mapping[TableId, Difference[Route]]
     memberships: Difference[Membership]
+    touched: Sequence[int]
 
     @property
     def counts(self) -> list[int]:
         """How many routes and memberships are added, changed and deleted."""
-        return [len(one) + len(two) for one, two in zip(*self, strict=True)]
+        differences = (*self.routes.values(), self.memberships)
+        return [sum(map(len, each)) for each in zip(*differences, strict=True)]
+
+    @property
+    def growth(self) -> int:
+        """How many routes there are more."""
+        return sum(difference.growth for difference in self.routes.values())
 
 
 def made_over_the_bus(desired: Desired) -> bool:
@@ -41,7 +54,7 @@ def from_a_file(desired: Desired) -> bool:
     return bool(desired.file)
 
 
-def compare_all(
+async def compare_all(
     tables: Tables,
     memberships: Memberships,
     wanted_routes: Sequence[Route],
@@ -49,10 +62,23 @@ def compare_all(
     doomed: Callable[[Desired], bool] | None,
 ) -> Applied:
     """doomed: which go where they are not wanted, None for none at all."""
-    routes = (route for table in tables.values() for route in table.routes)
+    compared: dict[TableId, Comparison[Route]] = {}
+    touched: list[int] = []
+    async for index, route in in_slices(enumerate(wanted_routes)):
+        id_ = route.table_id
+        if id_ not in compared:
+            compared[id_] = Comparison(lambda each: _present(tables, each))
+        if compared[id_].want(route):
+            touched.append(index)
+    for id_, table in tables.items() if doomed is not None else ():
+        comparison = compared.setdefault(id_, Comparison(lambda each: _present(tables, each)))
+        async for route in in_slices(table.routes):
+            if doomed is not None and doomed(route):
+                comparison.doom(route)
     return Applied(
-        compare(lambda route: _present(tables, route), wanted_routes, routes, doomed),
+        {id_: comparison.difference for id_, comparison in compared.items()},
         memberships.compare(wanted_memberships, doomed),
+        touched,
     )
 
 
@@ -61,24 +87,10 @@ def _present(tables: Tables, route: Route) -> Route | None:
     return table.routes.get(route.key) if table else None
 
 
-def transitions(tables: Tables, difference: Difference[Route]) -> list[Transition]:
-    """What is to be done, table by table."""
-    made: list[Transition] = []
-    for id_, table in tables.items():
-        changed = [each for each in difference.changed if each.new.table_id == id_]
-        old = [route for route in difference.deleted if route.table_id == id_]
-        new = [route for route in difference.added if route.table_id == id_]
-        old += [each.old for each in changed]
-        new += [each.new for each in changed]
-        if old or new:
-            made.append(Transition(table, old, new))
-    return made
-
-
-def check(
+async def check(
     tables: Tables,
     wanted: Sequence[Route],
-    difference: Difference[Route],
+    touched: Sequence[int],
     present: Mapping[str, Link],
     problems: Problems,
     *,
@@ -88,20 +100,18 @@ def check(
 
     present: the interfaces that there are. wait: those of a new or changed route need not be.
     """
-    touched = {route.key for route in difference.added}
-    touched |= {each.new.key for each in difference.changed}
-    for index, route in enumerate(wanted):
-        if route.key in touched:
-            try:
-                before = find_table(tables, route.table_id).routes.get(route.key)
-                if before is not None and not route.file:
-                    check_configured(before)
-                check_interfaces(route, present, wait=wait)
-            except RequestError as error:
-                if route.file:
-                    problems.add_at(f"{route.file}: Route {route}", error)
-                else:
-                    problems.add(("route", index), error)
+    async for index in in_slices(touched):
+        route = wanted[index]
+        try:
+            before = find_table(tables, route.table_id).routes.get(route.key)
+            if before is not None and not route.file:
+                check_configured(before)
+            check_interfaces(route, present, wait=wait)
+        except RequestError as error:
+            if route.file:
+                problems.add_at(f"{route.file}: Route {route}", error)
+            else:
+                problems.add(("route", index), error)
 
 
 def check_interfaces(route: Route, present: Mapping[str, Link], *, wait: bool) -> None:

@@ -72,7 +72,7 @@ class Checks:
         if growth > 0 and count + growth > self.config.max_routes:
             raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
 
-    def document(
+    async def document(
         self,
         routes: Sequence[Route],
         memberships: Sequence[Membership],
@@ -82,7 +82,7 @@ class Checks:
     ) -> None:
         """Let these be what a document or files say. All problems are told, each with its place."""
         problems = Problems()
-        apply.check(self._tables, routes, applied.routes, self._present, problems, wait=wait)
+        await apply.check(self._tables, routes, applied.touched, self._present, problems, wait=wait)
         self._memberships.check(
             memberships, applied.memberships, self._present, problems, wait=wait
         )

@@ -3,10 +3,9 @@
 Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces and stores.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 from mfc_dbus import apply
 from mfc_dbus.addresses import Prefix
@@ -35,7 +34,9 @@ from mfc_dbus.model import (
     TableId,
 )
 from mfc_dbus.nameable import NameableLinks, NetworkLinks
-from mfc_dbus.news import Change, News, Status
+from mfc_dbus.news import Listener, News, Preparer, Status
+from mfc_dbus.sequence import TableChange, split
+from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, check
 from mfc_dbus.upcalls import Discoverer, Upcalls
@@ -75,16 +76,16 @@ class Controller:
         self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
         self._advertising = Advertising(self.tables, self._config)
         self._links = NameableLinks(links)
-        self._events: list[Event] = []  # of interfaces, that wait for the end of a long change
         self._deaf = False  # whether the interfaces could not be listed the last time
-        self._busy = False
-        self._settled = asyncio.Event()
         self._doubtful: set[TableId] = set()  # tables that others may have written into
         self._commits = Commits(self._commit)
 
-    def listen(self, listener: Callable[[Change], None]) -> None:
-        """Have someone told of every change, after it was stored and before its caller is."""
-        self._news.listen(listener)
+    def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
+        """Have someone told of every change, after it was stored and before its caller is.
+
+        prepare: see `News`.
+        """
+        self._news.listen(listener, prepare)
 
     @property
     def told(self) -> Mapping[RouteKey, Status]:
@@ -98,12 +99,11 @@ class Controller:
     @property
     def settled(self) -> bool:
         """Whether no long change is half done. Then what there is may be looked at."""
-        return not self._busy
+        return self._ledger.settled
 
     async def settle(self) -> None:
         """Wait until it is so."""
-        while self._busy:
-            await self._settled.wait()
+        await self._ledger.settle()
 
     # Looking
 
@@ -196,7 +196,12 @@ class Controller:
             )
 
         async def change() -> int:
-            return cast(int, await self._aside(lambda: self._delete_where(doomed)))
+            changes = []
+            for table in self.tables.values():
+                found = [route async for route in in_slices(table.routes) if doomed(route)]
+                changes.append(TableChange(table, Difference(deleted=found)))
+            await self._ledger.change_in_parts(await split(changes, self._upkeep.present))
+            return sum(len(each.routes.deleted) for each in changes)
 
         return cast(int, await self._commits.run(change))
 
@@ -233,25 +238,21 @@ class Controller:
         """
         doomed = None if merge else apply.made_over_the_bus
 
-        def look() -> tuple[Applied, Sequence[Transition]]:
-            applied = apply.compare_all(self.tables, self.memberships, routes, memberships, doomed)
+        async def change() -> Applied:
+            self._follow()
+            applied = await apply.compare_all(
+                self.tables, self.memberships, routes, memberships, doomed
+            )
             if any(applied.memberships) and not joining:
                 raise AccessDenied("The memberships were changed meanwhile: try again")
-            self._checks.count(applied.routes.growth)
+            self._checks.count(applied.growth)
             self.memberships.check_count(applied.memberships.growth)
-            self._checks.document(routes, memberships, applied, wait=wait)
-            transitions = apply.transitions(self.tables, applied.routes)
-            if dry_run:
-                for transition in transitions:
-                    check(transition, self._upkeep.present)
-            return applied, transitions
-
-        async def change() -> Applied:
-            applied, transitions = await self._aside(look)
+            await self._checks.document(routes, memberships, applied, wait=wait)
+            parts = await split(self._changes(applied), self._upkeep.present)
             if not dry_run:
                 with self.memberships.changing(applied.memberships, self._upkeep.present):
-                    await self._aside(lambda: self._ledger.change(transitions))
-            return cast(Applied, applied)
+                    await self._ledger.change_in_parts(parts)
+            return applied
 
         return cast(Applied, await self._commits.run(change))
 
@@ -271,28 +272,28 @@ class Controller:
         KernelError or StoreError, and all is as it was.
         """
 
-        def look() -> Applied:
+        async def look() -> Applied:
             self._checks.settings(config)
-            applied = apply.compare_all(
+            applied = await apply.compare_all(
                 self.tables, self.memberships, routes, memberships, apply.from_a_file
             )
             try:
-                self._checks.document(routes, memberships, applied, wait=True)
+                await self._checks.document(routes, memberships, applied, wait=True)
             except RequestError as error:
                 raise ConfigError(str(error)) from error
             return applied
 
-        def change_routes(difference: Difference[Route]) -> None:
-            self._configure(config)
-            self._ledger.change(apply.transitions(self.tables, difference), wait=True)
-
         async def change() -> None:
+            self._follow()
             before = self._config
-            applied = await self._aside(look)
+            applied = await look()
             with self.memberships.changing(applied.memberships, self._upkeep.present):
                 self._advertising.configure(config, self._upkeep.present)
                 try:
-                    await self._aside(lambda: change_routes(applied.routes))
+                    self._configure(config)
+                    changes = self._changes(applied, wait=True)
+                    parts = await split(changes, self._upkeep.present)
+                    await self._ledger.change_in_parts(parts, wait=True)
                 except Exception:
                     self._go_back_to(before)
                     raise
@@ -376,7 +377,7 @@ class Controller:
     def hear(self, id_: TableId) -> None:
         """Learn the streams that the kernel asks for, some at a time. Never waits."""
         self.follow()
-        self._upcalls.hear(id_, later=self._busy)
+        self._upcalls.hear(id_)
 
     def look(self, now: int) -> None:
         """Tell switches of us, and look whether what was learned is used; some at a time.
@@ -384,8 +385,7 @@ class Controller:
         Never waits.
         """
         self._advertising.look(now)
-        if not self._busy:
-            self._upcalls.look(now)
+        self._upcalls.look(now)
 
     @property
     def next_look(self) -> int | None:
@@ -402,19 +402,6 @@ class Controller:
         self._upkeep.begin(table)
         self._upcalls.take_up(table)
 
-    async def _aside(self, change: Callable[[], Any]) -> Any:
-        """Do a long change in a thread. Nothing else touches routes and kernel meanwhile."""
-        self._follow()
-        self._busy = True
-        self._settled.clear()
-        try:
-            return await asyncio.to_thread(change)
-        finally:
-            self._busy = False
-            self._settled.set()
-            self._follow()
-            self._upcalls.catch_up()
-
     def _hear_links(self) -> Sequence[Event]:
         """Hear what happened to interfaces; what cannot be heard now is heard the next time."""
         try:
@@ -430,11 +417,8 @@ class Controller:
         return events
 
     def _follow(self) -> None:
-        self._events += self._hear_links()
-        if self._busy:
-            return
+        events = self._hear_links()
         self._upkeep.take_tables()
-        events, self._events = self._events, []
         for event in events:
             self._upkeep.see(event)
             self._advertising.see(event)
@@ -453,6 +437,7 @@ class Controller:
         else:
             self._committed = self._config
         finally:
+            await self._news.tell_all()
             self._tell()
 
     def _tell(self) -> None:
@@ -461,13 +446,13 @@ class Controller:
         if self._upkeep.take_watched() and self._upcalls.discoverer:
             self._upcalls.discoverer.watched()
 
-    def _delete_where(self, doomed: Callable[[Route], bool]) -> int:
-        transitions = [
-            Transition(table, [route for route in table.routes if doomed(route)], [])
-            for table in self.tables.values()
+    def _changes(self, applied: Applied, *, wait: bool = False) -> Sequence[TableChange]:
+        """wait: the tables need not be ours yet."""
+        return [
+            TableChange(table, applied.routes[id_], wait)
+            for id_, table in self.tables.items()
+            if applied.routes.get(id_)
         ]
-        self._ledger.change([transition for transition in transitions if transition.old])
-        return sum(len(transition.old) for transition in transitions)
 
     def _expire(self, now: int) -> None:
         errors: list[RequestError] = []

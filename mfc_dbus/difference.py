@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from mfc_dbus.model import Membership, Route
+from mfc_dbus.model import Key, Membership, Route
 
 T = TypeVar("T", Route, Membership)
 
@@ -22,9 +22,45 @@ class Difference(NamedTuple, Generic[T]):
     changed: Sequence[Replacement[T]] = ()
     deleted: Sequence[T] = ()
 
+    def __bool__(self) -> bool:
+        return any(self[:])
+
     @property
     def growth(self) -> int:
         return len(self.added) - len(self.deleted)
+
+
+class Comparison(Generic[T]):
+    """A difference in the making: first all that is wanted is given to it, then all there is."""
+
+    def __init__(self, find: Callable[[T], T | None]) -> None:
+        """find: what there is in a wanted one's place."""
+        self._find: Callable[[T], T | None] = find
+        self._added: list[T] = []
+        self._changed: list[Replacement[T]] = []
+        self._deleted: list[T] = []
+        self._wanted: set[Key] = set()
+
+    def want(self, wanted: T) -> bool:
+        """Take in what is wanted; whether that is new, or another than is there."""
+        self._wanted.add(wanted.key)
+        there = self._find(wanted)
+        if there is None:
+            self._added.append(wanted)
+        elif there != wanted:
+            self._changed.append(Replacement(there, wanted))
+        else:
+            return False
+        return True
+
+    def doom(self, there: T) -> None:
+        """Let one go that is there, unless it is wanted."""
+        if there.key not in self._wanted:
+            self._deleted.append(there)
+
+    @property
+    def difference(self) -> Difference[T]:
+        return Difference(self._added, self._changed, self._deleted)
 
 
 def compare(
@@ -36,16 +72,10 @@ def compare(
     """find: what there is in a wanted one's place. doomed: which of those that there are go where
     they are not wanted, None for none at all.
     """
-    added: list[T] = []
-    changed: list[Replacement[T]] = []
+    comparison = Comparison(find)
     for each in wanted:
-        there = find(each)
-        if there is None:
-            added.append(each)
-        elif there != each:
-            changed.append(Replacement(there, each))
-    deleted: list[T] = []
-    if doomed is not None:
-        keys = {each.key for each in wanted}
-        deleted = [each for each in present if doomed(each) and each.key not in keys]
-    return Difference(added, changed, deleted)
+        comparison.want(each)
+    for each in present if doomed is not None else ():
+        if doomed is not None and doomed(each):
+            comparison.doom(each)
+    return comparison.difference

@@ -1,10 +1,15 @@
 """What has become of routes, to be told when it is stored; and what was told last."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.model import Route, RouteKey, TableId
+from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table
+
+_MANY = 1000  # routes that are told of in slices
+
+_Noted = tuple[RouteKey, "Status | None"]
 
 
 class Status(NamedTuple):
@@ -23,17 +28,28 @@ class Change(NamedTuple):
     removed: Sequence[Status] = ()
 
 
+# Who is told of a change, or makes ready to be told in one step.
+Listener = Callable[[Change], None]
+Preparer = Callable[[Change], Awaitable[Callable[[], None]]]
+
+
 class News:
-    """Collects how routes are after each change, and tells of what is another since it was told."""
+    """Collects how routes are after each change, and tells of what is another since it was told.
+
+    What many routes have become is made ready in slices, and told in one step.
+    """
 
     def __init__(self, tables: Mapping[TableId, Table]) -> None:
         self.told: dict[RouteKey, Status] = {}
         self._tables = tables
-        self._waiting: list[list[tuple[RouteKey, Status | None]]] = []
-        self._listener: Callable[[Change], None] | None = None
+        self._waiting: list[list[_Noted]] = []
+        self._listener: Listener = lambda _: None
+        self._prepare: Preparer = self._tell_listener
 
-    def listen(self, listener: Callable[[Change], None]) -> None:
+    def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
+        """prepare: takes the listener's place for many routes, and must not tell yet."""
         self._listener = listener
+        self._prepare = prepare or self._tell_listener
 
     def begin(self) -> None:
         """Take all as told that there is."""
@@ -45,40 +61,82 @@ class News:
         """Keep in mind how routes are now."""
         self._waiting.append([(key, self._now(key)) for key in keys])
 
-    def look_again(self) -> None:
+    async def note_all(self, keys: Iterable[RouteKey]) -> None:
+        """Do so for many."""
+        self._waiting.append([(key, self._now(key)) async for key in in_slices(keys)])
+
+    async def look_again(self) -> None:
         """Forget what became of routes in between: it was taken back."""
-        keys = {key for news in self._waiting for key, _ in news}
-        self._waiting.clear()
-        self.note(keys)
+        waiting, self._waiting = self._waiting, []
+        keys: dict[RouteKey, None] = {}
+        async for noted in in_slices(waiting):
+            keys.update((key, None) for key, _ in noted)
+        await self.note_all(keys)
 
     def tell(self) -> None:
+        """Tell at once."""
         waiting, self._waiting = self._waiting, []
-        for news in waiting:
-            change = self._difference(news)
-            if any(change) and self._listener:
-                self._listener(change)
+        for noted in waiting:
+            self._tell_few(noted)
+
+    async def tell_all(self) -> None:
+        """Tell, of many routes in slices. Nobody else may tell meanwhile."""
+        waiting, self._waiting = self._waiting, []
+        for noted in waiting:
+            if len(noted) <= _MANY:
+                self._tell_few(noted)
+            else:
+                await self._tell_many(noted)
+
+    def _tell_few(self, noted: Iterable[_Noted]) -> None:
+        difference = _Difference(self.told)
+        for key, now in noted:
+            difference.compare(key, now)
+        if any(difference.change):
+            self._listener(difference.change)
+
+    async def _tell_many(self, noted: Iterable[_Noted]) -> None:
+        told = dict(self.told)
+        difference = _Difference(told)
+        async for key, now in in_slices(noted):
+            difference.compare(key, now)
+        if any(difference.change):
+            publish = await self._prepare(difference.change)
+            self.told = told
+            publish()
+
+    async def _tell_listener(self, change: Change) -> Callable[[], None]:
+        return lambda: self._listener(change)
 
     def _now(self, key: RouteKey) -> Status | None:
         table = self._tables[key.table_id]
         route = table.routes.get(key)
         return _status(table, route) if route else None
 
-    def _difference(self, news: Iterable[tuple[RouteKey, Status | None]]) -> Change:
-        """Compare with what was told, which it becomes."""
-        added: list[Status] = []
-        changed: list[Status] = []
-        removed: list[Status] = []
-        for key, now in news:
-            before = self.told.pop(key, None) if now is None else self.told.get(key)
-            if now == before:
-                continue
-            if now is None:
-                assert before is not None
-                removed.append(before)
-                continue
-            (changed if before else added).append(now)
-            self.told[key] = now
-        return Change(added, changed, removed)
+
+class _Difference:
+    """Compares with what was told, which it brings up to date."""
+
+    def __init__(self, told: dict[RouteKey, Status]) -> None:
+        self._told = told
+        self._added: list[Status] = []
+        self._changed: list[Status] = []
+        self._removed: list[Status] = []
+
+    @property
+    def change(self) -> Change:
+        return Change(self._added, self._changed, self._removed)
+
+    def compare(self, key: RouteKey, now: Status | None) -> None:
+        before = self._told.pop(key, None) if now is None else self._told.get(key)
+        if now == before:
+            return
+        if now is None:
+            assert before is not None
+            self._removed.append(before)
+            return
+        (self._changed if before else self._added).append(now)
+        self._told[key] = now
 
 
 def _status(table: Table, route: Route) -> Status:

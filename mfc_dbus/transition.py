@@ -274,6 +274,8 @@ def edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
     """What all of them together come to, of what is to be kept."""
     found: dict[Key, Edit] = {}
     for _, old, new in transitions:
+        if old is new:
+            continue
         before = {route.key: route for route in old}
         after = {route.key: route for route in new}
         for key in before | after:

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from mfc_dbus.config import Config
-from mfc_dbus.kernel.abi import Upcall
 from mfc_dbus.learning import Learning
 from mfc_dbus.model import Route, TableId
 from mfc_dbus.table import Table
@@ -13,7 +12,6 @@ from mfc_dbus.unrouted import Stream, Unrouted
 
 # The most at one time, so that others are served in between.
 _MOST = 64
-_MOST_WAITING = 100  # times as many, during a long change
 _LOOKS = 500
 
 
@@ -27,16 +25,8 @@ class Discoverer(Protocol):
         """The interfaces that have VIFs, and that no route uses, are others now."""
 
 
-class _Waiting(NamedTuple):
-    """Upcalls of a table, and the names that its VIF numbers had when they were read."""
-
-    table: TableId
-    upcalls: Sequence[Upcall]
-    names: Mapping[int, str]
-
-
 class Upcalls:
-    """Answers as long as nobody changes routes; what is asked meanwhile waits."""
+    """Answers by the routes that there are, also while a long change goes on."""
 
     def __init__(self, tables: Mapping[TableId, Table], config: Config) -> None:
         self.config = config
@@ -44,22 +34,15 @@ class Upcalls:
         self._tables = tables
         self._learning = {id_: Learning(table) for id_, table in tables.items()}
         self._unrouted = Unrouted()
-        self._waiting: list[_Waiting] = []
 
-    def hear(self, id_: TableId, *, later: bool) -> None:
-        """Read what a table's kernel asks, some of it at a time, and answer, or do it later."""
-        upcalls = self._tables[id_].upcalls(_MOST)
-        if not later:
-            self._take(id_, upcalls)
-        elif len(self._waiting) < _MOST_WAITING:
-            self._waiting.append(_Waiting(id_, upcalls, self._names(id_)))
-
-    def catch_up(self) -> None:
-        """Answer what was to be answered later."""
-        waiting, self._waiting = self._waiting, []
-        for id_, upcalls, names in waiting:
-            now = self._names(id_)
-            self._take(id_, [each for each in upcalls if names.get(each.vif) == now.get(each.vif)])
+    def hear(self, id_: TableId) -> None:
+        """Read what a table's kernel asks, some of it at a time, and answer."""
+        now, learning = _now(), self._learning[id_]
+        for other in learning.hear(self._tables[id_].upcalls(_MOST), now, self.config):
+            if not self._unrouted.has_room(now) or learning.covers(other):
+                continue
+            if self.discoverer and self._unrouted.admit(other, now):
+                self.discoverer.arrived(other)
 
     def answer(self, table: Table, routes: Sequence[Route]) -> None:
         """Learn what the kernel had asked for before there were these routes."""
@@ -79,17 +62,6 @@ class Upcalls:
         """When `look` has something to do, in nanoseconds since boot."""
         looks = (learning.next_look(self.config) for learning in self._learning.values())
         return min((when for when in looks if when is not None), default=None)
-
-    def _names(self, id_: TableId) -> Mapping[int, str]:
-        return {vif.number: vif.name for vif in self._tables[id_].vifs}
-
-    def _take(self, id_: TableId, upcalls: Sequence[Upcall]) -> None:
-        now, learning = _now(), self._learning[id_]
-        for other in learning.hear(upcalls, now, self.config):
-            if not self._unrouted.has_room(now) or learning.covers(other):
-                continue
-            if self.discoverer and self._unrouted.admit(other, now):
-                self.discoverer.arrived(other)
 
 
 def _now() -> int:

@@ -49,9 +49,17 @@ class Upkeep:
         self._watching = Watching(watched)
         self._watched = False  # others than before
 
-    def install(self, transitions: Sequence[Transition]) -> None:
-        """Desire routes, and put into the kernel what can be there; raises as the function does."""
-        self._install(transitions, self.present)
+    def install(
+        self, transitions: Sequence[Transition], within: Container[str] | None = None
+    ) -> None:
+        """Desire routes, and put into the kernel what can be there; raises as the function does.
+
+        within: on no other interfaces than these.
+        """
+        present = self.present
+        if within is not None:
+            present = {name: link for name, link in present.items() if name in within}
+        self._install(transitions, present)
 
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""

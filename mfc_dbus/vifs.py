@@ -76,10 +76,7 @@ class Vifs:
         taken = {vif.number for vif in self}
         number = next((n for n in range(MAX_VIFS) if n not in taken), None)
         if number is None:
-            raise TooManyInterfaces(
-                f"Interface {quote(name)} would be the {MAX_VIFS + 1}rd of the routing table, and "
-                f"the kernel knows {MAX_VIFS}"
-            )
+            raise too_many(name)
         self._vifs[name] = Vif(number, name, ifindex, uses)
         return True
 
@@ -90,3 +87,11 @@ class Vifs:
             self._vifs[name] = vif._replace(references=vif.references - uses)
             return None
         return self._vifs.pop(name)
+
+
+def too_many(name: str) -> TooManyInterfaces:
+    """Make the error of an interface for which there is no VIF left."""
+    return TooManyInterfaces(
+        f"Interface {quote(name)} would be the {MAX_VIFS + 1}rd of the routing table, and "
+        f"the kernel knows {MAX_VIFS}"
+    )

@@ -3,10 +3,9 @@
 import asyncio
 import dataclasses
 import errno
-import threading
 import time
 from collections.abc import Callable
-from unittest import mock
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from lab.fake import FakeKeeper, FakeKernel, FakeLinks, Oifs
 from lab.ground import INTERFACES, Ground, expected, run
+from lab.parts import in_small_parts
 from lab.reference import forwards, iif_names, placed_oifs
 
 from mfc_dbus.addresses import FAMILIES, Family, parse_group_prefix, parse_stream
@@ -31,11 +31,9 @@ from mfc_dbus.errors import (
     TableBusy,
     TooManyInterfaces,
 )
-from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId, parse_route
 from mfc_dbus.news import Change, Status
 from mfc_dbus.patterns import is_pattern
-from mfc_dbus.routes import Routes
 from mfc_dbus.table import Table
 
 
@@ -60,34 +58,27 @@ def test_a_vif_goes_with_the_last_route_that_uses_it(ground: Ground) -> None:
     assert [kernel.vifs for kernel in ground.kernels.values()] == [{}, {}]
 
 
-def test_what_the_kernel_holds_is_looked_at_when_no_change_is_half_done(ground: Ground) -> None:
-    kernel, looks = ground.kernels[FAMILIES[0]], []
-    begun, going_on = threading.Event(), threading.Event()
-    add_mfc = kernel.add_mfc
+async def half_done(ground: Ground) -> None:
+    while ground.controller.settled:  # noqa: ASYNC110 - there is no event of this
+        await asyncio.sleep(0)
 
-    def wait_and_add(entry: MFCEntry) -> None:
-        begun.set()
-        assert going_on.wait(10)
-        add_mfc(entry)
+
+def test_what_the_kernel_holds_is_looked_at_when_no_change_is_half_done(ground: Ground) -> None:
+    looks: list[int] = []
 
     def find() -> list[TableId]:
-        looks.append(len(kernel.entries))
+        looks.append(len(ground.kernels[FAMILIES[0]].entries))
         return []
 
     async def scenario() -> None:
-        route = parse_route("10.0.0.1", "239.1.1.1", "eth0", ["eth1"])
-        applying = asyncio.create_task(ground.controller.apply([route]))
-        assert await asyncio.to_thread(begun.wait, 10)
-        looking = asyncio.create_task(ground.controller.verify(find, lambda _: {}))
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert looks == []
-        going_on.set()
-        await asyncio.gather(applying, looking)
+        routes = [parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(9)]
+        applying = asyncio.create_task(ground.controller.apply(routes))
+        await half_done(ground)
+        await asyncio.gather(applying, ground.controller.verify(find, lambda _: {}))
 
-    with mock.patch.object(kernel, "add_mfc", wait_and_add):
+    with in_small_parts():
         run(scenario())
-    assert looks == [1]
+    assert looks == [9]
 
 
 @pytest.mark.parametrize("source", ["10.0.0.1", "*"])
@@ -661,32 +652,21 @@ def test_a_family_that_the_system_lacks_is_told_as_it_is() -> None:
 
 
 def test_who_waits_until_it_is_settled_sees_nothing_of_a_change_in_between(ground: Ground) -> None:
-    old = ground.add("10.0.0.1", "239.1.1.1")
-    begun, on, put = threading.Event(), threading.Event(), Routes.put
+    old = [ground.add("10.0.0.1", f"239.1.1.{n}") for n in range(9)]
+    new = [dataclasses.replace(route, comment="new") for route in old]
 
-    def slow(self: Routes, route: Route) -> None:
-        begun.set()
-        assert on.wait(10)
-        put(self, route)
-
-    async def look() -> Route:
+    async def look() -> list[Route]:
         await ground.controller.settle()
-        return ground.controller.check_delete(old.source, old.group)
+        return [ground.controller.check_delete(each.source, each.group) for each in old]
 
     async def scenario() -> None:
-        new = dataclasses.replace(old, comment="new")
         assert ground.controller.settled
-        applying = asyncio.create_task(ground.controller.apply([new]))
-        assert await asyncio.to_thread(begun.wait, 10)
-        assert not ground.controller.settled
-        looking = asyncio.create_task(look())
-        await asyncio.sleep(0)
-        assert not looking.done()
-        on.set()
+        applying = asyncio.create_task(ground.controller.apply(new))
+        await half_done(ground)
+        assert await look() == new
         await applying
-        assert await looking == new
 
-    with mock.patch.object(Routes, "put", slow):
+    with in_small_parts():
         run(scenario())
 
 
@@ -999,3 +979,20 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+class MachineInParts(Machine):
+    """The same, with each change done as if it were of many routes."""
+
+    @initialize()
+    def begin(self) -> None:
+        self._parts = ExitStack()
+        self._parts.enter_context(in_small_parts())
+        super().begin()
+
+    def teardown(self) -> None:
+        self._parts.close()
+
+
+TestMachineInParts = MachineInParts.TestCase
+TestMachineInParts.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)

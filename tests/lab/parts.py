@@ -1,0 +1,26 @@
+"""Changes of a few routes, done as those of many are: in parts, with others served in between."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
+from mfc_dbus.slices import Slices
+
+
+@contextmanager
+def in_small_parts(meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Have one route in each part, and others served wherever they may be.
+
+    meanwhile: is called there each time.
+    """
+
+    async def pause(_: Slices) -> None:
+        await asyncio.sleep(0)
+        meanwhile()
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch("mfc_dbus.sequence._FEW", 1))
+        stack.enter_context(mock.patch("mfc_dbus.news._MANY", 1))
+        stack.enter_context(mock.patch.object(Slices, "pause", pause))
+        yield

@@ -1,0 +1,240 @@
+"""A change of many routes is done in parts: others are served meanwhile, and see nothing of it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import pytest
+from lab.fake import Oifs
+from lab.ground import Ground, expected, run
+from lab.parts import in_small_parts
+
+from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.config import Config
+from mfc_dbus.errors import KernelError, StoreError, TableBusy, TooManyInterfaces
+from mfc_dbus.model import Route, RouteKey, parse_route
+from mfc_dbus.news import Status
+
+IPV4 = FAMILIES[0]
+FILE = "/etc/mfc-dbus/routes.d/a.toml"
+
+
+def streams(first: int, number: int, iif: str = "eth0", *oifs: str) -> list[Route]:
+    return [
+        parse_route("10.0.0.1", f"239.1.1.{n}", iif, oifs or ("eth1",))
+        for n in range(first, first + number)
+    ]
+
+
+CHANGES: dict[str, Callable[[Ground], object]] = {
+    "apply": lambda ground: ground.apply(*streams(2, 4, "eth2", "eth3")),
+    "merge": lambda ground: ground.apply(*streams(2, 4, "eth2", "eth3"), merge=True),
+    "flush": lambda ground: ground.flush(),
+    "reload": lambda ground: run(
+        ground.controller.configure(
+            Config(), [dataclasses.replace(each, file=FILE) for each in streams(2, 4, "eth2")]
+        )
+    ),
+}
+
+
+@pytest.fixture
+def ground() -> Ground:
+    ground = Ground()
+    ground.apply(*streams(0, 4), parse_route("*", "239.2.0.0/16", "eth0", ["eth1"]))
+    return ground
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nobody_sees_half_of_it(ground: Ground, change: str) -> None:
+    told, settled = ground.controller.told, []
+    before = dict(told)
+    seen: list[Mapping[RouteKey, Status]] = []
+
+    def look() -> None:
+        seen.append(dict(ground.controller.told))
+        settled.append(ground.controller.settled)
+
+    with in_small_parts(look):
+        CHANGES[change](ground)
+    after = dict(ground.controller.told)
+    assert after != before
+    assert {each == before for each in seen} >= {True}
+    assert all(each in (before, after) for each in seen)
+    assert False in settled
+    assert ground.controller.settled
+    assert len(ground.changes) == 2
+    assert {status.route for status in after.values()} == ground.routes()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_streams_are_learned_meanwhile(ground: Ground, change: str) -> None:
+    arrived: list[Oifs | None] = []
+
+    def arrive() -> None:
+        if not ground.controller.settled and not arrived:
+            arrived.append(ground.arrive("10.0.0.9", "239.2.3.4"))
+
+    with in_small_parts(arrive):
+        CHANGES[change](ground)
+    assert arrived == [frozenset([("eth1", 1)])]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_interfaces_are_followed_meanwhile(ground: Ground, change: str) -> None:
+    pauses = 0
+
+    def take_and_bring() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 3:
+            ground.links.remove("eth1")
+        elif pauses == 5:
+            ground.links.add("eth1")
+        ground.controller.follow()
+        if pauses in (3, 4):
+            assert all("eth1" not in str(entry) for entry in ground.held())
+
+    with in_small_parts(take_and_bring):
+        CHANGES[change](ground)
+    assert pauses > 5
+    assert ground.held() == {expected(each) for each in ground.routes() if each.exact}
+    assert {*ground.states().values()} <= {"active"}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_failure_in_any_part_takes_back_all_before_it(change: str) -> None:
+    failures = 0
+    while True:
+        ground = Ground()
+        ground.apply(*streams(0, 4), parse_route("*", "239.2.0.0/16", "eth0", ["eth1"]))
+        held, routes, told = ground.held(), ground.routes(), dict(ground.controller.told)
+        ground.kernels[IPV4].fail_in = failures
+        try:
+            with in_small_parts():
+                CHANGES[change](ground)
+        except KernelError:
+            assert ground.held() == held
+            assert ground.routes() == routes
+            assert ground.controller.told == told
+            assert ground.controller.settled
+            assert len(ground.changes) == 1
+            failures += 1
+        else:
+            break
+    assert failures > 4
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_store_that_fails_takes_it_back_in_parts(ground: Ground, change: str) -> None:
+    held, routes, told = ground.held(), ground.routes(), dict(ground.controller.told)
+    halves = []
+
+    def look() -> None:
+        if ground.keeper.broken and ground.held() != held:
+            halves.append(ground.controller.settled)
+
+    ground.keeper.broken = True
+    with in_small_parts(look), pytest.raises(StoreError):
+        CHANGES[change](ground)
+    assert halves.count(False) > 4
+    assert ground.held() == held
+    assert ground.routes() == routes
+    assert ground.controller.told == told
+    assert len(ground.changes) == 1
+
+
+def test_it_is_taken_back_with_the_interfaces_that_there_are_then(ground: Ground) -> None:
+    pauses = 0
+
+    def take() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 3:
+            ground.links.remove("eth1")
+            ground.controller.follow()
+
+    ground.keeper.broken = True
+    with in_small_parts(take), pytest.raises(StoreError):
+        ground.apply(*streams(2, 4, "eth2", "eth3"))
+    assert ground.held() == {expected(dataclasses.replace(each, oifs=())) for each in streams(0, 4)}
+    assert {*ground.states().values()} == {"partial"}
+    ground.links.add("eth1")
+    ground.controller.follow()
+    assert ground.held() == {expected(each) for each in streams(0, 4)}
+
+
+def test_what_takes_the_place_of_others_comes_before_they_go(ground: Ground) -> None:
+    forwarded = []
+
+    def arrive() -> None:
+        forwarded.append(ground.arrive("10.0.0.1", "239.1.1.1"))
+
+    wide = [parse_route("*", f"239.{n}.0.0/16", "eth0", ["eth1"]) for n in (1, 3, 4)]
+    for wanted in (wide, streams(0, 4), wide):
+        with in_small_parts(arrive):
+            ground.apply(*wanted)
+        assert ground.routes() == {*wanted}
+    assert {*forwarded} == {frozenset([("eth1", 1)])}
+
+
+def test_what_stays_is_not_touched(ground: Ground) -> None:
+    with in_small_parts():
+        ground.apply(*streams(0, 40))
+    kernel = ground.kernels[IPV4]
+    calls = kernel.calls
+    with in_small_parts():
+        ground.apply(*streams(0, 39), *streams(50, 2))
+    assert kernel.calls - calls == 3
+
+
+def test_interfaces_take_the_place_of_all_others_in_parts() -> None:
+    def routes_of(first: int) -> list[Route]:
+        return [
+            parse_route("10.0.0.1", f"239.1.1.{n}", f"eth{first + n}", [f"eth{first + n + 1}"])
+            for n in range(0, 32, 2)
+        ]
+
+    failures = 0
+    while True:
+        ground = Ground(*(f"eth{n}" for n in range(64)))
+        ground.apply(*routes_of(0), *streams(100, 4))
+        held = ground.held()
+        ground.kernels[IPV4].fail_in = failures
+        try:
+            with in_small_parts():
+                ground.apply(*routes_of(32))
+        except KernelError:
+            assert ground.held() == held
+            failures += 7
+        else:
+            break
+    assert failures > 50
+    assert ground.held() == {expected(route) for route in routes_of(32)}
+    assert {*ground.states().values()} == {"active"}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_interfaces_without_room_are_told_before_the_kernel_is_touched(dry_run: bool) -> None:
+    ground = Ground(*(f"eth{n}" for n in range(64)))
+    ground.apply(*streams(0, 4))
+    before, calls = ground.snapshot(), ground.kernels[IPV4].calls
+    wanted = [
+        parse_route("10.0.0.1", f"239.1.2.{n}", f"eth{n}", [f"eth{n + 1}"]) for n in range(2, 36, 2)
+    ]
+    with in_small_parts(), pytest.raises(TooManyInterfaces, match="would be the 33rd"):
+        ground.apply(*streams(0, 4), *wanted, dry_run=dry_run)
+    assert ground.snapshot() == before
+    assert ground.kernels[IPV4].calls == calls
+
+
+def test_a_table_that_is_not_ours_is_told_before_the_other_is_touched() -> None:
+    ground = Ground()
+    ground.kernels[FAMILIES[1]].owner = "somebody else"
+    ground.links.begin_anew()
+    ground.begin([])
+    calls = ground.kernels[IPV4].calls
+    more = [parse_route("fd00::1", f"ff05::{n}", "eth0", ["eth1"]) for n in range(4)]
+    with in_small_parts(), pytest.raises(TableBusy):
+        ground.apply(*streams(0, 4), *more)
+    assert ground.kernels[IPV4].calls == calls
+    assert not ground.routes()
