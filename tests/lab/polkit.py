@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from lab.bus import DATA
+import pytest
+
+from lab.bus import DATA, PrivateBus
 from mfc_dbus.bus.calls import Call
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
@@ -27,6 +29,8 @@ POLKITD = next(
     ),
     None,
 )
+
+_PLACES = ("/usr/share/dbus-1/system.d", "/etc/dbus-1/system.d")
 
 # Lets root be polkit.
 MOCK_POLICY = f"""\
@@ -169,3 +173,21 @@ def running(address: str, *command: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def real(
+    users: Mapping[str, int], groups: Mapping[str, Sequence[str]], rules: str
+) -> Iterator[PrivateBus]:
+    """Run a bus with polkitd, both in a system that knows these users and has our files."""
+    policy = next(
+        (path for place in _PLACES if (path := Path(place, f"{NAME}.conf")).exists()), None
+    )
+    if POLKITD is None or policy is None:
+        pytest.skip("there is no polkitd here")
+    with (
+        Overlay(users, groups, rules) as overlay,
+        PrivateBus(includes=[policy], prefix=overlay.prefix) as bus,
+        running(bus.address, *overlay.prefix, str(POLKITD), "--no-debug"),
+    ):
+        yield bus

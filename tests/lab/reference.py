@@ -42,11 +42,11 @@ def forwards(
     candidates = [route for route in covering if iif in present and _matches(route.iif, iif)]
     if not candidates:
         return None
-    best = max(candidates, key=_specificity)
+    best = max(candidates, key=specificity)
     return placed_oifs(best, present, iif)
 
 
-def _specificity(route: Route) -> tuple[int, int, bool, int, str]:
+def specificity(route: Route) -> tuple[int, int, bool, int, str]:
     plain = not _is_pattern(route.iif)
     return route.group.length, route.source.length, plain, len(route.iif), route.iif
 

@@ -5,14 +5,13 @@ daemon under a uid of its own. The users are made up, and a rule knows them by n
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from lab.bus import PrivateBus
 from lab.caller import PATH, STANDARD, Caller, Route, refused
 from lab.daemon import BUS_NAME, Daemon
 from lab.netns import Namespace
-from lab.polkit import NAME, POLKITD, Overlay, running
+from lab.polkit import real
 from lab.witness import entries
 
 from mfc_dbus.bus.frames import MessageType
@@ -41,7 +40,6 @@ polkit.addRule(function(action, subject) {
     return polkit.Result.NOT_HANDLED;
 });
 """
-PLACES = ("/usr/share/dbus-1/system.d", "/etc/dbus-1/system.d")
 
 DENIED = f"{STANDARD}.AccessDenied"
 PASSWORD = f"{STANDARD}.InteractiveAuthorizationRequired"
@@ -52,17 +50,7 @@ pytestmark = pytest.mark.usefixtures("daemon", "nobody")
 
 @pytest.fixture(scope="module")
 def bus() -> Iterator[PrivateBus]:
-    """A bus with polkit, both in a system that knows our users and has our files."""
-    policy = next(
-        (path for place in PLACES if (path := Path(place, f"{NAME}.conf")).exists()), None
-    )
-    if POLKITD is None or policy is None:
-        pytest.skip("there is no polkitd here")
-    with (
-        Overlay(USERS, GROUPS, RULES) as overlay,
-        PrivateBus(includes=[policy], prefix=overlay.prefix) as bus,
-        running(bus.address, *overlay.prefix, str(POLKITD), "--no-debug"),
-    ):
+    with real(USERS, GROUPS, RULES) as bus:
         yield bus
 
 

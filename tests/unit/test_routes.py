@@ -3,26 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from lab.reference import forwards, placed_oifs
+from lab.strategies import GROUPS, INTERFACES, NAMES, SOURCES, routes
 
 from mfc_dbus.addresses import parse_stream
 from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.model import Route, RouteKey, parse_route
 from mfc_dbus.patterns import expand, is_pattern, matches, may_meet
 from mfc_dbus.routes import Routes
-
-INTERFACES = ["eth0", "eth1", "eth2"]
-NAMES = st.sampled_from([*INTERFACES, "eth*", "eth[01]", "*"])
-SOURCES = ["10.0.0.1", "10.0.0.2", "10.128.0.1", "11.0.0.1"]
-GROUPS = ["239.0.0.1", "239.0.0.2", "239.128.0.1", "238.0.0.1"]
-SOURCE_PREFIXES = st.sampled_from(["*", "8.0.0.0/5", "10.0.0.0/8", "10.0.0.0/30", *SOURCES])
-GROUP_PREFIXES = st.sampled_from(["224.0.0.0/4", "239.0.0.0/8", "239.0.0.0/30", *GROUPS])
-
-
-@st.composite
-def routes(draw: st.DrawFn) -> Route:
-    iif = draw(NAMES)
-    oifs = draw(st.lists(NAMES, unique=True, max_size=2).filter(lambda oifs: iif not in oifs))
-    return parse_route(draw(SOURCE_PREFIXES), draw(GROUP_PREFIXES), iif, oifs)
 
 
 def held(several: list[Route]) -> tuple[Routes, dict[RouteKey, Route]]:
