@@ -10,6 +10,7 @@ from mfc_dbus.bus.names import BUS
 from mfc_dbus.errors import AccessDenied, InteractiveAuthorizationRequired
 from mfc_dbus.names import INTERFACE
 from mfc_dbus.polkit import Polkit
+from mfc_dbus.quoting import quote
 from mfc_dbus.waiting import Waiting
 
 PUBLIC = ""
@@ -73,9 +74,9 @@ class Access:
             return
         if action is None:
             raise AccessDenied(f"Nobody may call {member}")
-        uid = await self.uid(call.sender)
-        if uid == ROOT:
+        if await self.may_all(call):
             return
+        uid = await self.uid(call.sender)
         waiting = self._waiting.limited
         with (
             waiting("this caller", call.sender, _MAX_CHECKS_OF_SENDER),
@@ -84,6 +85,10 @@ class Access:
             waiting("this user", f"bytes of uid {uid}", _MAX_BYTES_OF_USER, call.body_length),
         ):
             await self._ask_while_connected(call, action, details)
+
+    async def may_all(self, call: Header) -> bool:
+        """Whether the caller may do anything, and nobody needs to be asked. Raises AccessDenied."""
+        return await self.uid(call.sender) == ROOT
 
     async def uid(self, sender: str) -> int:
         """Ask the bus, once: it gives a unique name to nobody else later. Raises AccessDenied."""
@@ -136,4 +141,7 @@ class Access:
                 raise InteractiveAuthorizationRequired(
                     f"This takes a password ({action}), and the call does not allow to ask for it"
                 )
-            raise AccessDenied(f"Not authorised ({action})")
+            # The caller knows what he asked for, and maybe not what else that takes.
+            taken = " ".join(f"{name} {quote(value)}" for name, value in each.items())
+            more = f": it takes {taken}" if len(details) > 1 else ""
+            raise AccessDenied(f"Not authorised ({action}){more}")

@@ -1,13 +1,12 @@
 """What forbids a change, told before it is done: by what there is, and by the settings (pure)."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from mfc_dbus import apply
 from mfc_dbus.addresses import Prefix, stream
 from mfc_dbus.apply import Applied
 from mfc_dbus.config import Config
 from mfc_dbus.errors import (
-    AccessDenied,
     ConfigError,
     InvalidArgs,
     LimitExceeded,
@@ -102,12 +101,3 @@ class Checks:
         else:
             return
         raise ConfigError(f"{what}: restart the service for that, which loses no packet")
-
-
-def check_untouched(routes: Iterable[Route], touching: Container[str] | None) -> None:
-    """What polkit said holds for the iifs that it was told of; a route may have moved since."""
-    for route in routes:
-        if touching is not None and route.iif not in touching:
-            raise AccessDenied(
-                f"Route {route} was moved to {quote(route.iif)} meanwhile: try again"
-            )

@@ -4,14 +4,14 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 """
 
 import logging
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import cast
 
 from mfc_dbus import apply
 from mfc_dbus.addresses import Prefix
 from mfc_dbus.advertising import Advertising
 from mfc_dbus.apply import Applied
-from mfc_dbus.checks import Checks, check_untouched
+from mfc_dbus.checks import Checks
 from mfc_dbus.commits import Commits
 from mfc_dbus.config import Config
 from mfc_dbus.difference import Difference
@@ -35,6 +35,7 @@ from mfc_dbus.model import (
 )
 from mfc_dbus.nameable import NameableLinks, NetworkLinks
 from mfc_dbus.news import Listener, News, Preparer, Status
+from mfc_dbus.rights import Touched, check_touched, touched
 from mfc_dbus.sequence import TableChange, split
 from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table
@@ -110,12 +111,12 @@ class Controller:
     def find(self, key: RouteKey) -> Route | None:
         return self.tables[key.table_id].routes.get(key)
 
-    def check_add(self, route: Route, *, replace: bool, wait: bool = False) -> Route | None:
-        """Find the route that this one would replace."""
+    def check_add(self, route: Route, *, replace: bool, wait: bool = False) -> Touched:
+        """Find the routes that adding this one touches."""
         self.follow()
         transition = self._checks.adding(route, replace=replace, wait=wait)
         check(transition, self._upkeep.present)
-        return next(iter(transition.old), None)
+        return touched(transition.table.routes, route)
 
     def check_delete(
         self, source: Prefix, group: Prefix, iif: str | None = None, number: int = 0
@@ -147,18 +148,18 @@ class Controller:
         *,
         replace: bool = False,
         wait: bool = False,
-        touching: Container[str] | None = None,
+        shown: Touched | None = None,
     ) -> None:
         """Add a route, or with `replace` change the one of its key.
 
-        wait: its interfaces need not be there yet. touching: the iifs whose routes the caller may
-        change; None is all.
+        wait: its interfaces need not be there yet. shown: what the caller may touch, None for all.
         """
 
         def change() -> None:
             self._follow()
             transition = self._checks.adding(route, replace=replace, wait=wait)
-            check_untouched(transition.old, touching)
+            if shown is not None:
+                check_touched(shown, touched(transition.table.routes, route))
             self._ledger.change([transition])
 
         await self._commits.run(change)
@@ -170,11 +171,14 @@ class Controller:
         iif: str | None = None,
         number: int = 0,
         *,
-        touching: Container[str] | None = None,
+        shown: Touched | None = None,
     ) -> None:
+        """Delete the one route of a stream. shown: what the caller may touch, None for all."""
+
         def change() -> None:
             route = self.check_delete(source, group, iif, number)
-            check_untouched([route], touching)
+            if shown is not None:
+                check_touched(shown, Touched(route))
             self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
 
         await self._commits.run(change)
@@ -217,9 +221,11 @@ class Controller:
 
         await self._commits.run(change)
 
-    async def leave(self, range_: MembershipRange) -> None:
-        """Leave all groups of a range."""
-        await self._commits.run(lambda: self.memberships.leave(range_))
+    async def leave(
+        self, range_: MembershipRange, shown: Sequence[Membership] | None = None
+    ) -> None:
+        """Leave all groups of a range. shown: what the caller may leave of it, None for all."""
+        await self._commits.run(lambda: self.memberships.leave(range_, shown))
 
     async def apply(
         self,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mfc_dbus.difference import Difference, compare
 from mfc_dbus.errors import (
+    AccessDenied,
     KernelError,
     LimitExceeded,
     MembershipConfigured,
@@ -110,8 +111,12 @@ class Memberships:
             _check_configured(membership)
         return found
 
-    def leave(self, range_: MembershipRange) -> None:
-        for membership in self.check_leave(range_):
+    def leave(self, range_: MembershipRange, shown: Sequence[Membership] | None = None) -> None:
+        """Raises what `check_leave` does. shown: what the caller may leave of it, None for all."""
+        found = self.check_leave(range_)
+        if shown is not None and {*shown} != {*found}:
+            raise AccessDenied(f"Membership {range_} was changed meanwhile: try again")
+        for membership in found:
             self._drop(membership)
 
     # Changing many

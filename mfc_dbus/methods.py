@@ -18,9 +18,10 @@ from mfc_dbus.describe import OPTIONS as _DESCRIBE_OPTIONS
 from mfc_dbus.describe import Readers, describe, parse_filter
 from mfc_dbus.document import from_json
 from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.model import MembershipRange, Route, parse_interface, parse_memberships, parse_route
+from mfc_dbus.model import MembershipRange, parse_interface, parse_memberships, parse_route
 from mfc_dbus.names import INTERFACE
 from mfc_dbus.quoting import join, quote
+from mfc_dbus.rights import BULK, Touched
 from mfc_dbus.streams import list_streams
 
 log = logging.getLogger(__name__)
@@ -119,15 +120,13 @@ class Methods:
         )
         timeout = _timeout(given)
         replace, wait = given.get("replace", False), given.get("wait", False)
-        present = self._controller.check_add(route, replace=replace, wait=wait)
-        # A stream that moves to another iif is taken from its old one, which takes a right too.
-        touched = [route] if present is None or present.iif == route.iif else [route, present]
-        iifs = {each.iif for each in touched}
+        touched = self._controller.check_add(route, replace=replace, wait=wait)
 
         async def act() -> Body:
             expires = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + timeout if timeout else 0
             timed = dataclasses.replace(route, expires=expires)
-            await self._controller.add(timed, replace=replace, wait=wait, touching=iifs)
+            shown = None if await self._access.may_all(call.header) else touched
+            await self._controller.add(timed, replace=replace, wait=wait, shown=shown)
             log.info(
                 "%s added %s from %s to %s",
                 call.header.sender,
@@ -137,7 +136,7 @@ class Methods:
             )
             return ()
 
-        return Request(act, [_details(each) for each in touched])
+        return Request(act, touched.questions(route))
 
     def _delete_route(self, call: Call) -> Request:
         source, group, options = call.body
@@ -145,13 +144,15 @@ class Methods:
         iif = parse_interface(given["iif"], pattern=True) if "iif" in given else None
         asked = (*parse_stream(source, group), iif, given.get("table", 0))
         route = self._controller.check_delete(*asked)
+        touched = Touched(route)
 
         async def act() -> Body:
-            await self._controller.delete(*asked, touching={route.iif})
+            shown = None if await self._access.may_all(call.header) else touched
+            await self._controller.delete(*asked, shown=shown)
             log.info("%s deleted %s from %s", call.header.sender, route, route.iif)
             return ()
 
-        return Request(act, [_details(route)])
+        return Request(act, touched.questions(None))
 
     def _flush_routes(self, call: Call) -> Request:
         (options,) = call.body
@@ -164,7 +165,7 @@ class Methods:
             log.info("%s flushed %d routes", call.header.sender, deleted)
             return [deleted]
 
-        return Request(act, [{"bulk": "true"}])
+        return Request(act, [BULK])
 
     def _join_group(self, call: Call) -> Request:
         group, source, interface, options = call.body
@@ -185,10 +186,11 @@ class Methods:
         group, source, interface, options = call.body
         _options(options, {})
         range_ = parse_memberships(group, source, interface)
-        self._controller.memberships.check_leave(range_)
+        found = self._controller.memberships.check_leave(range_)
 
         async def act() -> Body:
-            await self._controller.leave(range_)
+            shown = None if await self._access.may_all(call.header) else found
+            await self._controller.leave(range_, shown)
             log.info("%s left %s", call.header.sender, range_)
             return ()
 
@@ -220,7 +222,7 @@ class Methods:
                 )
             return applied.counts
 
-        details = [{"bulk": "true"}]
+        details = [BULK]
         return Request(act, details)
 
     def _prepare_reload(self, call: Call) -> Request:
@@ -278,16 +280,6 @@ def _timeout(options: Mapping[str, Any]) -> int:
     if options["timeout"] == 0:
         raise InvalidArgs("A timeout of 0 seconds leaves no time")
     return int(options["timeout"]) * 1_000_000_000
-
-
-def _details(route: Route) -> dict[str, str]:
-    return {
-        "source": format_source(route.source),
-        "group": str(route.group),
-        "iif": route.iif,
-        "oifs": " ".join(oif.name for oif in route.oifs),
-        "table": str(route.table),
-    }
 
 
 def _range_details(range_: MembershipRange) -> dict[str, str]:

@@ -18,6 +18,11 @@ def matches(pattern: str, name: str) -> bool:
     return pattern == name or (is_pattern(pattern) and fnmatchcase(name, pattern))
 
 
+def precedence(pattern: str) -> tuple[bool, int, str]:
+    """Give what is greater of two names or patterns of one interface for the one that counts."""
+    return not is_pattern(pattern), len(pattern), pattern
+
+
 def expand(pattern: str, names: Iterable[str]) -> Iterator[str]:
     """Find the interfaces that a pattern, or a plain name, is for."""
     if is_pattern(pattern):

@@ -6,9 +6,10 @@ from typing import TypeVar
 from mfc_dbus.addresses import Prefix, cut, exactly
 from mfc_dbus.kinds import Kinds
 from mfc_dbus.model import Route, RouteKey
-from mfc_dbus.patterns import is_pattern, matches
+from mfc_dbus.patterns import is_pattern, matches, precedence
 
-_Name = TypeVar("_Name", str, tuple[Prefix, Prefix])
+_Name = TypeVar("_Name", str, Prefix, tuple[Prefix, Prefix])
+_Key = TypeVar("_Key", RouteKey, Prefix)
 
 
 class Routes:
@@ -22,6 +23,7 @@ class Routes:
         # Ordered sets of keys.
         self._wide: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
         self._wide_patterns: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}  # as iifs
+        self._sources: dict[Prefix, dict[Prefix, None]] = {}  # of the wide, by group; not any
         self._naming: dict[str, dict[RouteKey, None]] = {}
         self._patterns: dict[str, None] = {}  # those of the names
         # The prefix lengths of group and source that wide routes have, most specific first, and how
@@ -61,12 +63,41 @@ class Routes:
             keys = self._wide_patterns.get((sources, groups), ())
             found = self._routes.get(RouteKey(sources, groups, iif, self._number)) or max(
                 (self._routes[key] for key in keys if matches(key.iif, iif)),
-                key=lambda route: (len(route.iif), route.iif),
+                key=lambda route: precedence(route.iif),
                 default=None,
             )
             if found is not None:
                 return found
         return None
+
+    def sharing(self, source: Prefix, group: Prefix, iif: str) -> Iterator[list[Route]]:
+        """Find the wide routes that share streams with one of this source and group, best first.
+
+        Only those that are as specific, or less: see `best`. They come by their own source and
+        group, so that whoever looks at many can stop. iif: of a name, those for it alone.
+        """
+        for group_length, source_length in self._lengths:
+            if group_length > group.length:
+                continue
+            groups = Prefix(cut(group.address, group_length), group_length)
+            if source_length <= source.length:
+                sources = Prefix(cut(source.address, source_length), source_length)
+                yield self._best_first(sources, groups, iif)
+            elif group_length < group.length:
+                for sources in self._sources.get(groups, ()):
+                    covered = sources.length == source_length and source.covers(sources)
+                    yield self._best_first(sources, groups, iif) if covered else []
+
+    def _best_first(self, source: Prefix, group: Prefix, iif: str) -> list[Route]:
+        """Find the wide routes of a source and group; iif: of a name, those for it alone."""
+        keys = self._wide_patterns.get((source, group), ())
+        patterns = sorted(keys, key=lambda key: precedence(key.iif), reverse=True)
+        if is_pattern(iif):
+            named = [key for key in self._wide.get((source, group), ()) if not is_pattern(key.iif)]
+        else:
+            named = [RouteKey(source, group, iif, self._number)]
+            patterns = [key for key in patterns if matches(key.iif, iif)]
+        return [self._routes[key] for key in (*named, *patterns) if key in self._routes]
 
     def naming(self, interface: str) -> list[Route]:
         """Those with this interface, as iif or oif, by its name or a pattern."""
@@ -84,6 +115,8 @@ class Routes:
         self._routes[key] = route
         if not route.exact:
             self._wide.setdefault((route.source, route.group), {})[key] = None
+            if route.source.length:
+                self._sources.setdefault(route.group, {})[route.source] = None
             if is_pattern(route.iif):
                 self._wide_patterns.setdefault((route.source, route.group), {})[key] = None
             self._count_lengths(route, 1)
@@ -97,6 +130,8 @@ class Routes:
         del self._routes[route.key]
         if not route.exact:
             _discard(self._wide, (route.source, route.group), route.key)
+            if route.source.length and (route.source, route.group) not in self._wide:
+                _discard(self._sources, route.group, route.source)
             if is_pattern(route.iif):
                 _discard(self._wide_patterns, (route.source, route.group), route.key)
             self._count_lengths(route, -1)
@@ -117,7 +152,7 @@ class Routes:
             self._lengths = dict(sorted([*self._lengths.items(), (lengths, count)], reverse=True))
 
 
-def _discard(sets: dict[_Name, dict[RouteKey, None]], name: _Name, key: RouteKey) -> None:
+def _discard(sets: dict[_Name, dict[_Key, None]], name: _Name, key: _Key) -> None:
     """Take a key out of a set, and the set away with its last."""
     keys = sets[name]
     del keys[key]

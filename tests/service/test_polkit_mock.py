@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -242,15 +242,18 @@ async def test_moving_a_stream_takes_the_right_to_both_its_interfaces(
         await on.root.add()
         for from_old in (NO, YES):
             call = asyncio.create_task(on.stranger.add(moved, replace=True))
-            to_new = await polkit.asked.get()
-            assert to_new.details == DETAILS | {"iif": "eth3", "oifs": "eth4"}
-            polkit.tell(to_new, YES)
-            taken = await polkit.asked.get()
-            assert taken.details == DETAILS
-            polkit.tell(taken, from_old)
+            old = await polkit.asked.get()
+            assert old.details == DETAILS
+            polkit.tell(old, from_old)
             if from_old == NO:
-                await refused(call, DENIED)
+                await refused(
+                    call, DENIED, "it takes source '10.1.0.10' group '239.1.2.3' iif 'eth1'"
+                )
                 assert {entry.iif for entry in entries(network, socket.AF_INET)} == {"eth1"}
+                continue
+            new = await polkit.asked.get()
+            assert new.details == DETAILS | {"iif": "eth3", "oifs": "eth4"}
+            polkit.tell(new, YES)
         await call
         assert {entry.iif for entry in entries(network, socket.AF_INET)} == {"eth3"}
 
@@ -285,22 +288,120 @@ async def test_a_route_that_was_added_meanwhile_exists(bus: PrivateBus, nobody: 
         assert [route[4]["comment"] for route in await on.root.get("Routes")] == ["the first"]
 
 
-async def test_a_route_that_was_moved_meanwhile_is_not_what_polkit_said_yes_to(
+WIDE = Route("*", "239.1.0.0/16", "eth3", ["eth4"])
+WIDER = WIDE._replace(oifs=["eth2", "eth4"])
+MORE = ROUTE._replace(oifs=["eth2", "eth3"])
+MOVED = Route(iif="eth3", oifs=["eth4"])
+Step = Callable[[Caller], Coroutine[Any, Any, None]]
+
+
+async def nothing(_: Caller) -> None:
+    pass
+
+
+def adding(route: Route = ROUTE, **options: Any) -> Step:
+    return lambda caller: caller.add(route, **options)
+
+
+async def deleting(caller: Caller) -> None:
+    await caller.delete()
+
+
+async def adding_anew(caller: Caller) -> None:
+    await caller.delete()
+    await caller.add(comment="another")
+
+
+async def deleting_the_wide_one(caller: Caller) -> None:
+    await caller.delete(WIDE)
+
+
+async def joining(caller: Caller) -> None:
+    await caller.join()
+
+
+async def leaving(caller: Caller) -> None:
+    await caller.leave()
+
+
+async def joining_anew(caller: Caller) -> None:
+    await caller.leave()
+    await caller.join(comment="another")
+
+
+@pytest.mark.parametrize(
+    ("before", "call", "meanwhile"),
+    [
+        pytest.param(nothing, adding(replace=True), adding(MORE), id="replace of nothing, a route"),
+        pytest.param(adding(), adding(MORE, replace=True), deleting, id="replace, none"),
+        pytest.param(
+            adding(), adding(replace=True), adding(MOVED, replace=True), id="replace, moved"
+        ),
+        pytest.param(
+            adding(), adding(replace=True), adding(MORE, replace=True), id="replace, more oifs"
+        ),
+        pytest.param(
+            adding(),
+            adding(replace=True),
+            adding(ttls={"eth2": 9}, replace=True),
+            id="replace, TTL",
+        ),
+        pytest.param(adding(), deleting, adding(MOVED, replace=True), id="delete, moved"),
+        pytest.param(adding(), deleting, adding(MORE, replace=True), id="delete, more oifs"),
+        pytest.param(adding(), deleting, adding_anew, id="delete, another of the same"),
+        pytest.param(nothing, adding(), adding(WIDE), id="add, a stream of a route"),
+        pytest.param(
+            adding(WIDE), adding(), adding(WIDER, replace=True), id="add, a stream for more oifs"
+        ),
+        pytest.param(adding(WIDE), adding(), deleting_the_wide_one, id="add, a stream of none"),
+        pytest.param(joining, leaving, joining_anew, id="leave, another of the same"),
+    ],
+)
+async def test_what_is_other_meanwhile_is_not_what_polkit_said_yes_to(
+    before: Step, call: Step, meanwhile: Step, bus: PrivateBus, nobody: int
+) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
+        await before(on.root)
+        asking = asyncio.create_task(call(on.stranger))
+        first = await polkit.asked.get()
+        await meanwhile(on.root)
+        now = await on.root.get("Routes"), await on.root.get("Memberships")
+        polkit.answer = YES
+        polkit.tell(first, YES)
+        await refused(asking, DENIED, "changed meanwhile: try again")
+        assert (await on.root.get("Routes"), await on.root.get("Memberships")) == now
+
+
+async def test_polkit_is_asked_about_all_that_a_route_takes_from_others(
     bus: PrivateBus, nobody: int
 ) -> None:
-    moved = Route(iif="eth3", oifs=["eth4"])
-    async with ground(bus, nobody) as on, MockPolkit.at(bus.address) as polkit:
-        await on.root.add()
-        call, check = await waiting(on, polkit, replace=True)
-        await on.root.add(moved, replace=True)
-        polkit.tell(check, YES)
-        await refused(call, DENIED, "was moved to 'eth3' meanwhile")
-        call = asyncio.create_task(on.stranger.delete())
-        check = await polkit.asked.get()
-        await on.root.add(replace=True)
-        polkit.tell(check, YES)
-        await refused(call, DENIED, "was moved to 'eth1' meanwhile")
-        assert [route[2] for route in await on.root.get("Routes")] == ["eth1"]
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+        await on.root.add(WIDE)
+        await on.root.add(Route("*", "239.0.0.0/8", "eth*", []))
+        await on.stranger.add()
+        asked = [polkit.asked.get_nowait().details for _ in range(3)]
+        assert asked == [
+            DETAILS,
+            DETAILS | {"iif": "eth3", "oifs": "eth4"},
+            DETAILS | {"iif": "eth*", "oifs": ""},
+        ]
+        # What it took before it takes on, and to give it back takes it from nobody.
+        await on.stranger.add(MORE, replace=True)
+        asked = [polkit.asked.get_nowait().details for _ in range(2)]
+        assert asked == [DETAILS, DETAILS | {"oifs": "eth2 eth3"}]
+        await on.stranger.delete()
+        assert polkit.asked.get_nowait().details == DETAILS | {"oifs": "eth2 eth3"}
+        assert polkit.asked.empty()
+
+
+async def test_of_many_routes_polkit_is_asked_as_of_a_flush(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, YES) as polkit:
+        for number in range(5, 25):
+            await on.root.add(WIDE._replace(iif=f"eth{number}"))
+        await on.stranger.add()
+        asked = [polkit.asked.get_nowait().details for _ in range(2)]
+        assert asked == [DETAILS, {"bulk": "true"}]
+        assert polkit.asked.empty()
 
 
 async def test_a_route_that_was_deleted_meanwhile_is_not_there(

@@ -1,0 +1,207 @@
+"""What a change takes from whom, beside a scan over all routes for each packet."""
+
+import itertools
+from collections.abc import Collection
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lab.reference import specificity
+from lab.strategies import GROUPS, INTERFACES, SOURCES, routes
+
+from mfc_dbus.addresses import exactly, parse_stream
+from mfc_dbus.errors import AccessDenied
+from mfc_dbus.model import Route, parse_route
+from mfc_dbus.patterns import matches, may_meet
+from mfc_dbus.rights import BULK, Touched, check_touched, route_details, touched
+from mfc_dbus.routes import Routes
+
+Packet = tuple[bytes, bytes, str]
+PACKETS: list[Packet] = [
+    (sources.address, groups.address, iif)
+    for sources, groups in itertools.starmap(parse_stream, itertools.product(SOURCES, GROUPS))
+    for iif in INTERFACES
+]
+
+
+def index(several: Collection[Route]) -> Routes:
+    made = Routes()
+    for route in several:
+        made.put(route)
+    return made
+
+
+def decider(several: Collection[Route], packet: Packet) -> Route | None:
+    """The route that says what becomes of a packet, by a scan."""
+    source, group, iif = packet
+    covering = [
+        route
+        for route in several
+        if route.source.covers(exactly(source)) and route.group.covers(exactly(group))
+    ]
+    for route in covering:
+        if route.single:  # also of what arrives elsewhere, which it drops
+            return route
+    return max(
+        (route for route in covering if matches(route.iif, iif)),
+        key=specificity,
+        default=None,
+    )
+
+
+@given(st.lists(routes(), max_size=12), routes())
+def test_polkit_is_asked_about_every_packet_on_which_another_route_decides_then(
+    several: list[Route], new: Route
+) -> None:
+    before = {route.key: route for route in several}
+    after = before | {new.key: new}
+    old = before.get(new.key)
+    questions = touched(index(before.values()), new).questions(new)
+    assert route_details(new) in questions
+    for packet in PACKETS:
+        was = decider(before.values(), packet)
+        if was is None or was is decider(after.values(), packet):
+            continue
+        if was is old:
+            assert questions[0] == route_details(old)
+            continue
+        stream = {name: route_details(new)[name] for name in ("source", "group", "table")}
+        assert any(
+            each == stream | {"iif": each["iif"], "oifs": route_details(was)["oifs"]}
+            and matches(each["iif"], packet[2])
+            for each in questions
+        )
+
+
+@given(st.lists(routes(), max_size=12), routes())
+def test_nobody_is_asked_about_routes_that_lose_nothing(several: list[Route], new: Route) -> None:
+    before = {route.key: route for route in several}
+    losers = touched(index(before.values()), new).losers
+    assert losers is not None
+    for route, iif in losers:
+        assert route.source.overlaps(new.source)
+        assert route.group.covers(new.group)
+        assert may_meet(route.iif, iif)
+        assert new.single or may_meet(new.iif, iif)
+        assert specificity(route) < specificity(new)
+    assert len(set(losers)) == len(losers)
+
+
+WIDE = parse_route("*", "239.1.0.0/16", "eth0", ["eth3"])
+
+
+@pytest.mark.parametrize(
+    ("present", "new", "asked"),
+    [
+        pytest.param(WIDE, ("10.0.0.1", "239.1.7.7", "eth2", []), [("eth0", "eth3")], id="a stop"),
+        pytest.param(WIDE, ("10.0.0.1", "239.1.7.7", "eth0", ["eth3"]), [], id="the same oifs"),
+        pytest.param(
+            WIDE, ("10.0.0.1", "239.1.7.7", "eth0", ["eth4"]), [("eth0", "eth3")], id="other oifs"
+        ),
+        pytest.param(WIDE, ("*", "239.1.7.7", "eth2", ["eth0"]), [], id="any source"),
+        pytest.param(WIDE, ("*", "239.1.7.0/24", "eth2", []), [], id="a prefix elsewhere"),
+        pytest.param(
+            WIDE, ("*", "239.1.7.0/24", "eth*", []), [("eth0", "eth3")], id="a pattern takes in"
+        ),
+        pytest.param(
+            WIDE, ("10.0.0.1", "239.1.7.7", "eth[23]", []), [], id="a pattern that does not"
+        ),
+        pytest.param(WIDE, ("*", "239.0.0.0/8", "eth0", []), [], id="a wider one"),
+        pytest.param(WIDE, ("*", "239.2.0.0/16", "eth0", []), [], id="another one"),
+        pytest.param(
+            parse_route("10.0.0.0/8", "239.0.0.0/8", "eth2", ["eth3"]),
+            ("*", "239.1.0.0/16", "eth2", []),
+            [("eth2", "eth3")],
+            id="fewer groups count before fewer sources",
+        ),
+        pytest.param(
+            parse_route("*", "239.1.0.0/16", "eth*", ["lan"]),
+            ("*", "239.1.0.0/16", "eth2", []),
+            [("eth2", "lan")],
+            id="a name counts before a pattern",
+        ),
+        pytest.param(
+            parse_route("*", "239.1.0.0/16", "eth*", ["lan"]),
+            ("10.0.0.1", "239.1.7.7", "eth2", []),
+            [("eth*", "lan")],
+            id="of a pattern all interfaces",
+        ),
+        pytest.param(
+            parse_route("*", "239.0.0.0/8", "eth0", []),
+            ("10.0.0.1", "239.1.7.7", "eth2", ["eth3"]),
+            [("eth0", "")],
+            id="what is stopped",
+        ),
+    ],
+)
+def test_a_route_is_asked_for_with_what_it_takes_from_another(
+    present: Route, new: tuple[str, str, str, list[str]], asked: list[tuple[str, str]]
+) -> None:
+    route = parse_route(*new)
+    own, *others = touched(index([present]), route).questions(route)
+    assert (own["iif"], own["oifs"]) == (new[2], " ".join(new[3]))
+    stream = {"source": own["source"], "group": own["group"], "table": "0"}
+    assert others == [stream | {"iif": iif, "oifs": oifs} for iif, oifs in asked]
+
+
+def test_of_the_routes_from_one_interface_only_the_most_specific_loses() -> None:
+    several = [
+        parse_route("*", "239.0.0.0/8", "eth0", ["eth4"]),
+        parse_route("*", "239.1.0.0/16", "eth0", ["eth3"]),
+        parse_route("*", "224.0.0.0/4", "eth*", ["lan"]),
+    ]
+    new = parse_route("10.0.0.1", "239.1.7.7", "eth2", [])
+    losers = touched(index(several), new).losers
+    assert losers == ((several[1], "eth0"), (several[2], "eth*"))
+
+
+def test_what_is_replaced_is_asked_for_first_and_with_it_whatever_it_took() -> None:
+    old = parse_route("10.0.0.1", "239.1.7.7", "eth2", ["eth3", "eth4"])
+    new = parse_route("10.0.0.1", "239.1.7.7", "eth2", ["eth3"])
+    questions = touched(index([WIDE, old]), new).questions(new)
+    assert [each["oifs"] for each in questions] == ["eth3 eth4", "eth3"]
+
+
+def test_what_a_pattern_did_not_take_its_replacement_does() -> None:
+    old = parse_route("10.0.0.1", "239.1.7.7", "eth[23]", [])
+    new = parse_route("10.0.0.1", "239.1.7.7", "eth2", [])
+    elsewhere = parse_route("*", "239.0.0.0/8", "eth3", ["eth4"])
+    assert touched(index([WIDE, elsewhere, old]), new).losers == ((WIDE, "eth0"),)
+
+
+def test_what_is_deleted_is_asked_for_alone() -> None:
+    assert [each["group"] for each in Touched(WIDE).questions(None)] == ["239.1.0.0/16"]
+
+
+@pytest.mark.parametrize("number", [17, 10_000])
+def test_many_routes_are_one_question(number: int) -> None:
+    several = index([parse_route("*", "239.0.0.0/8", f"ppp{n}", ["eth3"]) for n in range(number)])
+    new = parse_route("10.0.0.1", "239.1.7.7", "eth2", [])
+    own, many = touched(several, new).questions(new)
+    assert (own["iif"], many) == ("eth2", BULK)
+
+
+def test_many_sources_on_one_interface_are_not_all_looked_at() -> None:
+    several = index(
+        [
+            parse_route(f"10.{n // 256}.{n % 256}.0/24", "239.0.0.0/8", "eth0", [])
+            for n in range(6000)
+        ]
+    )
+    new = parse_route("*", "239.1.0.0/16", "eth2", [])
+    assert touched(several, new) == Touched(None, None)
+
+
+def test_what_was_shown_is_compared_whole() -> None:
+    new = parse_route("10.0.0.1", "239.1.7.7", "eth2", [])
+    other = parse_route("*", "239.1.0.0/16", "eth0", ["eth3"], comment="another")
+    shown = touched(index([WIDE]), new)
+    check_touched(shown, touched(index([WIDE]), new))
+    with pytest.raises(AccessDenied, match="takes streams from were changed meanwhile"):
+        check_touched(shown, touched(index([other]), new))
+    with pytest.raises(AccessDenied, match="takes streams from were changed meanwhile"):
+        check_touched(shown, touched(index([]), new))
+    with pytest.raises(AccessDenied, match=r"Route \(\*, 239.1.0.0/16\) was changed meanwhile"):
+        check_touched(Touched(WIDE), Touched(other))
+    with pytest.raises(AccessDenied, match="was changed meanwhile"):
+        check_touched(Touched(None), Touched(WIDE))
