@@ -79,6 +79,8 @@ install: $(VENV)/run build/wheels/all ## install programs and the service's file
 		--prefix $(PREFIX) -Dpython.install_env=venv
 	$(WITH_NINJA) $(BIN)/meson install -C build/system --quiet
 	umask 022 && grep -v '^#' build/system/meson-logs/install-log.txt >>$(OWN)/installed
+	@# Where an earlier version was enabled, this gives D-Bus the name by which it starts a service.
+	! systemctl is-enabled --quiet mfc-dbus 2>/dev/null || systemctl enable --quiet mfc-dbus
 
 build/wheels/all: $(LOCK) | $(VENV)/made
 	@PYTHON=$(SYSTEM_PYTHON) .ci/python >/dev/null

@@ -18,10 +18,11 @@ from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 TIMEOUT = 30.0
 INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
 
+_NOT_RUNNING = f"The service {BUS_NAME} is not running: 'systemctl start mfc-dbus' starts it"
 # What a call meets that comes when the service has gone, or that it goes under.
 GONE = {
-    "ServiceUnknown": f"The service {BUS_NAME} is not running",
-    "NameHasNoOwner": f"The service {BUS_NAME} is not running",
+    "ServiceUnknown": _NOT_RUNNING,
+    "NameHasNoOwner": _NOT_RUNNING,
     "NoReply": f"The service {BUS_NAME} has gone before it answered",
 }
 _SIGNATURES = {
@@ -51,7 +52,10 @@ class Remote:
         interactive: bool = False,
         timeout: float = TIMEOUT,
     ) -> list[Any]:
-        """Call a method; interactive: the user may be asked for a password."""
+        """Call a method of the service if it runs: a call would undo `systemctl stop` else.
+
+        interactive: the user may be asked for a password.
+        """
         timeout = max(timeout, INTERACTIVE_TIMEOUT if interactive else 0)
         with _client_errors(timeout):
             return await self._connection.call(
@@ -63,6 +67,7 @@ class Remote:
                 body,
                 timeout=timeout,
                 interactive=interactive,
+                activate=False,
                 returns=returns,
             )
 

@@ -113,12 +113,14 @@ class Connection(asyncio.Protocol):
         *,
         timeout: float,
         interactive: bool = False,
+        activate: bool = True,
         returns: str | None = None,
     ) -> list[Any]:
         """Call a method; the body of its reply.
 
-        timeout: seconds. interactive: whether the user may be asked for a password. returns: the
-        signature that the reply must have. Raises BusError, TimeoutError, ConnectionLost.
+        timeout: seconds. interactive: whether the user may be asked for a password. activate:
+        whether the bus may start the service. returns: the signature that the reply must have.
+        Raises BusError, TimeoutError, ConnectionLost.
         """
         if self._closed.done():
             raise ConnectionLost(self._closed.result())
@@ -126,7 +128,8 @@ class Connection(asyncio.Protocol):
             MessageType.METHOD_CALL,
             signature,
             body,
-            flags=Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0,
+            flags=(Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0)
+            | (0 if activate else Flag.NO_AUTO_START),
             destination=destination,
             path=path,
             interface=interface,

@@ -45,6 +45,7 @@ class FakeBus:
         *,
         timeout: float,
         interactive: bool,
+        activate: bool,
         returns: str,
     ) -> list[Any]:
         assert (destination, path) == (BUS_NAME, OBJECT_PATH)

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import pytest
 from lab.bus import PrivateBus
-from lab.daemon import CONFIGURATION, PROGRAMS, Daemon
+from lab.daemon import BUS_NAME, CONFIGURATION, PROGRAMS, Daemon
 from lab.igmp import Member, members
 from lab.netns import Namespace
 from lab.packets import Run, Sender
@@ -88,6 +88,10 @@ class CLI:
             text=True,
             timeout=30,
         )
+
+    def busctl(self, *words: str) -> int:
+        command = ["busctl", f"--address={self.environment['DBUS_SYSTEM_BUS_ADDRESS']}", *words]
+        return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=30).returncode
 
     def json(self, *words: str) -> Any:
         done = self("--json", *words)
@@ -363,7 +367,25 @@ def test_a_user_who_may_not_is_told_so(bus: PrivateBus, daemon: Daemon, nobody: 
 def test_a_service_that_does_not_run_has_a_status_of_its_own(own_bus: PrivateBus) -> None:
     done = CLI(own_bus.address)("show")
     assert done.returncode == 5
-    assert done.stderr.endswith("MulticastForwarding is not running\n")
+    sentence = "is not running: 'systemctl start mfc-dbus' starts it\n"
+    assert done.stderr.endswith(f"MulticastForwarding {sentence}")
+
+
+def test_a_service_that_was_stopped_is_started_by_no_command(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "test.service").write_text(
+        f"[D-BUS Service]\nName={BUS_NAME}\nExec=/usr/bin/touch {started}\n"
+    )
+    include = tmp_path / "bus.conf"
+    include.write_text(f"<busconfig><servicedir>{tmp_path}</servicedir></busconfig>")
+    with PrivateBus(includes=[include]) as bus:
+        cli = CLI(bus.address)
+        for command in (["show"], ADD, ["mfc", "flush"], ["export"], ["batch", "-"]):
+            done = cli(*command, given='{"action": "SHOW"}\n')
+            assert done.returncode == (1 if command[0] == "batch" else 5), done
+        assert not started.exists()
+        cli.busctl("get-property", BUS_NAME, "/", BUS_NAME, "Version")
+        assert started.exists()
 
 
 def test_a_table_that_another_program_owns_is_told_of(

@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from lab.installed import Installed
+from lab.installed import OBJECT, Installed
 from lab.machine import Machine
 
+NOT_RUNNING = 5
 CONFIGURATION = "etc/mfc-dbus/mfc-dbus.toml"
 
 
@@ -17,10 +18,47 @@ def rating(machine: Machine, unit: str) -> float:
     return float(found[1])
 
 
-def test_the_first_call_of_anybody_starts_the_service(installed: Installed) -> None:
+VERSION = ("busctl", "get-property", *OBJECT, OBJECT[0], "Version")
+
+
+def test_a_call_of_anybody_starts_a_service_that_was_stopped(
+    installed: Installed, machine: Machine
+) -> None:
     installed.systemctl("stop", "mfc-dbus")
     assert installed.show("ActiveState") == "inactive"
-    installed.cli("show", user="alice")
+    machine.run(*VERSION, user="alice")
+    assert installed.show("ActiveState") == "active"
+
+
+@pytest.mark.parametrize("verb", ["stop", "disable --now"])
+def test_the_command_line_starts_nothing(installed: Installed, verb: str) -> None:
+    installed.systemctl(*verb.split(), "mfc-dbus")
+    try:
+        for user, words in (
+            ("alice", ("show",)),
+            ("root", ("mfc", "add", "-g", "239.1.1.1", "-i", "in", "-o", "out", "--wait")),
+        ):
+            done = installed.cli(*words, user=user, check=False)
+            assert done.returncode == NOT_RUNNING
+            assert "is not running: 'systemctl start mfc-dbus' starts it" in done.stdout
+        assert installed.show("ActiveState") == "inactive"
+    finally:
+        installed.systemctl("enable", "mfc-dbus")
+
+
+def test_a_service_that_was_disabled_is_started_by_systemctl_alone(
+    installed: Installed, machine: Machine
+) -> None:
+    installed.systemctl("disable", "--now", "mfc-dbus")
+    try:
+        assert machine.run(*VERSION, user="alice", check=False).returncode
+        assert installed.show("ActiveState") == "inactive"
+        installed.systemctl("start", "mfc-dbus")
+        machine.run(*VERSION, user="alice")
+        installed.systemctl("stop", "mfc-dbus")
+    finally:
+        installed.systemctl("enable", "mfc-dbus")
+    machine.run(*VERSION, user="alice")
     assert installed.show("ActiveState") == "active"
 
 

@@ -210,7 +210,7 @@ MEMBERSHIP_FIELDS = {
         (
             BusError(f"{ERROR}.ServiceUnknown", "not provided by any .service files"),
             "ServiceUnknown",
-            f"The service {BUS_NAME} is not running",
+            f"The service {BUS_NAME} is not running: 'systemctl start mfc-dbus' starts it",
         ),
         (TimeoutError(), "Timeout", "There was no answer in 30 seconds"),
         (ConnectionLost("gone"), "Disconnected", "The bus has gone"),
