@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,10 @@ class Config:
 
 
 def load(directory: Path) -> Config:
-    """Read the file in this directory. Raises ConfigError, which names file, line and key."""
+    """Read the file in this directory.
+
+    Raises ConfigError, with a line for each problem, which names file, line and key.
+    """
     path = directory / FILE
     try:
         text = path.read_text()
@@ -59,13 +62,15 @@ def load(directory: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', error)}") from error
     try:
-        return _parse(tomllib.loads(text))
-    except _WrongValue as error:
-        line = toml.lines(text, [error.key])[error.key]
-        raise ConfigError(f"{path}: line {line}: {error}") from None
+        config, wrong = _parse(tomllib.loads(text))
     except _NOT_TOML:
-        line, sentence = next(toml.mistakes(text))
-        raise ConfigError(f"{path}: line {line}: {sentence}") from None
+        problems = [f"line {line}: {sentence}" for line, sentence in toml.mistakes(text)]
+    else:
+        lines = toml.lines(text, [value.key for value in wrong])
+        problems = [f"line {lines[value.key]}: {value}" for value in wrong]
+    if problems:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    return config
 
 
 class _WrongValue(Exception):
@@ -76,29 +81,42 @@ class _WrongValue(Exception):
         self.key = key
 
 
-def _parse(document: Mapping[str, Any]) -> Config:
+def _parse(document: Mapping[str, Any]) -> tuple[Config, Sequence[_WrongValue]]:
+    """Return the settings that make sense, and all that do not."""
     known: dict[str, Any] = {}
+    wrong: list[_WrongValue] = []
     for key, value in _settings(document):
-        if key not in _SETTINGS:
-            raise _WrongValue(key, f"is no setting; there are {join(map('.'.join, _SETTINGS))}")
-        name, parse = _SETTINGS[key]
-        known[name] = parse(key, value)
+        try:
+            name, parse = _find_setting(key)
+            known[name] = parse(key, value)
+        except _WrongValue as error:
+            wrong.append(error)
     config = Config(**known)
     numbers = {table.number for table in config.tables}
     for iif, number in config.rules.items():
-        if number not in numbers:
-            raise _WrongValue(("rules", iif), f"names a table that 'tables' does not: {number}")
-    return config
+        if number not in numbers and not wrong:
+            sentence = f"names a table that 'tables' does not: {number}"
+            wrong.append(_WrongValue(("rules", iif), sentence))
+    return config, wrong
 
 
 def _settings(document: Mapping[str, Any]) -> Iterator[tuple[_Key, Any]]:
+    """Yield the settings of the tables with several, and whatever else stands in the file."""
+    sections = {key[0] for key in _SETTINGS if len(key) > 1}
     for name, value in document.items():
-        if name not in {key[0] for key in _SETTINGS if len(key) > 1}:
-            yield (name,), value
-        elif isinstance(value, Mapping):
+        if name in sections and isinstance(value, Mapping):
             yield from (((name, inner), each) for inner, each in value.items())
         else:
-            raise _WrongValue((name,), "is not a table")
+            yield (name,), value
+
+
+def _find_setting(key: _Key) -> tuple[str, Callable[[_Key, Any], Any]]:
+    """Return a setting's name in Config and its parser. Raises _WrongValue."""
+    if key in _SETTINGS:
+        return _SETTINGS[key]
+    if key[0] in {each[0] for each in _SETTINGS if each[1:]} and not key[1:]:
+        raise _WrongValue(key, "is not a table")
+    raise _WrongValue(key, f"is no setting; there are {join(map('.'.join, _SETTINGS))}")
 
 
 def _parse_tables(key: _Key, value: Any) -> tuple[TableId, ...]:

@@ -93,6 +93,16 @@ class Controller:
         """The routes as they were told of last."""
         return self._news.told
 
+    @property
+    def present(self) -> Collection[str]:
+        """The names of the interfaces that there are."""
+        return self._upkeep.present.keys()
+
+    @property
+    def count(self) -> int:
+        """How many routes are desired, in all tables."""
+        return sum(len(table.routes) for table in self.tables.values())
+
     def discover(self, discoverer: Discoverer) -> None:
         """Have someone told of the streams that no route covers, and of VIFs that none uses."""
         self._upcalls.discoverer = discoverer

@@ -8,18 +8,19 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from mfc_dbus import config, logcontrol, routesd
+from mfc_dbus import logcontrol
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.config import Config
+from mfc_dbus.configuration import Configuration
 from mfc_dbus.controller import Controller
-from mfc_dbus.errors import ConfigError, RequestError, StoreError
+from mfc_dbus.errors import RequestError, StoreError
 from mfc_dbus.events import Guard, Pulse, Readers
 from mfc_dbus.joins import Joins
 from mfc_dbus.keeper import Keeper
@@ -32,6 +33,7 @@ from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Desired, TableId
 from mfc_dbus.names import BUS_NAME
 from mfc_dbus.polkit import Polkit
+from mfc_dbus.routesd import Files
 from mfc_dbus.sdnotify import ServiceManager
 from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.sockets import Sockets
@@ -77,39 +79,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=VERSION)
     arguments = parser.parse_args(argv)
     logcontrol.begin(logging.DEBUG if arguments.debug else logging.INFO)
-    manager = ServiceManager(os.environ)
-    with ExitStack() as stack:
-        links = stack.enter_context(Links())
-        changes = stack.enter_context(EntryChanges())
-        settings = _configuration()
-        ids = dict.fromkeys([*Config().tables, *settings.tables])  # a reload may want the first
-        sockets = Sockets(manager, ids)
-        tables = [Table(id_, sockets.open_table(stack, id_)) for id_ in ids]
-        _make_rules(settings)
-        keeper = stack.enter_context(
-            Keeper(_directory("STATE_DIRECTORY"), _directory("RUNTIME_DIRECTORY"))
-        )
-        joins = stack.enter_context(Joins(sockets.open_group))
-        drop_all()
-        try:
-            controller = Controller(tables, links, keeper, settings, Memberships(joins))
-            # Of all that this makes nothing is garbage, and looking for it would take a second, now
-            # and each time again.
-            gc.disable()
-            controller.restore(_desired(keeper), sockets.held())
-            gc.freeze()
-            gc.enable()
-            sockets.leave_earlier_groups()
-            return asyncio.run(_serve(controller, links, changes, manager, sockets))
-        except (OSError, ValueError, BusError, TimeoutError) as error:
-            log.error("Cannot serve %s: %s", BUS_NAME, error)
-            return FAILED
-        except NameTaken:
-            log.error("Another process owns the name %s", BUS_NAME)
-            return NAME_TAKEN
-        except ConnectionLost as error:
-            log.error("Stopping, because %s", error)
-            return BUS_LOST
+    try:
+        with ExitStack() as stack:
+            return _run(stack)
+    except (OSError, ValueError, BusError, TimeoutError) as error:
+        log.error("Cannot serve %s: %s", BUS_NAME, error)
+        return FAILED
+    except NameTaken:
+        log.error("Another process owns the name %s", BUS_NAME)
+        return NAME_TAKEN
+    except ConnectionLost as error:
+        log.error("Stopping, because %s", error)
+        return BUS_LOST
+
+
+def _run(stack: ExitStack) -> int:
+    """Open everything, begin with what there is, and serve until the end; the exit status."""
+    manager = stack.enter_context(ServiceManager(os.environ))
+    links = stack.enter_context(Links())
+    changes = stack.enter_context(EntryChanges())
+    configuration = Configuration(_CONFIGURATION)
+    settings, files = configuration.begin()
+    ids = dict.fromkeys([*Config().tables, *settings.tables])  # a reload may want the first
+    sockets = Sockets(manager, ids)
+    tables = [Table(id_, sockets.open_table(stack, id_)) for id_ in ids]
+    _make_rules(settings)
+    keeper = stack.enter_context(
+        Keeper(_directory("STATE_DIRECTORY"), _directory("RUNTIME_DIRECTORY"))
+    )
+    joins = stack.enter_context(Joins(sockets.open_group))
+    drop_all()
+    controller = Controller(tables, links, keeper, settings, Memberships(joins))
+    # Nothing that this makes is garbage, and looking for it would take a second now, and later too.
+    gc.disable()
+    controller.restore(_desired(keeper, files), sockets.held())
+    gc.freeze()
+    gc.enable()
+    sockets.leave_earlier_groups()
+    return asyncio.run(_serve(controller, configuration, links, changes, manager, sockets))
 
 
 def _make_rules(settings: Config) -> None:
@@ -127,19 +134,8 @@ def _make_rules(settings: Config) -> None:
             log.error("The rules for multicast routing tables cannot be made: %s", error)
 
 
-def _configuration() -> Config:
-    try:
-        return config.load(_CONFIGURATION)
-    except ConfigError as error:
-        log.error("%s; going by the defaults", error)
-        return Config()
-
-
-def _desired(keeper: Keeper) -> list[Desired]:
+def _desired(keeper: Keeper, files: Files) -> list[Desired]:
     """Get what was stored and what is in files, which take the place of what was stored."""
-    files = routesd.load(_CONFIGURATION)
-    for problem in files.problems:
-        log.error("%s; going without this file", problem)
     configured: list[Desired] = [*files.routes, *files.memberships]
     keys = {each.key for each in configured}
     stored = keeper.read()
@@ -161,6 +157,7 @@ def _directory(variable: str) -> Path | None:
 
 async def _serve(
     controller: Controller,
+    configuration: Configuration,
     links: Links,
     changes: EntryChanges,
     manager: ServiceManager,
@@ -176,9 +173,18 @@ async def _serve(
     connection = await Connection.open()
     access = Access(connection, Polkit(connection))
 
+    def tell_status() -> None:
+        manager.describe(configuration.describe(controller.present, controller.count))
+
+    async def configure(settings: Config, files: Files) -> None:
+        await controller.configure(settings, files.routes, files.memberships)
+
     async def reload() -> None:
-        files = (await asyncio.to_thread(routesd.load, _CONFIGURATION)).check()
-        await controller.configure(config.load(_CONFIGURATION), files.routes, files.memberships)
+        try:
+            await configuration.reload(configure)
+        finally:
+            tell_status()
+        configuration.warn(controller.present, controller.count)
         await controller.verify(lambda: _owned(controller), sockets.read)
         for table in controller.tables.values():
             _listen(controller, table, readers)
@@ -193,6 +199,8 @@ async def _serve(
         id_: _report(controller, table, sockets, readers)
         for id_, table in controller.tables.items()
     }
+    configuration.warn(controller.present, controller.count)
+    tell_status()
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
@@ -200,7 +208,7 @@ async def _serve(
     witness = Witness(controller.tables, changes.read)
     pulse = Pulse(_PATIENCE)
     ticking = asyncio.create_task(
-        _tick(controller, service, witness, sockets, readers, reasons, pulse)
+        _tick(controller, service, witness, sockets, readers, reasons, tell_status, pulse)
     )
     looking = asyncio.create_task(_look(controller))
     living = asyncio.create_task(live(manager, pulse))
@@ -230,6 +238,7 @@ async def _tick(
     sockets: Sockets,
     readers: Readers,
     reasons: dict[TableId, str],
+    tell_status: Callable[[], None],
     pulse: Pulse,
 ) -> None:
     """Do what no event asks for, once a second.
@@ -248,6 +257,7 @@ async def _tick(
             if table.reason != reasons[id_]:
                 reasons[id_] = _report(controller, table, sockets, readers)
                 service.tables_changed()
+        tell_status()
 
     async def expire() -> None:
         try:
@@ -259,7 +269,7 @@ async def _tick(
         (Guard("the hearing of sockets that were in error"), look_at_sockets),
         (Guard("the repair of what the kernel refused"), controller.mend),
         (Guard("the search for what others did to the tables"), verify),
-        (Guard("the report of tables"), report),
+        (Guard("the report of tables and of the status"), report),
         (Guard("the removal of routes whose time has run out"), expire),
     ]
     while True:

@@ -74,9 +74,16 @@ class NoSuchInterface(RequestError):
 
 
 class TooManyInterfaces(RequestError):
-    """The kernel has 32 VIFs for a routing table, and this needs one more."""
+    """The kernel has 32 VIFs for a routing table, and this needs one more.
+
+    interface: the one that there is no room for, where it is known.
+    """
 
     bus_name = f"{INTERFACE}.Error.TooManyInterfaces"
+
+    def __init__(self, sentence: str, interface: str = "") -> None:
+        super().__init__(sentence)
+        self.interface = interface
 
 
 class TableBusy(RequestError):

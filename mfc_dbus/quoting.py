@@ -9,6 +9,15 @@ def quote(text: str) -> str:
     return "'" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown) + "'"
 
 
+def printable(text: str) -> str:
+    """Write each character that a terminal may obey, or does not show, as its number."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def join(names: Iterable[str]) -> str:
     """Quote names in a row."""
     return ", ".join(quote(name) for name in names)

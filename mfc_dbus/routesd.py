@@ -5,55 +5,73 @@ files are.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from mfc_dbus import toml
 from mfc_dbus.document import Document, from_toml
-from mfc_dbus.errors import ConfigError, InvalidArgs
+from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.model import Key, Membership, Route
-from mfc_dbus.problems import Problems, with_lines
+from mfc_dbus.problems import Problems, with_lines, write_path
+from mfc_dbus.quoting import printable
 
 DIRECTORY = "routes.d"
-_MAX_LISTED = 20
+
+
+class Place(NamedTuple):
+    """A value in a file: where it is, which takes reading the text once more."""
+
+    file: str
+    path: toml.Path
+    text: str
+
+    def __str__(self) -> str:
+        line = toml.lines(self.text, [self.path])[self.path]
+        return f"{self.file}: line {line}: {write_path(self.path)}"
 
 
 class Files(NamedTuple):
-    """What the files say, those that are in order, and what is wrong with the others."""
+    """What the files say, those that are in order, and what is wrong with the others.
+
+    interfaces: the names and patterns of interfaces, and where each stands first.
+    """
 
     routes: Sequence[Route]
     memberships: Sequence[Membership]
+    interfaces: Mapping[str, Place]
     problems: Sequence[str]
-
-    def check(self) -> Self:
-        """Let all files be in order. Raises ConfigError, which names file, line and key."""
-        if self.problems:
-            more = len(self.problems) - _MAX_LISTED
-            last = [f"and {more} more"] if more > 0 else []
-            raise ConfigError("\n".join([*self.problems[:_MAX_LISTED], *last]))
-        return self
 
 
 def load(directory: Path) -> Files:
     """Read all files, in the order of their names."""
     routes: list[Route] = []
     memberships: list[Membership] = []
+    interfaces: dict[str, Place] = {}
     owners: dict[Key, str] = {}
     problems: list[str] = []
     for path in _paths(directory / DIRECTORY, problems):
+        file = printable(str(path))
         try:
-            document = _read(path, owners)
+            text = path.read_text()
+            document = _read(text, owners)
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: {getattr(error, 'strerror', error)}")
+            problems.append(f"{file}: {getattr(error, 'strerror', error)}")
         except InvalidArgs as error:
-            problems += [f"{path}: {line}" for line in str(error).split("\n")]
+            problems += [f"{file}: {line}" for line in str(error).split("\n")]
         else:
-            file = str(path)
-            for route in document.routes:
+            for index, route in enumerate(document.routes):
                 routes.append(replace(route, persistent=True, file=file))
                 owners[route.key] = file
-            for membership in document.memberships:
+                for name in route.interfaces:
+                    if name not in interfaces:
+                        key = "iif" if name == route.iif else "oifs"
+                        interfaces[name] = Place(file, ("route", index, key), text)
+            for index, membership in enumerate(document.memberships):
                 memberships.append(replace(membership, persistent=True, file=file))
                 owners[membership.key] = file
-    return Files(routes, memberships, problems)
+                name = membership.interface
+                if name not in interfaces:
+                    interfaces[name] = Place(file, ("membership", index, "interface"), text)
+    return Files(routes, memberships, interfaces, problems)
 
 
 def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
@@ -62,12 +80,11 @@ def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
     except FileNotFoundError:
         return
     except OSError as error:
-        problems.append(f"{directory}: {error.strerror}")
+        problems.append(f"{printable(str(directory))}: {error.strerror}")
 
 
-def _read(path: Path, owners: Mapping[Key, str]) -> Document:
+def _read(text: str, owners: Mapping[Key, str]) -> Document:
     """owners: in which file each route and membership is that was read before."""
-    text = path.read_text()
     document = from_toml(text)
     problems = Problems()
     for index, each in enumerate(document.routes):

@@ -93,5 +93,6 @@ def too_many(name: str) -> TooManyInterfaces:
     """Make the error of an interface for which there is no VIF left."""
     return TooManyInterfaces(
         f"Interface {quote(name)} would be the {MAX_VIFS + 1}rd of the routing table, and "
-        f"the kernel knows {MAX_VIFS}"
+        f"the kernel knows {MAX_VIFS}",
+        interface=name,
     )

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, overload
 
 import msgspec
 
-from mfc_dbus.cli.text import printable
 from mfc_dbus.document import (
     MembershipEntry,
     MembershipReport,
@@ -14,6 +13,7 @@ from mfc_dbus.document import (
     RouteEntry,
     RouteReport,
 )
+from mfc_dbus.quoting import printable
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _MAX_LINES = 200  # on a terminal

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.pipe import end_with_the_pipe
 from mfc_dbus.cli.status import Status, complain
-from mfc_dbus.cli.text import printable
+from mfc_dbus.quoting import printable
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client, UnroutedEvent

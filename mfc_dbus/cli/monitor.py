@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.pipe import end_with_the_pipe
 from mfc_dbus.cli.status import Status
-from mfc_dbus.cli.text import oifs, printable
+from mfc_dbus.cli.text import oifs
+from mfc_dbus.quoting import printable
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client, Event

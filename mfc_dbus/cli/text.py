@@ -6,15 +6,6 @@ if TYPE_CHECKING:
     from mfc_dbus.client import RouteInfo
 
 
-def printable(text: str) -> str:
-    """Write each character that a terminal may obey, or does not show, as its number."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
 def on_bus(text: str) -> bool:
     """Tell whether D-Bus can carry this string: neither NUL nor a lone surrogate is in it."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -26,6 +26,7 @@ class Manager:
 
     kept: the sockets by name. kept_when_ready: the names of those that were when it was told so.
     alive: how often it was told that the service is. watchdog: seconds in which it wants to be.
+    status: the service's last word on itself.
     """
 
     watchdog = 0.0
@@ -34,6 +35,7 @@ class Manager:
         self.kept: dict[str, int] = {}
         self.kept_when_ready: set[str] = set()
         self.alive = 0
+        self.status = ""
         self._ready = 0
         self._news = threading.Condition()
         with contextlib.ExitStack() as stack:
@@ -100,6 +102,17 @@ class Manager:
             if not self._news.wait_for(lambda: self._ready >= times, _TIMEOUT):
                 raise TimeoutError(f"the service was ready {self._ready} times")
 
+    def wait_for_status(self, begins: str) -> None:
+        """Return when the status that it was told begins so; a whole one ends there."""
+
+        def is_told() -> bool:
+            rest = self.status.removeprefix(begins)
+            return self.status.startswith(begins) and not rest.startswith(";")
+
+        with self._news:
+            if not self._news.wait_for(is_told, _TIMEOUT):
+                raise TimeoutError(f"the status is: {self.status}")
+
     def _listen(self) -> None:
         while True:
             data, fds, _, _ = socket.recv_fds(self._socket, 4096, 8)
@@ -117,6 +130,7 @@ class Manager:
             self._ready += 1
             self.kept_when_ready = {*self.kept}
         self.alive += "WATCHDOG" in assignments
+        self.status = assignments.get("STATUS", self.status)
         if "FDSTORE" in assignments:
             (fd,) = fds
             self.keep(assignments["FDNAME"], fd)

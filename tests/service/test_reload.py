@@ -112,9 +112,9 @@ def test_a_start_with_a_broken_file_goes_by_the_defaults_and_says_so(
     own_daemon.configure("tables = []\n[limits]\nroutes = many\n")
     own_daemon.stop()
     with Daemon(own_bus.address, own_network, library=library, home=own_daemon.home) as daemon:
-        (error,) = [line for line in daemon.log.splitlines() if line.startswith("ERROR")]
+        error, defaults = [line for line in daemon.log.splitlines() if line.startswith("ERROR")]
     assert "mfc-dbus.toml: line 3: 'routes = many' is not TOML: " in error
-    assert error.endswith("; going by the defaults")
+    assert defaults.endswith("mfc-dbus.toml has problems: going by the defaults")
 
 
 # What it does

@@ -1,5 +1,6 @@
 """routes.d: what its files say is there, changed by its difference, and by nobody else."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from lab.bus import PrivateBus
 from lab.caller import MEMBERSHIP, OWN, ROUTE, Caller, Membership, Route, refused
 from lab.daemon import Daemon
 from lab.igmp import Member, members
+from lab.manager import Manager
 from lab.netns import Namespace
 
 ONE = '[[route]]\ngroup = "239.5.5.1"\niif = "eth1"\noifs = ["eth2"]\n'
@@ -75,6 +77,57 @@ async def test_a_broken_file_is_named_with_line_and_key_and_the_old_routes_stay(
         other.write_text(ONE.replace('"239.5.5.1"', '"ff3e::1"').replace('"eth2"', '"lo"'))
         await refused(root.reload(), f"{OWN}.ConfigError", "not forwarded from or to 'lo'")
         assert await shown(root) == {"239.5.5.1": CONFIG}
+
+
+async def test_the_problems_of_all_files_are_told_at_once(
+    own_bus: PrivateBus, own_daemon: Daemon, directory: Path
+) -> None:
+    own_daemon.configure("x = 1\n")
+    (directory / "a.toml").write_text("?\n")
+    (directory / "b.toml").write_text("y = 3\n")
+    async with Caller.at(own_bus.address) as root:
+        for sentence in ("line 1: 'x' is no", "a.toml: line 1: '?' is", "b.toml: line 1: y: is"):
+            await refused(root.reload(), f"{OWN}.ConfigError", sentence)
+
+
+async def test_an_interface_that_has_no_room_is_named_with_its_line(
+    own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace, directory: Path
+) -> None:
+    own_network.ip(*(f"link add name in{n} type veth peer name out{n}" for n in range(16)))
+    oifs = json.dumps([f"out{n}" for n in range(16)] + [f"in{n}" for n in range(1, 16)])
+    (directory / "a.toml").write_text(ONE.replace('"eth1"', '"in0"').replace('["eth2"]', oifs))
+    async with Caller.at(own_bus.address) as root:
+        await root.reload()
+        other = directory / "b.toml"
+        other.write_text("\n" + TWO)
+        sentence = f"{other}: line 5: route[0].iif: Interface 'eth1' would be the 33rd"
+        await refused(root.reload(), f"{OWN}.ConfigError", sentence)
+        assert (await shown(root)).keys() == {"239.5.5.1"}
+
+
+async def test_the_status_tells_of_problems_and_interfaces_that_are_not_there(
+    own_bus: PrivateBus, own_network: Namespace, tmp_path: Path, library: str
+) -> None:
+    directory = tmp_path / "configuration" / "routes.d"
+    directory.mkdir(parents=True)
+    broken = directory / "a.toml"
+    broken.write_text("?\n")
+    with (
+        Manager() as manager,
+        Daemon(
+            own_bus.address, own_network, library=library, home=tmp_path, manager=manager
+        ) as daemon,
+    ):
+        problem = f"a problem in the configuration: {broken}: line 1: '?' is not TOML"
+        await asyncio.to_thread(manager.wait_for_status, f"0 routes; {problem}")
+        broken.write_text(TWO.replace("eth1", "eht1"))
+        async with Caller.at(own_bus.address) as root:
+            await root.reload()
+            absent = "1 route; configured interfaces that are not there: 'eht1'"
+            await asyncio.to_thread(manager.wait_for_status, absent)
+            assert f"{broken}: line 4: route[0].iif: There is no interface 'eht1' yet" in daemon.log
+            own_network.ip("link add name eht1 type veth peer name eht2")
+            await asyncio.to_thread(manager.wait_for_status, "1 route")
 
 
 async def test_only_the_file_changes_its_route(

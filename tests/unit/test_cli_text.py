@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import decode, encode
-from mfc_dbus.cli.text import oifs, on_bus, printable
+from mfc_dbus.cli.text import oifs, on_bus
 from mfc_dbus.info import RouteInfo
+from mfc_dbus.quoting import printable
 
 ANYTHING = st.text(st.characters(exclude_categories=[]))
 

@@ -1,6 +1,7 @@
 """What systemd is told, by a datagram socket that is really there, and what it hands back."""
 
 import os
+import resource
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,12 @@ class Manager:
         self._sock.close()
 
 
+@pytest.fixture
+def service(manager: Manager) -> Iterator[ServiceManager]:
+    with ServiceManager(manager.environment) as service:
+        yield service
+
+
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
     abstract = request.param == "abstract"
@@ -67,13 +74,54 @@ def test_without_a_service_manager_nobody_is_told(environment: dict[str, str]) -
 def test_a_service_manager_that_has_gone_ends_nothing_and_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    gone.tell("READY=1")
+    with ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}) as gone:
+        gone.tell("READY=1")
     assert "does not hear READY=1" in caplog.text
 
 
-def test_each_message_is_its_assignments_a_line_each(manager: Manager) -> None:
-    service = ServiceManager(manager.environment)
+def test_that_it_hears_nothing_is_logged_once_until_it_has_heard_something(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "notify"
+    with ServiceManager({"NOTIFY_SOCKET": str(path)}) as service:
+        for _ in range(3):
+            service.tell("WATCHDOG=1")
+        assert len(caplog.records) == 1
+        manager = Manager(str(path))
+        service.tell("WATCHDOG=1")
+        assert manager.told() == ["WATCHDOG=1"]
+        manager.close()
+        for _ in range(3):
+            service.tell("WATCHDOG=1")
+        assert len(caplog.records) == 2
+
+
+def test_it_is_told_by_a_process_that_can_open_nothing_more(
+    manager: Manager, service: ServiceManager
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        service.tell("READY=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert manager.told() == ["READY=1"]
+
+
+def test_a_status_is_told_when_it_is_another_one(manager: Manager, service: ServiceManager) -> None:
+    for status in ("1 route", "1 route", "a\nb\x1b", "x" * 9000):
+        service.describe(status)
+    assert manager.told() == ["STATUS=1 route"]
+    assert manager.told() == ["STATUS=a\\nb\\x1b"]
+    (long,) = manager.told()
+    assert long.startswith("STATUS=xxx")
+    assert len(long) < 1100
+    assert manager.told_nothing_more()
+
+
+def test_each_message_is_its_assignments_a_line_each(
+    manager: Manager, service: ServiceManager
+) -> None:
     service.tell("READY=1")
     service.tell("RELOADING=1", "MONOTONIC_USEC=7", "STATUS=Größe")
     service.tell("WATCHDOG=1")
@@ -83,8 +131,9 @@ def test_each_message_is_its_assignments_a_line_each(manager: Manager) -> None:
     assert manager.told_nothing_more()
 
 
-def test_what_is_kept_goes_along_under_its_name_and_stays_open_here(manager: Manager) -> None:
-    service = ServiceManager(manager.environment)
+def test_what_is_kept_goes_along_under_its_name_and_stays_open_here(
+    manager: Manager, service: ServiceManager
+) -> None:
     reading, writing = os.pipe()
     service.keep("mroute-ipv4", writing)
     assignments, (copy,) = manager.told_with_fds()
@@ -98,8 +147,7 @@ def test_what_is_kept_goes_along_under_its_name_and_stays_open_here(manager: Man
     assert manager.told() == ["FDSTOREREMOVE=1", "FDNAME=mroute-ipv4"]
 
 
-def test_it_leaves_no_file_descriptor_open(manager: Manager) -> None:
-    service = ServiceManager(manager.environment)
+def test_it_leaves_no_file_descriptor_open(manager: Manager, service: ServiceManager) -> None:
     before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names
     service.tell("WATCHDOG=1")
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
