@@ -137,6 +137,8 @@ class Access:
             )
             if decision.authorized:
                 continue
+            if decision.failure:
+                raise AccessDenied(f"Not authorised ({action}): {decision.failure}")
             if decision.challenge and not call.interactive:
                 raise InteractiveAuthorizationRequired(
                     f"This takes a password ({action}), and the call does not allow to ask for it"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection
-from mfc_dbus.bus.errors import BusError, ConnectionLost
+from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import BUS
 from mfc_dbus.follower import CHANGES, Follower
 from mfc_dbus.info import (
@@ -80,7 +80,7 @@ class Client:
             connection = await Connection.open(address, sock=sock, timeout=timeout)
         except TimeoutError as error:
             raise ClientError("Timeout", "There was no answer from the bus") from error
-        except (OSError, ValueError, BusError, ConnectionLost) as error:
+        except (OSError, ValueError, BusError) as error:
             why = getattr(error, "strerror", None) or error
             raise ClientError("NoServer", f"Cannot connect to the bus: {why}") from error
         try:

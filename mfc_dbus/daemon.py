@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ FAILED = 1
 NAME_TAKEN = 3
 BUS_LOST = 4
 
+_LEAST_FILES = 64  # it opens some 20, and more for memberships and while it stores
 _TICK = 1.0  # seconds
 _SLICE = 0.02  # seconds between looks at what was learned, at the least
 # Seconds that a round of the upkeep may take: it waits for its turn behind changes that take long.
@@ -95,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(stack: ExitStack) -> int:
     """Open everything, begin with what there is, and serve until the end; the exit status."""
+    _check_files()
     manager = stack.enter_context(ServiceManager(os.environ))
     links = stack.enter_context(Links())
     changes = stack.enter_context(EntryChanges())
@@ -117,6 +120,15 @@ def _run(stack: ExitStack) -> int:
     gc.enable()
     sockets.leave_earlier_groups()
     return asyncio.run(_serve(controller, configuration, links, changes, manager, sockets))
+
+
+def _check_files() -> None:
+    """Raise OSError where this process may open too few files to get anywhere."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_FILES:
+        raise OSError(
+            f"it may open {limit} files (LimitNOFILE= of the unit), and needs {_LEAST_FILES}"
+        )
 
 
 def _make_rules(settings: Config) -> None:

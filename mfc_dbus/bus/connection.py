@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
         """Connect to the system bus, to that of an address, or over a socket that is connected.
 
         anonymous: tell the bus no uid. timeout: in seconds, for all of it. Raises OSError,
-        TimeoutError, ConnectionLost, BusError, and ValueError for an address of the wrong form.
+        TimeoutError, BusError, and ValueError for an address of the wrong form.
         """
         async with asyncio.timeout(timeout):
             sock = sock or await login.connect(
@@ -72,13 +72,25 @@ class Connection(asyncio.Protocol):
                 sock.setblocking(False)
                 await login.authenticate(sock, anonymous=anonymous)
                 await connection._loop.create_connection(lambda: connection, sock=sock)
-                (connection.unique_name,) = await connection.call_bus("Hello")
+                connection.unique_name = await connection._say_hello()
             except BaseException:
                 if connection._transport:
                     connection._transport.abort()
                 sock.close()
                 raise
         return connection
+
+    async def _say_hello(self) -> str:
+        """Ask for a unique name. Raises BusError, and PermissionError where the bus hangs up."""
+        try:
+            (unique_name,) = await self.call_bus("Hello")
+        except ConnectionLost as error:
+            # A bus says no word to a user whom its policy does not let in.
+            raise PermissionError(
+                f"the bus hung up on uid {os.geteuid()} without a word, as one does whose policy "
+                f"does not let this user in ({error})"
+            ) from error
+        return str(unique_name)
 
     def serve(self, service: Service) -> None:
         """Let a service answer the calls that come in from now on."""

@@ -8,6 +8,7 @@ import os
 import socket
 
 from mfc_dbus.bus.backend import parse_address
+from mfc_dbus.quoting import printable
 
 
 async def connect(address: str) -> socket.socket:
@@ -42,5 +43,7 @@ async def authenticate(sock: socket.socket, *, anonymous: bool) -> None:
             raise ConnectionAbortedError("the bus closed the connection before it let us in")
         answer += received
     if not answer.startswith(b"OK "):
-        raise PermissionError(f"the bus did not let us in: {answer.decode(errors='replace')!r}")
+        said = printable(answer.decode(errors="replace").strip())
+        who = "anonymous users" if anonymous else f"uid {os.geteuid()}"
+        raise PermissionError(f"the bus does not let {who} in, and says '{said}'")
     await loop.sock_sendall(sock, b"BEGIN\r\n")

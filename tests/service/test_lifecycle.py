@@ -1,7 +1,10 @@
 """How the daemon starts and ends, and what it leaves."""
 
+import asyncio
+import resource
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from lab.bus import PrivateBus
@@ -85,6 +88,55 @@ async def test_its_routes_end_with_it(
     assert own_daemon.process.wait(20) == status
     assert last_words in own_daemon.log.splitlines()[-1]
     assert in_kernel(own_network) == 0
+
+
+async def test_a_bus_that_does_not_let_its_user_in_is_quoted(
+    own_network: Namespace, library: str, nobody: int, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.conf"
+    policy.write_text(
+        f'<busconfig><policy context="mandatory"><deny user="{nobody}"/></policy></busconfig>'
+    )
+    with (
+        PrivateBus(includes=[policy]) as bus,
+        Daemon(bus.address, own_network, uid=nobody, library=library, wait=False) as daemon,
+    ):
+        assert daemon.process.wait(20) == FAILED
+        assert f"ERROR: Cannot serve {BUS_NAME}: the bus hung up on uid {nobody}" in daemon.log
+        assert "policy does not let this user in" in daemon.log
+
+
+async def test_a_bus_that_rejects_its_user_is_quoted(
+    own_network: Namespace, library: str, tmp_path: Path
+) -> None:
+    async def reject(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"REJECTED DBUS_COOKIE_SHA1\r\n")
+        writer.close()
+
+    path = tmp_path / "bus"
+    async with await asyncio.start_unix_server(reject, path):
+        with Daemon(f"unix:path={path}", own_network, library=library, wait=False) as daemon:
+            assert await asyncio.to_thread(daemon.process.wait, 20) == FAILED
+            said = "the bus does not let uid 0 in, and says 'REJECTED DBUS_COOKIE_SHA1'"
+            assert daemon.log == f"ERROR: Cannot serve {BUS_NAME}: {said}\n"
+
+
+def test_with_too_few_files_to_open_it_says_so_at_once(
+    own_bus: PrivateBus, own_network: Namespace, library: str
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (63, limits[1]))
+    try:
+        daemon = Daemon(own_bus.address, own_network, library=library, wait=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with daemon:
+        assert daemon.process.wait(20) == FAILED
+        assert daemon.log == (
+            f"ERROR: Cannot serve {BUS_NAME}: it may open 63 files (LimitNOFILE= of the unit), "
+            "and needs 64\n"
+        )
 
 
 # It has no power

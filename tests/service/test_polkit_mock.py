@@ -93,6 +93,19 @@ async def test_a_challenge_is_a_no_that_says_whether_asking_would_help(
         assert await on.groups() == []
 
 
+async def test_where_there_is_no_polkit_the_refusal_says_so(bus: PrivateBus, nobody: int) -> None:
+    async with ground(bus, nobody) as on:
+        await refused(on.stranger.add(), DENIED, "Not authorised")
+        await refused(on.stranger.add(), DENIED, "there is no polkit here")
+        assert await on.groups() == []
+
+
+async def test_a_polkit_that_fails_is_quoted_in_the_refusal(bus: PrivateBus, nobody: int) -> None:
+    answer = WRONG_ANSWERS["a failure"]
+    async with ground(bus, nobody) as on, MockPolkit.at(bus.address, answer):
+        await refused(on.stranger.add(), DENIED, "polkit did not decide: out of order")
+
+
 WRONG_ANSWERS: dict[str, Answer] = {
     "nothing": ("", []),
     "a yes": ("b", [True]),
