@@ -3,18 +3,18 @@
 import argparse
 import asyncio
 import errno
-import gc
 import logging
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from mfc_dbus import logcontrol
+from mfc_dbus import garbage, logcontrol
 from mfc_dbus.access import Access
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
@@ -52,6 +52,7 @@ BUS_LOST = 4
 _LEAST_FILES = 64  # it opens some 20, and more for memberships and while it stores
 _TICK = 1.0  # seconds
 _SLICE = 0.02  # seconds between looks at what was learned, at the least
+_SWITCH = 0.001  # seconds that a thread may keep the others waiting, of which one serves
 # Seconds that a round of the upkeep may take: it waits for its turn behind changes that take long.
 _PATIENCE = 300.0
 _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=VERSION)
     arguments = parser.parse_args(argv)
+    sys.setswitchinterval(_SWITCH)
     logcontrol.begin(logging.DEBUG if arguments.debug else logging.INFO)
     try:
         with ExitStack() as stack:
@@ -113,11 +115,8 @@ def _run(stack: ExitStack) -> int:
     joins = stack.enter_context(Joins(sockets.open_group))
     drop_all()
     controller = Controller(tables, links, keeper, settings, Memberships(joins))
-    # Nothing that this makes is garbage, and looking for it would take a second now, and later too.
-    gc.disable()
-    controller.restore(_desired(keeper, files), sockets.held())
-    gc.freeze()
-    gc.enable()
+    with garbage.held_off():
+        controller.restore(_desired(keeper, files), sockets.held())
     sockets.leave_earlier_groups()
     return asyncio.run(_serve(controller, configuration, links, changes, manager, sockets))
 

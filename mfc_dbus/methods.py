@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mfc_dbus import garbage
 from mfc_dbus.access import APPLY_MEMBERSHIPS, Access
 from mfc_dbus.addresses import format_source, parse_group_prefix, parse_stream
 from mfc_dbus.bus.backend import Body, Variant
@@ -161,7 +162,8 @@ class Methods:
         group = parse_group_prefix(given["group"]) if "group" in given else None
 
         async def act() -> Body:
-            deleted = await self._controller.flush(group, iif, given.get("table"))
+            with garbage.held_off():
+                deleted = await self._controller.flush(group, iif, given.get("table"))
             log.info("%s flushed %d routes", call.header.sender, deleted)
             return [deleted]
 
@@ -201,19 +203,21 @@ class Methods:
             # Megabytes are read for nobody who was not authorised.
             text, options = call.read()
             given = _options(options, _APPLY_OPTIONS)
-            document = await asyncio.to_thread(from_json, text)
+            with garbage.held_off():
+                document = await asyncio.to_thread(from_json, text)
             dry_run, merge = given.get("dry-run", False), given.get("merge", False)
             joining = self._controller.changes_memberships(document.memberships, merge=merge)
             if joining:
                 await self._access.authorise(call.header, APPLY_MEMBERSHIPS, details)
-            applied = await self._controller.apply(
-                document.routes,
-                document.memberships,
-                merge=merge,
-                wait=given.get("wait", False),
-                dry_run=dry_run,
-                joining=joining,
-            )
+            with garbage.held_off():
+                applied = await self._controller.apply(
+                    document.routes,
+                    document.memberships,
+                    merge=merge,
+                    wait=given.get("wait", False),
+                    dry_run=dry_run,
+                    joining=joining,
+                )
             if not dry_run:
                 log.info(
                     "%s added %d, changed %d, deleted %d routes and memberships",
@@ -230,7 +234,8 @@ class Methods:
         _options(options, {})
 
         async def act() -> Body:
-            await self._reload()
+            with garbage.held_off():
+                await self._reload()
             log.info("%s had the configuration read again", call.header.sender)
             return ()
 

@@ -28,15 +28,15 @@ class Change(NamedTuple):
     removed: Sequence[Status] = ()
 
 
-# Who is told of a change, or makes ready to be told in one step.
+# Who is told of a change; and who makes ready for one of many routes, and then is told.
 Listener = Callable[[Change], None]
-Preparer = Callable[[Change], Awaitable[Callable[[], None]]]
+Preparer = Callable[[Change], Awaitable[Callable[[], Awaitable[None]]]]
 
 
 class News:
     """Collects how routes are after each change, and tells of what is another since it was told.
 
-    What many routes have become is made ready in slices, and told in one step.
+    What has become of many routes is made ready in slices; nobody sees half of it.
     """
 
     def __init__(self, tables: Mapping[TableId, Table]) -> None:
@@ -47,7 +47,9 @@ class News:
         self._prepare: Preparer = self._tell_listener
 
     def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
-        """prepare: takes the listener's place for many routes, and must not tell yet."""
+        """prepare: takes the listener's place for many routes. It changes nothing that is seen, but
+        what it returns does, in its first step.
+        """
         self._listener = listener
         self._prepare = prepare or self._tell_listener
 
@@ -101,12 +103,15 @@ class News:
         async for key, now in in_slices(noted):
             difference.compare(key, now)
         if any(difference.change):
-            publish = await self._prepare(difference.change)
+            tell = await self._prepare(difference.change)
             self.told = told
-            publish()
+            await tell()
 
-    async def _tell_listener(self, change: Change) -> Callable[[], None]:
-        return lambda: self._listener(change)
+    async def _tell_listener(self, change: Change) -> Callable[[], Awaitable[None]]:
+        async def tell() -> None:
+            self._listener(change)
+
+        return tell
 
     def _now(self, key: RouteKey) -> Status | None:
         table = self._tables[key.table_id]

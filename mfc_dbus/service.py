@@ -38,6 +38,7 @@ from mfc_dbus.names import INTERFACE, OBJECT_PATH
 from mfc_dbus.news import Change
 from mfc_dbus.properties import Properties
 from mfc_dbus.quoting import quote
+from mfc_dbus.slices import in_slices
 from mfc_dbus.unrouted import Stream
 from mfc_dbus.waiting import Waiting
 from mfc_dbus.wire import ROUTES, signal_bodies
@@ -88,7 +89,7 @@ class MulticastForwarding:
             OBJECT_PATH: self._properties,
             logcontrol.OBJECT_PATH: LogControl(),
         }
-        controller.listen(self.changed)
+        controller.listen(self.changed, self.prepare)
         controller.memberships.listen(self.memberships_changed)
         controller.discover(self)
         ours = Methods(connection, access, controller, reload)
@@ -174,6 +175,29 @@ class MulticastForwarding:
         self._tell("RoutesAdded", [kept.put(route) for route in change.added])
         self._properties.changed("Routes", "Interfaces", "Tables")
 
+    async def prepare(self, change: Change) -> Callable[[], Awaitable[None]]:
+        """Encode a change of many routes. What was made has them read as they are now in one step,
+        and then tells everyone of it, as fast as the bus takes it.
+        """
+        routes = self._properties.routes.copy()
+        signals: list[tuple[str, bytes]] = []
+        for member, statuses, encode in (
+            ("RoutesRemoved", change.removed, routes.remove),
+            ("RoutesChanged", change.changed, routes.put),
+            ("RoutesAdded", change.added, routes.put),
+        ):
+            encoded = [encode(status) async for status in in_slices(statuses)]
+            signals += [(member, body) async for body in in_slices(signal_bodies(encoded))]
+
+        async def tell() -> None:
+            self._properties.routes = routes
+            self._properties.changed("Routes", "Interfaces", "Tables")
+            for member, body in signals:
+                await self._connection.writable()  # answers to others go in between
+                self._emit(member, body)
+
+        return tell
+
     def memberships_changed(self) -> None:
         """Tell everyone that there are other memberships, or that one has another state."""
         self._properties.changed("Memberships")
@@ -198,8 +222,11 @@ class MulticastForwarding:
 
     def _tell(self, member: str, routes: list[bytes]) -> None:
         for body in signal_bodies(routes):
-            self._properties.generation += 1
-            self._connection.emit(OBJECT_PATH, INTERFACE, member, ROUTES, body)
+            self._emit(member, body)
+
+    def _emit(self, member: str, body: bytes) -> None:
+        self._properties.generation += 1
+        self._connection.emit(OBJECT_PATH, INTERFACE, member, ROUTES, body)
 
     def _method_name(self, header: Header) -> str:
         name = f"{header.interface}.{header.member}"

@@ -29,6 +29,11 @@ class WireRoutes:
         self._routes: dict[RouteKey, bytes] = {}
         self._bytes = 0
 
+    def copy(self) -> "WireRoutes":
+        copied = WireRoutes()
+        copied._routes, copied._bytes = self._routes.copy(), self._bytes
+        return copied
+
     def put(self, status: Status) -> bytes:
         """Encode and keep a route, in place of the one with its key."""
         encoded = encode_route(status)

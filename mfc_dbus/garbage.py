@@ -1,0 +1,26 @@
+"""When Python may look for garbage: not while many routes are made, nor ever among them.
+
+A look at all there is takes the longer the more there is, and nobody is served meanwhile. Routes
+are in no circles, so they go without it.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_MANY = 50_000  # objects: to look at them takes some milliseconds
+
+
+@contextmanager
+def held_off() -> Iterator[None]:
+    """Have no look meanwhile; and if much was made, never one at what there is then."""
+    if not gc.isenabled():  # by somebody who has it held off too
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_count()[0] > _MANY:
+            gc.freeze()
+        gc.enable()
