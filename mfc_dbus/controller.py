@@ -234,8 +234,12 @@ class Controller:
     async def leave(
         self, range_: MembershipRange, shown: Sequence[Membership] | None = None
     ) -> None:
-        """Leave all groups of a range. shown: what the caller may leave of it, None for all."""
-        await self._commits.run(lambda: self.memberships.leave(range_, shown))
+        """Leave all groups of a range. shown: what the caller may leave of it, None for all.
+
+        Raises KernelError too where the kernel refuses to leave some; that is tried again.
+        """
+        left = await self._commits.run(lambda: self.memberships.leave(range_, shown))
+        self.memberships.check_left(left)
 
     async def apply(
         self,
@@ -250,7 +254,8 @@ class Controller:
         """Make these what was made over the bus; what it took, or would take.
 
         merge: others stay. wait: as in `add`. dry_run: only look. joining: whether the caller may
-        change memberships. Raises all that forbids it.
+        change memberships. Raises all that forbids it, and KernelError where all is done but what
+        the kernel refuses to leave.
         """
         doomed = None if merge else apply.made_over_the_bus
 
@@ -270,7 +275,9 @@ class Controller:
                     await self._ledger.change_in_parts(parts)
             return applied
 
-        return cast(Applied, await self._commits.run(change))
+        applied = cast(Applied, await self._commits.run(change))
+        self.memberships.check_left(applied.memberships.deleted)
+        return applied
 
     async def expire(self, now: int) -> None:
         """Remove the routes whose time has run out by now, in nanoseconds since boot."""

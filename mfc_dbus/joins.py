@@ -1,14 +1,18 @@
 """Spreads joins of groups over sockets, since the kernel lets each socket have only so many."""
 
 import errno
+import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Container
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NamedTuple, Protocol, Self
 
 from mfc_dbus.addresses import Family
 from mfc_dbus.kernel.groups import GroupSocket, held
 from mfc_dbus.model import family_of
+
+log = logging.getLogger(__name__)
 
 _FULL = (errno.ENOBUFS, errno.ENOMEM)
 
@@ -19,6 +23,7 @@ class Socket(Protocol):
     def join(self, group: bytes, ifindex: int, source: bytes) -> None: ...
     def leave(self, group: bytes, ifindex: int, source: bytes) -> None: ...
     def leave_group(self, group: bytes, ifindex: int) -> None: ...
+    def give_up(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -48,7 +53,8 @@ class _Place:
         except OSError:
             # A refused source may have left the group behind, from no source.
             if any(source) and not self._sources[group, ifindex]:
-                self._socket.leave_group(group, ifindex)
+                with suppress(OSError):
+                    self._socket.leave_group(group, ifindex)
             raise
         self._sources[group, ifindex] += 1
 
@@ -56,6 +62,9 @@ class _Place:
         group, ifindex, source = join
         self._socket.leave(group, ifindex, source)
         self._sources -= Counter([(group, ifindex)])
+
+    def give_up(self) -> None:
+        self._socket.give_up()
 
 
 class Joins:
@@ -85,7 +94,7 @@ class Joins:
 
     def join(self, join: Join) -> None:
         """Join a group that is not joined yet. Raises OSError, and has joined nothing."""
-        pool = self._pools.setdefault((family_of(join.group), any(join.source)), [])
+        pool = self._pools.setdefault(_kind(join), [])
         for place in reversed(pool):  # the last is the likeliest to have room
             try:
                 place.join(join)
@@ -96,14 +105,41 @@ class Joins:
             else:
                 self._taken[join] = place
                 return
-        pool.append(_Place(self._open(join)))
+        pool.append(self._place(join))
         pool[-1].join(join)
         self._taken[join] = pool[-1]
 
     def leave(self, join: Join) -> None:
-        """Leave a group that was joined, also where its device has gone. Raises OSError."""
-        self._taken[join].leave(join)
+        """Leave a group that was joined, also where its device has gone.
+
+        Where the kernel refuses, the socket is given up, which leaves all that it has: the others
+        move to a new one before. Raises OSError where that fails too, and has left nothing.
+        """
+        place = self._taken[join]
+        try:
+            place.leave(join)
+        except OSError as error:
+            self._give_up(place, join)
+            reason = os.strerror(error.errno or 0)
+            log.warning("The kernel refused to leave a group (%s): its socket is closed", reason)
         del self._taken[join]
+
+    def _give_up(self, place: _Place, leaving: Join) -> None:
+        """Leave one join by closing its socket, and keep the others; raises as `leave` does."""
+        staying = [join for join, at in self._taken.items() if at is place and join != leaving]
+        pool = self._pools[_kind(leaving)]
+        if staying:
+            fresh = self._place(leaving)
+            try:
+                for join in staying:
+                    fresh.join(join)
+            except OSError:
+                fresh.give_up()
+                raise
+            pool.append(fresh)
+            self._taken.update(dict.fromkeys(staying, fresh))
+        pool.remove(place)
+        place.give_up()
 
     def lost(self) -> list[Join]:
         """Find those that the kernel does not have, though the sockets do. Raises OSError.
@@ -114,7 +150,12 @@ class Joins:
         held = self._held() if self._taken else ()
         return [join for join in self._taken if (join.group, join.ifindex) not in held]
 
-    def _open(self, join: Join) -> Socket:
+    def _place(self, join: Join) -> _Place:
+        """Open a socket for joins of this kind."""
         sock = self._opener(family_of(join.group))
         self._stack.callback(sock.close)
-        return sock
+        return _Place(sock)
+
+
+def _kind(join: Join) -> tuple[Family, bool]:
+    return family_of(join.group), any(join.source)

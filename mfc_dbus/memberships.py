@@ -27,6 +27,8 @@ from mfc_dbus.problems import Problems
 
 log = logging.getLogger(__name__)
 
+_REFUSED = "the kernel refused to leave it"
+
 
 class MembershipStatus(NamedTuple):
     """A membership, and whether it is joined: joined, waiting (its interface is missing), failed.
@@ -49,7 +51,9 @@ class Memberships:
         self._desired: dict[str, dict[MembershipKey, Membership]] = {}  # by interface
         self._count = 0
         self._joined: dict[MembershipKey, Join] = {}
-        self._leaving: dict[Join, None] = {}  # as soon as that is stored
+        self._leaving: dict[Join, Membership] = {}  # as soon as that is stored
+        # Joined against our will, since the kernel refused to leave; and why.
+        self._stuck: dict[Join, tuple[Membership, str]] = {}
         self._failed: dict[MembershipKey, str] = {}  # why
         self._edits: dict[MembershipKey, Edit] = {}  # done, and not stored yet
         self._news = False  # to be told
@@ -65,6 +69,9 @@ class Memberships:
                 reason = self._failed.get(key, "")
                 state = "joined" if key in self._joined else "failed" if reason else "waiting"
                 yield MembershipStatus(membership, state, reason)
+        for membership, reason in self._stuck.values():
+            if not self._find(membership.key):
+                yield MembershipStatus(membership, "failed", f"{_REFUSED}: {reason}")
 
     # Changing
 
@@ -111,13 +118,27 @@ class Memberships:
             _check_configured(membership)
         return found
 
-    def leave(self, range_: MembershipRange, shown: Sequence[Membership] | None = None) -> None:
-        """Raises what `check_leave` does. shown: what the caller may leave of it, None for all."""
+    def leave(
+        self, range_: MembershipRange, shown: Sequence[Membership] | None = None
+    ) -> Sequence[Membership]:
+        """Desire a range no longer, and tell what it was. Raises what `check_leave` does.
+
+        shown: what the caller may leave of it, None for all.
+        """
         found = self.check_leave(range_)
         if shown is not None and {*shown} != {*found}:
             raise AccessDenied(f"Membership {range_} was changed meanwhile: try again")
         for membership in found:
             self._drop(membership)
+        return found
+
+    def check_left(self, left: Sequence[Membership]) -> None:
+        """Raise KernelError where the kernel did not leave all of this when that was stored."""
+        reasons = dict(self._stuck.values())
+        for membership in left:
+            if membership in reasons:
+                sentence = f"Membership {membership} is no more, but {_REFUSED}"
+                raise KernelError(f"{sentence}: {reasons[membership]}; it is tried again")
 
     # Changing many
 
@@ -185,9 +206,9 @@ class Memberships:
         if isinstance(event, Missed):
             self.mend(present)
             return
-        for key, membership in self._desired.get(event.link.name, {}).items():
+        for membership in self._desired.get(event.link.name, {}).values():
             if isinstance(event, Gone):
-                self._leave(key)
+                self._leave(membership)
             else:
                 self._settle(membership, present)
             self._news = True
@@ -202,9 +223,11 @@ class Memberships:
         for key in [key for key, join in self._joined.items() if join in lost]:
             membership = self._desired[key.interface][key]
             log.warning("The kernel has lost membership %s: joining again", membership)
-            self._leave(key)
+            self._leave(membership)
             self._settle(membership, present)
             self._news = True
+        for join, (membership, _) in [*self._stuck.items()]:
+            self._let_go(join, membership)
         for key in list(self._failed):
             self._settle(self._desired[key.interface][key], present)
             self._news = self._news or key not in self._failed
@@ -229,8 +252,8 @@ class Memberships:
     def leave_for_good(self) -> None:
         """Let the kernel leave what is desired no more, now that this is stored."""
         leaving, self._leaving = self._leaving, {}
-        for join in leaving:
-            self._let_go(join)
+        for join, membership in leaving.items():
+            self._let_go(join, membership)
 
     def tell(self) -> None:
         """Tell of what has changed since the last time, if anything has."""
@@ -283,7 +306,7 @@ class Memberships:
         self._failed.pop(membership.key, None)
         join = self._joined.pop(membership.key, None)
         if join is not None:
-            self._leaving[join] = None
+            self._leaving[join] = membership
         by_key = self._desired[membership.interface]
         del by_key[membership.key]
         if not by_key:
@@ -307,23 +330,27 @@ class Memberships:
 
     def _join(self, membership: Membership, link: Link) -> None:
         join = Join(membership.group, link.ifindex, membership.source)
-        if join in self._leaving:
-            del self._leaving[join]
-        else:
+        if self._leaving.pop(join, None) is None and self._stuck.pop(join, None) is None:
             self._joins.join(join)
         self._joined[membership.key] = join
 
-    def _leave(self, key: MembershipKey) -> None:
-        self._failed.pop(key, None)
-        join = self._joined.pop(key, None)
+    def _leave(self, membership: Membership) -> None:
+        self._failed.pop(membership.key, None)
+        join = self._joined.pop(membership.key, None)
         if join is not None:
-            self._let_go(join)
+            self._let_go(join, membership)
 
-    def _let_go(self, join: Join) -> None:
+    def _let_go(self, join: Join, membership: Membership) -> None:
+        """Leave; what the kernel refuses to leave is tried again by `mend`."""
+        _, before = self._stuck.pop(join, (None, ""))
         try:
             self._joins.leave(join)
-        except OSError as error:  # its socket has it, and nobody else
-            log.error("The kernel did not let go of a membership: %s", _sentence(error))
+        except OSError as error:
+            reason = _sentence(error)
+            if reason != before:
+                log.error("Membership %s is no more, but %s: %s", membership, _REFUSED, reason)
+            self._stuck[join] = membership, reason
+        self._news = self._news or (join in self._stuck) != bool(before)
 
 
 def _check_configured(membership: Membership) -> None:

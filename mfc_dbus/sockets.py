@@ -81,9 +81,7 @@ class Sockets:
 
     def open_group(self, family: Family) -> GroupSocket:
         """Open a socket that is kept from the start."""
-        sock = GroupSocket(family)
-        self._manager.keep(next(self._free_names), sock.fileno())
-        return sock
+        return _KeptGroupSocket(family, self._manager, next(self._free_names))
 
     def leave_earlier_groups(self) -> None:
         """Let those of an earlier process go, when all is joined once more."""
@@ -91,6 +89,20 @@ class Sockets:
             os.close(fd)
             self._manager.forget(name)
         self._joined.clear()
+
+
+class _KeptGroupSocket(GroupSocket):
+    """A socket of which the service manager keeps a copy, so that its joins outlive a process."""
+
+    def __init__(self, family: Family, manager: ServiceManager, name: str) -> None:
+        super().__init__(family)
+        self._manager = manager
+        self._name = name
+        manager.keep(name, self.fileno())
+
+    def give_up(self) -> None:
+        self._manager.forget(self._name)
+        super().give_up()
 
 
 def _name(id_: TableId) -> str:

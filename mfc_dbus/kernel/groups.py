@@ -88,5 +88,12 @@ class GroupSocket(SocketOwner):
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
 
+    def give_up(self) -> None:
+        """Leave all that was joined: a kernel that refuses to leave a group still closes sockets.
+
+        Whoever keeps a copy of the socket has to close that, too.
+        """
+        self.close()
+
     def _set(self, option: int, argument: bytes) -> None:
         self._sock.setsockopt(self._abi.level, option, argument)

@@ -14,12 +14,15 @@ from ipaddress import ip_address
 
 import pytest
 from lab.igmp import Member, members
+from lab.manager import Manager
 from lab.netns import Namespace
 from lab.privileges import in_child, set_capabilities
 
 from mfc_dbus.addresses import Family
 from mfc_dbus.joins import Join, Joins
 from mfc_dbus.kernel.groups import GroupSocket, held
+from mfc_dbus.sdnotify import ServiceManager
+from mfc_dbus.sockets import Sockets
 
 # What the numbers of groups and sources are counted from.
 GROUPS = {socket.AF_INET: ip_address("239.1.0.0"), socket.AF_INET6: ip_address("ff05::1:0")}
@@ -169,6 +172,53 @@ def test_a_join_lives_as_long_as_a_copy_of_its_socket(ground: Ground) -> None:
     assert members(ground.namespace) == {ground.member(1)}
     os.close(copy)
     assert members(ground.namespace) == set()
+
+
+def refuse_leaves(sock: GroupSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a socket be as if its kernel had refused."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sock, "leave", refuse)
+
+
+@pytest.mark.parametrize("source", [None, 1])
+def test_what_is_refused_to_be_left_is_left_by_closing_and_all_else_stays(
+    ground: Ground, source: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 4):
+        ground.joins.join(ground.named(number, source))
+    everything = members(ground.namespace)
+    refuse_leaves(ground.sockets[0], monkeypatch)
+    ground.joins.leave(ground.named(2, source))
+    sources = [] if source is None else [source]
+    assert members(ground.namespace) == everything - {ground.member(2, *sources)}
+    ground.joins.join(ground.named(2, source))
+    assert members(ground.namespace) == everything
+    assert len(ground.sockets) == 2
+
+
+def test_a_socket_that_is_given_up_is_kept_by_nobody(ground: Ground) -> None:
+    with (
+        Manager() as manager,
+        ServiceManager(manager.environment) as service_manager,
+        ground.namespace,
+    ):
+        sockets = Sockets(service_manager, [])
+        with sockets.open_group(ground.family) as kept:
+            group, ifindex, source = ground.named(1)
+            kept.join(group, ifindex, source)
+            manager.wait_for("groups-0")
+            kept.close()
+            assert members(ground.namespace) == {ground.member(1)}
+        with sockets.open_group(ground.family) as given_up:
+            given_up.join(group, ifindex, source)
+            manager.wait_for("groups-0", "groups-1")
+            given_up.give_up()
+            manager.wait_for("groups-0")
+        manager.forget("groups-0")
+        assert members(ground.namespace) == set()
 
 
 def test_what_is_held_is_what_the_kernel_has(ground: Ground) -> None:

@@ -318,10 +318,12 @@ class FakeGroups:
         self.lost: set[tuple[bytes, int]] = set()
         self.fail_in: int | None = None
         self._error: int | None = None
+        self._leave_error: int | None = None
 
     def open(self, _: Family) -> "FakeGroupSocket":
         sock = FakeGroupSocket()
         sock.error = self._error
+        sock.leave_error = self._leave_error
         sock.before_join = self._before_join
         self.sockets.append(sock)
         return sock
@@ -334,6 +336,16 @@ class FakeGroups:
         self._error = error
         for sock in self.sockets:
             sock.error = error
+
+    def refuse_new(self, error: int | None) -> None:
+        """Let the kernel refuse all joins on sockets that are opened from now on."""
+        self._error = error
+
+    def refuse_leaves(self, error: int | None) -> None:
+        """Let the kernel refuse all leaves."""
+        self._leave_error = error
+        for sock in self.sockets:
+            sock.leave_error = error
 
     def joined(self, links: Mapping[str, Link]) -> set[MembershipKey]:
         """What the sockets have, on devices that there are; and on others there must be nothing."""
@@ -367,6 +379,7 @@ class FakeGroupSocket:
     def __init__(self, max_groups: int = 20, max_sources: int = 10) -> None:
         self.joined: dict[tuple[bytes, int], set[bytes]] = {}
         self.error: int | None = None  # that all joins meet
+        self.leave_error: int | None = None  # and leaves
         self.before_join: Callable[[], None] = lambda: None
         self.closed = False
         self.leaves = 0
@@ -391,6 +404,8 @@ class FakeGroupSocket:
         sources.add(source)
 
     def leave(self, group: bytes, ifindex: int, source: bytes) -> None:
+        if self.leave_error:
+            raise _error(self.leave_error)
         self.leaves += 1
         sources = self.joined[group, ifindex]
         sources.remove(source)
@@ -399,6 +414,11 @@ class FakeGroupSocket:
 
     def leave_group(self, group: bytes, ifindex: int) -> None:
         self.joined.pop((group, ifindex), None)
+
+    def give_up(self) -> None:
+        self.leaves += 1
+        self.joined.clear()
+        self.close()
 
     def close(self) -> None:
         self.closed = True

@@ -312,6 +312,101 @@ def test_what_cannot_be_stored_is_taken_back(ground: Ground) -> None:
     assert ground.joined == set()
 
 
+# A kernel that refuses to leave
+
+
+def test_what_the_kernel_refuses_to_leave_is_left_all_the_same(ground: Ground) -> None:
+    kept, left = ground.join("239.1.1.2"), ground.join()
+    ground.groups.refuse_leaves(errno.EIO)
+    ground.leave()
+    assert ground.joined == {kept.key}
+    assert ground.states == {str(kept): "joined"}
+    assert ground.join() == left
+    assert ground.joined == {kept.key, left.key}
+
+
+def refuse_all(ground: Ground) -> None:
+    ground.groups.refuse(errno.ENOMEM)
+    ground.groups.refuse_leaves(errno.EIO)
+
+
+def test_what_cannot_be_left_is_an_error_and_shown_until_it_is_left(ground: Ground) -> None:
+    kept, left = ground.join("239.1.1.2"), ground.join()
+    refuse_all(ground)
+    told = ground.told
+    with pytest.raises(KernelError, match="the kernel refused to leave it: Cannot allocate memory"):
+        ground.leave()
+    assert ground.states == {str(kept): "joined", str(left): "failed"}
+    assert ground.joined == {kept.key, left.key}
+    assert ground.told == told + 1
+    run(ground.controller.mend())
+    assert ground.states == {str(kept): "joined", str(left): "failed"}
+    ground.groups.refuse_leaves(None)
+    run(ground.controller.mend())
+    assert ground.states == {str(kept): "joined"}
+    assert ground.joined == {kept.key}
+    assert ground.told == told + 2
+
+
+def test_what_could_not_be_left_can_be_joined_again(ground: Ground) -> None:
+    left = ground.join()
+    ground.join("239.1.1.2")
+    refuse_all(ground)
+    with pytest.raises(KernelError):
+        ground.leave()
+    ground.join()
+    assert ground.states[str(left)] == "joined"
+    ground.groups.refuse(None)
+    ground.groups.refuse_leaves(None)
+    run(ground.controller.mend())
+    assert left.key in ground.joined
+    ground.leave()
+    assert left.key not in ground.joined
+
+
+def test_a_document_that_leaves_what_the_kernel_does_not_says_so(ground: Ground) -> None:
+    kept, left = ground.join("239.1.1.2"), ground.join()
+    refuse_all(ground)
+    with pytest.raises(KernelError, match="is no more, but the kernel refused to leave it"):
+        run(ground.controller.apply([], [kept]))
+    assert ground.states == {str(kept): "joined", str(left): "failed"}
+
+
+def test_what_is_taken_back_and_cannot_be_left_is_shown_until_it_is_left(ground: Ground) -> None:
+    kept = ground.join("239.1.1.9")
+    range_ = parse_memberships("239.1.1.0/30", "*", "eth0")
+    ground.groups.fail_in = 2
+    ground.groups.refuse_leaves(errno.EIO)
+    ground.groups.refuse_new(errno.ENOMEM)
+    with pytest.raises(KernelError, match="refused: "):
+        run(ground.controller.join(range_.memberships()))
+    assert ground.states == {
+        str(kept): "joined",
+        "(*, 239.1.1.0) on 'eth0'": "failed",
+        "(*, 239.1.1.1) on 'eth0'": "failed",
+    }
+    assert ground.keeper.memberships.keys() == {kept.key}
+    ground.groups.refuse_leaves(None)
+    run(ground.controller.mend())
+    assert ground.states == {str(kept): "joined"}
+    assert ground.joined == {kept.key}
+
+
+def test_what_cannot_be_stored_and_cannot_be_left_is_shown_until_it_is_left(
+    ground: Ground,
+) -> None:
+    kept = ground.join("239.1.1.9")
+    ground.groups.refuse_leaves(errno.EIO)
+    ground.groups.refuse_new(errno.ENOMEM)
+    ground.keeper.broken = True
+    with pytest.raises(StoreError):
+        ground.join()
+    assert ground.states == {str(kept): "joined", "(*, 239.1.1.1) on 'eth0'": "failed"}
+    ground.groups.refuse_leaves(None)
+    run(ground.controller.mend())
+    assert ground.states == {str(kept): "joined"}
+
+
 def test_what_is_left_and_joined_again_before_it_is_stored_stays_joined(ground: Ground) -> None:
     membership = ground.join()
 
@@ -411,6 +506,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.ground = Ground("eth0")
         self.model: dict[MembershipKey, Membership] = {}
+        self.refusing = False
 
     memberships = st.builds(
         parse_membership,
@@ -440,7 +536,7 @@ class Machine(RuleBasedStateMachine):
     def join(self, range_: MembershipRange, wait: bool, refused_after: int | None) -> None:
         possible = wait or range_.interface in self.ground.links.links
         wanted = {each.key: each for each in range_.memberships()}
-        self.ground.groups.fail_in = refused_after
+        self.ground.groups.fail_in = None if self.refusing else refused_after
         try:
             run(self.ground.controller.join([*wanted.values()], wait=wait))
         except StoreError:
@@ -485,7 +581,7 @@ class Machine(RuleBasedStateMachine):
         wanted = {each.key: replace(each, comment=comment) for each in several}
         after = self.model | wanted if merge else wanted
         leaves = self.ground.groups.leaves
-        self.ground.groups.fail_in = refused_after
+        self.ground.groups.fail_in = None if self.refusing else refused_after
         try:
             applied = run(
                 self.ground.controller.apply(
@@ -525,6 +621,12 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def break_or_mend_the_store(self) -> None:
         self.ground.keeper.broken = not self.ground.keeper.broken
+
+    @rule()
+    def refuse_leaves_or_not(self) -> None:
+        """While leaves are refused no join is: the socket of a leave can be closed."""
+        self.refusing = not self.refusing
+        self.ground.groups.refuse_leaves(errno.EIO if self.refusing else None)
 
     @rule()
     def start_anew(self) -> None:
