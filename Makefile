@@ -81,6 +81,8 @@ install: $(VENV)/run build/wheels/all ## install programs and the service's file
 	umask 022 && grep -v '^#' build/system/meson-logs/install-log.txt >>$(OWN)/installed
 	@# Where an earlier version was enabled, this gives D-Bus the name by which it starts a service.
 	! systemctl is-enabled --quiet mfc-dbus 2>/dev/null || systemctl enable --quiet mfc-dbus
+	@# An earlier version gave its user the configuration.
+	! getent passwd mfc-dbus >/dev/null || chown -R --from=mfc-dbus root:root $(CONFIGURATION)
 
 build/wheels/all: $(LOCK) | $(VENV)/made
 	@PYTHON=$(SYSTEM_PYTHON) .ci/python >/dev/null
@@ -98,6 +100,7 @@ uninstall: uninstall-service ## remove all that was installed
 
 BOOTED := [ ! -d /run/systemd/system ] ||
 STATE := /var/lib/mfc-dbus
+CONFIGURATION := /etc/mfc-dbus
 define LOOK_AGAIN
 $(BOOTED) systemctl daemon-reload
 $(BOOTED) systemctl reload dbus
@@ -128,7 +131,9 @@ uninstall-service: ## stop it for good, and remove its user
 	systemctl disable mfc-dbus
 	[ ! -d $(STATE) ] || chown -R root:root $(STATE)
 	! getent passwd mfc-dbus >/dev/null || userdel mfc-dbus
-	[ ! -d /etc/mfc-dbus ] || rmdir --ignore-fail-on-non-empty /etc/mfc-dbus
+	for path in $(CONFIGURATION)/routes.d $(CONFIGURATION); do \
+		[ ! -d $$path ] || rmdir --ignore-fail-on-non-empty $$path; \
+	done
 	@[ ! -d $(STATE) ] || echo 'The routes stay, in $(STATE): remove it to forget them.'
 
 .PHONY: lock

@@ -8,7 +8,6 @@ import os
 import socket
 
 from mfc_dbus.bus.backend import parse_address
-from mfc_dbus.quoting import printable
 
 
 async def connect(address: str) -> socket.socket:
@@ -43,7 +42,7 @@ async def authenticate(sock: socket.socket, *, anonymous: bool) -> None:
             raise ConnectionAbortedError("the bus closed the connection before it let us in")
         answer += received
     if not answer.startswith(b"OK "):
-        said = printable(answer.decode(errors="replace").strip())
         who = "anonymous users" if anonymous else f"uid {os.geteuid()}"
-        raise PermissionError(f"the bus does not let {who} in, and says '{said}'")
+        said = answer.decode(errors="replace").strip()
+        raise PermissionError(f"the bus does not let {who} in, and says {said!r}")
     await loop.sock_sendall(sock, b"BEGIN\r\n")

@@ -87,6 +87,44 @@ def test_its_state_is_for_nobody_else(installed: Installed, machine: Machine) ->
         assert (machine.root / directory).stat().st_mode & 0o777 == 0o700
 
 
+def inside(installed: Installed, machine: Machine, *command: str) -> str:
+    """Run a command as root, with the files as the daemon has them; what it says."""
+    entering = ("nsenter", "--mount", f"--target={installed.show('MainPID')}", "--", *command)
+    return machine.run(*entering, check=False).stdout
+
+
+def test_its_configuration_is_roots_and_the_daemon_only_reads_it(
+    installed: Installed, machine: Machine
+) -> None:
+    for directory in ("etc/mfc-dbus", "etc/mfc-dbus/routes.d"):
+        status = (machine.root / directory).stat()
+        assert (status.st_uid, status.st_mode & 0o777) == (0, 0o755)
+    python = "/usr/local/lib/mfc-dbus/venv/bin/python3"
+    writing = "open('/etc/mfc-dbus/x', 'w')"
+    assert "Read-only file system" in inside(installed, machine, python, "-c", writing)
+
+
+def test_it_can_run_no_program(installed: Installed, machine: Machine) -> None:
+    for program in ("/bin/sh", "/usr/bin/ls", "/usr/local/bin/mfc-dbus-cli"):
+        assert "Permission denied" in inside(installed, machine, program)
+
+
+def test_an_upgrade_gives_the_configuration_of_an_earlier_version_to_root(
+    installed: Installed, machine: Machine
+) -> None:
+    path = machine.root / CONFIGURATION
+    path.write_text("")
+    try:
+        machine.run("chown", "-R", "mfc-dbus:mfc-dbus", "/etc/mfc-dbus")
+        machine.run("rm", "/etc/systemd/system/dbus-org.example.MulticastForwarding.service")
+        installed.make("install")
+        assert path.stat().st_uid == path.parent.stat().st_uid == 0
+        installed.systemctl("stop", "mfc-dbus")
+        machine.run(*VERSION, user="alice")
+    finally:
+        path.unlink()
+
+
 def test_systemctl_sets_the_log_level(installed: Installed) -> None:
     assert installed.systemctl("service-log-level", "mfc-dbus") == "info"
     installed.systemctl("service-log-level", "mfc-dbus", "debug")
@@ -120,3 +158,31 @@ def test_a_broken_configuration_fails_the_reload_and_changes_nothing(
     assert re.search(r"mfc-dbus\.toml.*line 2.*ruotes", installed.journal())
     assert installed.show("MainPID") == before
     assert installed.show("ActiveState") == "active"
+
+
+def test_the_status_tells_what_is_wrong_with_the_configuration_until_it_is_mended(
+    installed: Installed, machine: Machine
+) -> None:
+    assert installed.show("StatusText") == "0 routes"
+    settings = machine.root / CONFIGURATION
+    routes = settings.parent / "routes.d/lobby.toml"
+    problems = (
+        "0 routes; 2 problems in the configuration: first /etc/mfc-dbus/mfc-dbus.toml: line 2: "
+        "'limits.ruotes' is no setting"
+    )
+    try:
+        settings.write_text("[limits]\nruotes = 7\n")
+        routes.write_text("?\n")
+        with pytest.raises(OSError, match="reload"):
+            installed.systemctl("reload", "mfc-dbus")
+        assert installed.show("StatusText").startswith(problems)
+        assert problems in machine.run("systemctl", "status", "--full", "mfc-dbus").stdout
+        journal = installed.journal()
+        assert "routes.d/lobby.toml: line 1: '?' is not TOML" in journal
+        installed.systemctl("restart", "mfc-dbus")
+        assert installed.show("StatusText").startswith(problems)
+    finally:
+        settings.unlink()
+        routes.unlink()
+    installed.systemctl("reload", "mfc-dbus")
+    assert installed.show("StatusText") == "0 routes"
