@@ -6,6 +6,7 @@ store, signal, reply.
 
 import functools
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from importlib.resources import files
@@ -56,6 +57,8 @@ _MAX_WAITING = 1024
 _MACHINE_ID = Path("/etc/machine-id")
 _DESCRIBED = {OBJECT_PATH: INTERFACE, logcontrol.OBJECT_PATH: logcontrol.INTERFACE}
 _INTROSPECT = f"{INTROSPECTABLE}.Introspect"
+# Documented it is more than twice as long, and anybody may ask for it.
+_COMMENT = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 _SET = f"{PROPERTIES}.Set"
 
 
@@ -279,8 +282,9 @@ def introspection(path: str) -> str:
 
 @functools.cache
 def contract(interface: str) -> str:
-    """Describe one of our interfaces with its documentation, in XML."""
-    return files("mfc_dbus").joinpath(f"{interface}.xml").read_text()
+    """Describe one of our interfaces in XML. Its documentation is in the file that is installed."""
+    documented = files("mfc_dbus").joinpath(f"{interface}.xml").read_text()
+    return _COMMENT.sub("", documented)
 
 
 def _machine_id() -> Body:
