@@ -14,6 +14,7 @@ from mfc_dbus.bus.large import LargeCalls
 from mfc_dbus.bus.names import INVALID_ARGS, LIMITS_EXCEEDED
 from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.turns import Turns
+from mfc_dbus.bus.unread import Unread
 from mfc_dbus.bus.variants import strange
 
 # Before the event loop looks at anything else.
@@ -57,10 +58,15 @@ class IncomingCalls:
     """
 
     def __init__(
-        self, service: Service, outgoing: Outgoing, answer: Callable[[Header, BusError], None]
+        self,
+        service: Service,
+        outgoing: Outgoing,
+        unread: Unread,
+        answer: Callable[[Header, BusError], None],
     ) -> None:
         self._service = service
         self._outgoing = outgoing
+        self._unread = unread
         self._answer = answer
         self._turns = Turns()
         self._large = LargeCalls()
@@ -71,7 +77,13 @@ class IncomingCalls:
         self._loop = asyncio.get_running_loop()
 
     def admit(self, header: Header) -> bool:
-        """Decide by its header whether a call is kept. One that is not is answered."""
+        """Decide by its header whether a call is kept. One that is not is answered.
+
+        Only where the caller has read next to nothing for long he hears nothing any more.
+        """
+        if header.expects_reply and not self._unread.has_room(header.sender):
+            self._turn_away(header)
+            return False
         if not self._turns.has_room(header):
             refusal: BusError | None = BusError(LIMITS_EXCEEDED, "Too many calls are waiting")
         else:
@@ -137,9 +149,17 @@ class IncomingCalls:
         try:
             # A reply may be 24 MiB: one of them at a time, whoever else was taken with it.
             await self._outgoing.writable()
-            await self._service.handle(call)
+            if not call.header.expects_reply or await self._unread.room(call.header.sender):
+                await self._service.handle(call)
+            else:
+                self._turn_away(call.header)
         finally:
             self._large.release(call.header)
+
+    def _turn_away(self, header: Header) -> None:
+        if self._unread.may_refuse(header.sender):
+            sentence = "Too much of what this user was sent before is still unread"
+            self._answer(header, BusError(LIMITS_EXCEEDED, sentence))
 
 
 def _arguments(header: Header, body: bytes) -> list[Any]:

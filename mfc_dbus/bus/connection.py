@@ -17,6 +17,7 @@ from mfc_dbus.bus.frames import Flag, Frame, Framer, Header, MessageType, Protoc
 from mfc_dbus.bus.names import BUS, BUS_PATH, UNKNOWN_METHOD
 from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.replies import Replies, read_reply
+from mfc_dbus.bus.unread import Unread
 
 _DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 _BUS_TIMEOUT = 30.0  # seconds, also for connecting
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._outgoing = Outgoing(self._give_up)
         self._replies = Replies()
         self._calls: IncomingCalls | None = None
+        self._unread: Unread | None = None
         self._handlers: list[Callable[[Signal], None]] = []
         self._loop = asyncio.get_running_loop()
         self._closing = False
@@ -94,7 +96,8 @@ class Connection(asyncio.Protocol):
 
     def serve(self, service: Service) -> None:
         """Let a service answer the calls that come in from now on."""
-        self._calls = IncomingCalls(service, self._outgoing, self._refuse)
+        self._unread = Unread(self)
+        self._calls = IncomingCalls(service, self._outgoing, self._unread, self._refuse)
 
     async def close(self) -> None:
         """Send what is still to be sent, and disconnect."""
@@ -202,27 +205,30 @@ class Connection(asyncio.Protocol):
     def reply(self, call: Header, signature: str = "", body: Body = ()) -> None:
         """Answer a call, where an answer is expected."""
         if call.expects_reply:
-            self._outgoing.send(
-                MessageType.METHOD_RETURN,
-                signature,
-                body,
-                destination=call.sender,
-                reply_serial=call.serial,
-            )
+            self._answer(MessageType.METHOD_RETURN, call, signature, body)
 
     def reply_error(self, call: Header, name: str, message: str) -> None:
         """Answer a call with an error, where an answer is expected."""
         if call.expects_reply:
             # The bus disconnects whoever sends it a NUL or a lone surrogate.
             clean = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
-            self._outgoing.send(
-                MessageType.ERROR,
-                "s",
-                [clean.encode(errors="replace").decode()],
-                error_name=name,
-                destination=call.sender,
-                reply_serial=call.serial,
-            )
+            body = [clean.encode(errors="replace").decode()]
+            self._answer(MessageType.ERROR, call, "s", body, error_name=name)
+
+    def _answer(
+        self, type_: MessageType, call: Header, signature: str, body: Body, **fields: Any
+    ) -> None:
+        before = self._outgoing.total
+        self._outgoing.send(
+            type_,
+            signature,
+            body,
+            destination=call.sender,
+            reply_serial=call.serial,
+            **fields,
+        )
+        if self._unread:
+            self._unread.count(call.sender, self._outgoing.total - before)
 
     def _refuse(self, call: Header, error: BusError) -> None:
         self.reply_error(call, error.name, error.message)
@@ -304,3 +310,5 @@ class Connection(asyncio.Protocol):
         self._replies.lose(reason or "the connection is closed")
         if self._calls:
             self._calls.cancel()
+        if self._unread:
+            self._unread.end()

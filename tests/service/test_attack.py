@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import time
 from collections import Counter
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from lab import witness
-from lab.attack import HUNG, Attack
+from lab.attack import HUNG, Attack, Message, Peer
 from lab.bus import PrivateBus
 from lab.caller import OWN, STANDARD, Caller, Route
 from lab.daemon import Daemon
@@ -95,6 +97,80 @@ def test_10_000_messages_of_a_stranger_change_nothing_and_keep_nobody_waiting(
     assert daemon.process.poll() is None
     assert "Traceback" not in daemon.log
     assert "failed" not in daemon.log
+
+
+CONNECTIONS = 250  # a bus lets a user have 256
+QUESTIONS = 40
+# Less than the 127 MiB of a system bus, so that few calls do.
+LIMIT = 24 * 1024 * 1024
+INTROSPECT = Message(interface="org.freedesktop.DBus.Introspectable", member="Introspect")
+
+
+@pytest.fixture
+def narrow_bus(tmp_path: Path) -> Iterator[PrivateBus]:
+    """A bus that stops reading from whoever has so much on it that nobody reads."""
+    limits = tmp_path / "limits.conf"
+    limits.write_text(f'<busconfig><limit name="max_incoming_bytes">{LIMIT}</limit></busconfig>')
+    with PrivateBus(includes=[limits]) as bus:
+        yield bus
+
+
+async def test_who_reads_nothing_on_many_connections_silences_nobody(
+    narrow_bus: PrivateBus, network: Namespace, library: str, nobody: int
+) -> None:
+    with Daemon(narrow_bus.address, network, library=library) as daemon:
+        async with Caller.at(narrow_bus.address) as root:
+            sent = asyncio.Event()
+            reading, writing = os.pipe()
+            asyncio.get_running_loop().add_reader(reading, sent.set)
+            silent = ask_and_read_nothing(narrow_bus.address, nobody, writing)
+            try:
+                while not sent.is_set():
+                    await root.ping()
+                asyncio.get_running_loop().remove_reader(reading)
+                for _ in range(20):
+                    await root.add(PRESENT)
+                    assert len(await root.get("Routes")) == 1
+                    await root.delete(PRESENT)
+            finally:
+                silent.kill()
+                os.close(reading)
+                os.close(writing)
+        assert daemon.process.poll() is None
+        assert daemon.resident < 128 * 1024 * 1024
+
+
+def ask_and_read_nothing(address: str, uid: int, done: int) -> Child:
+    def run() -> str:
+        become(uid)
+        peers = [Peer(address) for _ in range(CONNECTIONS)]
+        for peer in peers:
+            peer.authenticate()
+        for _ in range(QUESTIONS):
+            for peer in peers:
+                peer.send(INTROSPECT)
+        os.write(done, b".")
+        signal.pause()
+        return ""
+
+    return Child(run)
+
+
+async def test_who_reads_what_he_is_sent_may_ask_for_much(
+    narrow_bus: PrivateBus, network: Namespace, library: str, nobody: int
+) -> None:
+    with Daemon(narrow_bus.address, network, library=library):
+        async with (
+            Caller.at(narrow_bus.address) as root,
+            Caller.at(narrow_bus.address, nobody) as stranger,
+        ):
+            groups = [f"239.1.{n >> 8}.{n & 255}" for n in range(3_000)]
+            entries = [{"group": group, "iif": "eth1", "oifs": ["eth2"]} for group in groups]
+            await root.apply({"route": entries})
+            size = 0
+            while size < LIMIT // 2:
+                (document,) = await stranger.ask("Describe", "a{sv}", [{}])
+                size += len(document)
 
 
 def attack(address: str, uid: int, seed: int, messages: int) -> Child:

@@ -7,20 +7,22 @@ from typing import Any
 import pytest
 
 from mfc_dbus.bus import outgoing
+from mfc_dbus.bus.backend import encode
 from mfc_dbus.bus.calls import Call
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.bus.frames import Flag, Header, MessageType, write_header
+from mfc_dbus.bus.frames import Flag, Framer, Header, MessageType, write_header
 from mfc_dbus.bus.names import BUS
 
 LARGE = bytes(1024 * 1024)
 
 
 class SlowBus(asyncio.Transport):
-    """A transport to a bus that reads nothing until `read`."""
+    """A transport to a bus that reads nothing until `read`, and answers for root's connections."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
+        self._framer = Framer(lambda _: True)
         self.written = 0
         self.aborted = False
         self.reading = True
@@ -31,10 +33,26 @@ class SlowBus(asyncio.Transport):
         return False
 
     def writelines(self, data: Any) -> None:
-        size = sum(map(len, data))
+        pieces = list(data)
+        size = sum(map(len, pieces))
         self.written += size
+        for frame in self._framer.feed(b"".join(pieces)):
+            if frame.header.member == "GetConnectionUnixUser":
+                asyncio.get_running_loop().call_soon(self._answer, frame.header.serial, "u", [0])
+            elif frame.header.member == "AddMatch":
+                asyncio.get_running_loop().call_soon(self._answer, frame.header.serial, "", [])
         if size > 64 * 1024:
             self._connection.pause_writing()
+
+    def _answer(self, serial: int, signature: str, body: list[int]) -> None:
+        encoded = encode(signature, body)
+        header = Header(
+            *("<", MessageType.METHOD_RETURN, 0, 1, len(encoded)),
+            signature=signature,
+            sender=BUS,
+            reply_serial=serial,
+        )
+        self._connection.data_received(bytes(write_header(header)) + encoded)
 
     def read(self) -> None:
         self._connection.resume_writing()
@@ -162,7 +180,7 @@ def test_a_bus_that_greets_nobody_costs_no_descriptor(tmp_path: Path) -> None:
 
 
 def test_a_bus_that_reads_nothing_for_long_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "_STALLED", 0.01)
+    monkeypatch.setattr(outgoing, "_LOOK", 0.001)
 
     async def scenario() -> None:
         connection = Connection()

@@ -71,11 +71,12 @@ def test_a_message_without_a_body_is_written_without_an_empty_piece() -> None:
 
 
 def test_a_bus_that_reads_nothing_for_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing_module, "_STALLED", 0.01)
+    monkeypatch.setattr(outgoing_module, "_LOOK", 0.01)
+    monkeypatch.setattr(outgoing_module, "_STALLED", 3)
 
     async def test(outgoing: Outgoing, pipe: Pipe) -> None:
-        # As long as it reads a little, it is only slow.
-        pipe.unread = [3, 2, 2, 1]
+        # As long as it reads a little now and then, it is only slow.
+        pipe.unread = [3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 1]
         outgoing.pause()
         assert "has read nothing" in await asyncio.wait_for(pipe.given_up, 10)
         assert pipe.unread == [1]
@@ -84,7 +85,7 @@ def test_a_bus_that_reads_nothing_for_long_is_given_up(monkeypatch: pytest.Monke
 
 
 def test_a_bus_that_reads_again_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing_module, "_STALLED", 0.01)
+    monkeypatch.setattr(outgoing_module, "_LOOK", 0.001)
 
     async def test(outgoing: Outgoing, pipe: Pipe) -> None:
         outgoing.pause()

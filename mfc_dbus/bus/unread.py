@@ -1,0 +1,244 @@
+"""What callers were sent and may not have read: little enough that nobody is silenced by it.
+
+dbus-daemon reads nothing more from a connection of whose messages it still holds max_incoming_bytes
+(127 MiB) because their receivers do not read them. A stranger could silence the service so, with as
+many connections as he is allowed. What was sent counts as read when the connection has closed, when
+its owner has answered a Ping that was sent after it, or after ten minutes: a client that only ever
+waits for the answers to its own calls answers no Ping.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from mfc_dbus.bus.errors import BusError, ConnectionLost
+from mfc_dbus.bus.names import BUS, ERROR, PEER
+
+SHARE = 16 * 1024  # bytes that each connection may leave unread, whatever its user's others do
+_MAX_OF_USER = 8 * 1024 * 1024  # bytes; then one answer more, of at most 24 MiB
+_MAX_OF_STRANGERS = 48 * 1024 * 1024  # likewise, of all users but root
+_MAX_LIGHT = 4096  # connections whose shares are remembered; a bus has 2,048
+_WINDOW = 600.0  # seconds
+_LOOK = 1.0  # seconds from one look for what is that old to the next
+_PINGED = 256 * 1024  # bytes, from which on a caller is asked whether he has read them
+_MAX_PINGS_OF_USER = 4
+_MAX_PINGS = 32  # the bus lets a connection wait for 128 replies
+_MAX_WAITING = 8  # calls of one connection, until its user is known
+_MAX_REFUSALS = 16  # of one connection, which may leave these unread too
+_ROOT = 0
+_UNKNOWN = -1
+
+_DEPARTURES = f"type='signal',sender='{BUS}',member='NameOwnerChanged',arg2=''"
+# What the bus itself answers to a Ping. All else comes from the one who was asked.
+_OF_BUS = frozenset(
+    f"{ERROR}.{name}" for name in ("AccessDenied", "LimitsExceeded", "NameHasNoOwner", "NoReply")
+) | {f"{ERROR}.ServiceUnknown"}
+
+
+class Bus(Protocol):
+    """The connection, as far as it is needed here."""
+
+    async def call(
+        self, destination: str, path: str, interface: str, member: str, *, timeout: float
+    ) -> list[Any]: ...
+    async def call_bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]: ...
+    async def subscribe(self, rule: str, handler: Callable[[Any], None]) -> None: ...
+
+
+class _Light:
+    """A connection within its share; since: when the first of its bytes was sent."""
+
+    __slots__ = ("refusals", "since", "size")
+
+    def __init__(self, now: float) -> None:
+        self.size = 0
+        self.since = now
+        self.refusals = 0
+
+
+class _Heavy:
+    """A connection above its share.
+
+    uid: _UNKNOWN until it is `learned`. waiting: how many calls wait for that.
+    """
+
+    __slots__ = ("learned", "pinged", "refusals", "since", "size", "uid", "waiting")
+
+    def __init__(self, light: _Light) -> None:
+        self.size = light.size
+        self.since = light.since
+        self.refusals = light.refusals
+        self.uid = _UNKNOWN
+        self.learned = asyncio.Event()
+        self.waiting = 0
+        self.pinged = False
+
+
+class Unread:
+    """Counts what is sent, by connection and by user, and says who has room for more."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._loop = asyncio.get_running_loop()
+        self._light: OrderedDict[str, _Light] = OrderedDict()
+        self._heavy: dict[str, _Heavy] = {}
+        self._of_users: Counter[int] = Counter()  # bytes of heavy connections, root's left out
+        self._pings: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscribed = False
+        self._forgot = self._loop.time()
+
+    def has_room(self, receiver: str) -> bool:
+        """Return whether this connection may be sent an answer, as far as that is known."""
+        heavy = self._heavy.get(receiver)
+        if heavy is None or heavy.uid in (_ROOT, _UNKNOWN):
+            return True
+        self._forget_old()
+        return receiver not in self._heavy or (
+            self._of_users[heavy.uid] < _MAX_OF_USER and self._of_users.total() < _MAX_OF_STRANGERS
+        )
+
+    async def room(self, receiver: str) -> bool:
+        """Find out whether this connection may be sent an answer."""
+        heavy = self._heavy.get(receiver)
+        if heavy is not None and heavy.uid == _UNKNOWN:
+            if heavy.waiting >= _MAX_WAITING:
+                return False
+            heavy.waiting += 1
+            try:
+                await heavy.learned.wait()
+            finally:
+                heavy.waiting -= 1
+        return self.has_room(receiver)
+
+    def may_refuse(self, receiver: str) -> bool:
+        """Return whether one without room may be told so; it is counted."""
+        heavy = self._heavy.get(receiver)
+        if heavy is None:
+            return True
+        heavy.refusals += 1
+        return heavy.refusals <= _MAX_REFUSALS
+
+    def count(self, receiver: str, size: int) -> None:
+        """Take into account that so many bytes were sent to a connection."""
+        heavy = self._heavy.get(receiver)
+        if heavy is None:
+            self._count_light(receiver, size)
+            return
+        heavy.size += size
+        self._add(heavy, size)
+        self._ping(receiver, heavy)
+
+    def end(self) -> None:
+        """Ask nobody any more."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _count_light(self, receiver: str, size: int) -> None:
+        now = self._loop.time()
+        light = self._light.get(receiver)
+        if light is None or now - light.since > _WINDOW:
+            self._light.pop(receiver, None)
+            light = self._light[receiver] = _Light(now)
+            if len(self._light) > _MAX_LIGHT:
+                self._light.popitem(last=False)
+        light.size += size
+        if light.size > SHARE:
+            del self._light[receiver]
+            heavy = self._heavy[receiver] = _Heavy(light)
+            self._add(heavy, heavy.size)
+            self._start(self._learn(receiver, heavy))
+
+    async def _learn(self, receiver: str, heavy: _Heavy) -> None:
+        """Find out whose connection it is, and hear when it closes."""
+        try:
+            if not self._subscribed:
+                self._subscribed = True
+                await self._bus.subscribe(_DEPARTURES, self._hear)
+            (uid,) = await self._bus.call_bus("GetConnectionUnixUser", "s", [receiver])
+        except (BusError, TimeoutError):  # it has closed already
+            self._forget(receiver, heavy)
+        else:
+            if self._heavy.get(receiver) is heavy:
+                self._subtract(heavy, heavy.size)
+                heavy.uid = uid
+                self._add(heavy, heavy.size)
+                self._ping(receiver, heavy)
+        finally:
+            heavy.learned.set()
+
+    def _ping(self, receiver: str, heavy: _Heavy) -> None:
+        """Ask a caller who was sent much for a sign that he has read it."""
+        if (
+            heavy.size > _PINGED
+            and not heavy.pinged
+            and heavy.uid not in (_ROOT, _UNKNOWN)
+            and self._pings[heavy.uid] < _MAX_PINGS_OF_USER
+            and self._pings.total() < _MAX_PINGS
+        ):
+            heavy.pinged = True
+            self._pings[heavy.uid] += 1
+            self._start(self._await_pong(receiver, heavy, heavy.size))
+
+    async def _await_pong(self, receiver: str, heavy: _Heavy, size: int) -> None:
+        try:
+            await self._bus.call(receiver, "/", PEER, "Ping", timeout=_WINDOW)
+        except BusError as error:
+            read = error.name not in _OF_BUS
+        except TimeoutError:
+            read = False
+        else:
+            read = True
+        finally:
+            self._pings[heavy.uid] -= 1
+        if read and self._heavy.get(receiver) is heavy:
+            heavy.pinged = False
+            heavy.refusals = 0
+            heavy.since = self._loop.time()
+            heavy.size -= size
+            self._subtract(heavy, size)
+            self._ping(receiver, heavy)
+
+    def _hear(self, signal: Any) -> None:
+        if signal.sender == BUS and signal.member == "NameOwnerChanged":
+            name, _, owner = signal.body
+            if not owner:
+                self._light.pop(name, None)
+                if name in self._heavy:
+                    self._forget(name, self._heavy[name])
+
+    def _forget_old(self) -> None:
+        """Take for read what was sent long ago."""
+        now = self._loop.time()
+        if now - self._forgot < _LOOK:
+            return
+        self._forgot = now
+        for receiver, heavy in list(self._heavy.items()):
+            if now - heavy.since > _WINDOW:
+                self._forget(receiver, heavy)
+
+    def _forget(self, receiver: str, heavy: _Heavy) -> None:
+        if self._heavy.get(receiver) is heavy:
+            del self._heavy[receiver]
+            self._subtract(heavy, heavy.size)
+
+    def _add(self, heavy: _Heavy, size: int) -> None:
+        if heavy.uid != _ROOT:
+            self._of_users[heavy.uid] += size
+
+    def _subtract(self, heavy: _Heavy, size: int) -> None:
+        if heavy.uid != _ROOT:
+            self._of_users[heavy.uid] -= size
+            if not self._of_users[heavy.uid]:
+                del self._of_users[heavy.uid]
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        with suppress(ConnectionLost):
+            await work
