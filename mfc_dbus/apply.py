@@ -96,7 +96,7 @@ async def check(
     *,
     wait: bool,
 ) -> None:
-    """Add all that forbids it, each with its place: file and route, or the path in the document.
+    """Add all that forbids it, each with its path in the document, or in all files together.
 
     present: the interfaces that there are. wait: those of a new or changed route need not be.
     """
@@ -108,10 +108,7 @@ async def check(
                 check_configured(before)
             check_interfaces(route, present, wait=wait)
         except RequestError as error:
-            if route.file:
-                problems.add_at(f"{route.file}: Route {route}", error)
-            else:
-                problems.add(("route", index), error)
+            problems.add(("route", index), error)
 
 
 def check_interfaces(route: Route, present: Mapping[str, Link], *, wait: bool) -> None:

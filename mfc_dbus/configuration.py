@@ -15,7 +15,7 @@ from mfc_dbus.config import Config
 from mfc_dbus.errors import ConfigError, TooManyInterfaces
 from mfc_dbus.patterns import expand, is_pattern, matches
 from mfc_dbus.quoting import join, quote
-from mfc_dbus.routesd import DIRECTORY, Files, Place
+from mfc_dbus.routesd import DIRECTORY, Files, Place, write_places
 
 log = logging.getLogger(__name__)
 
@@ -81,24 +81,34 @@ class Configuration:
             loaded = await asyncio.to_thread(self._load, self._directory)
             try:
                 if loaded.settings is None or loaded.problems:
-                    raise ConfigError("\n".join(_shorten(loaded.problems)))
+                    raise ConfigError("\n".join(loaded.problems))
                 await apply(loaded.settings, loaded.files)
             except ConfigError as error:
-                self.problems = loaded.problems or str(error).split("\n")
-                raise
+                self.problems = loaded.problems or await asyncio.to_thread(
+                    loaded.files.locate, str(error).split("\n")
+                )
+                raise ConfigError("\n".join(_shorten(self.problems))) from error
             except TooManyInterfaces as error:
-                problem = f"{_find_place(loaded.files, error.interface)}{error}"
-                self.problems = [problem]
-                raise ConfigError(problem) from error
+                places = _find_places(loaded.files, error.interface)
+                where = "".join(f"{place}: " for place in await _write(places))
+                self.problems = [f"{where}{error}"]
+                raise ConfigError(self.problems[0]) from error
             self._take(loaded.settings, loaded.files)
 
-    def warn(self, present: Collection[str], routes: int) -> None:
-        """Log what is no error and yet may be a mistake. present: the interfaces that there are."""
-        absent = self._find_absent(present)
-        warnings = [f"{self._places[name]}: {_lacking(name)}" for name in absent[:_MAX_LISTED]]
+    async def warn(self, present: Collection[str], routes: int) -> None:
+        """Log, once, what is no error in the files that were read last and yet may be a mistake.
+
+        present: the interfaces that there are.
+        """
+        known, self._places = self._places, {}
+        absent = [name for name in self._find_absent(present) if name in known]
+        listed = absent[:_MAX_LISTED]
+        places = await _write([known[name] for name in listed])
+        warnings = [
+            f"{place}: {_lacking(name)}" for place, name in zip(places, listed, strict=True)
+        ]
         if len(absent) > _MAX_LISTED:
             warnings.append(f"There are {len(absent) - _MAX_LISTED} more such interfaces")
-        self._places = {}
         if routes > self.settings.max_routes:
             warnings.append(self._excess(routes))
         for warning in warnings:
@@ -145,10 +155,13 @@ def _lacking(name: str) -> str:
     return f"There is no interface {quote(name)} yet"
 
 
-def _find_place(files: Files, interface: str) -> str:
-    """Return where a file names an interface, or a pattern that is for it, to begin a sentence."""
-    places = (place for name, place in files.interfaces.items() if matches(name, interface))
-    return next((f"{place}: " for place in places), "")
+def _find_places(files: Files, interface: str) -> Sequence[Place]:
+    """Find where a file names an interface first, or a pattern that is for it, if one does."""
+    return [place for name, place in files.interfaces.items() if matches(name, interface)][:1]
+
+
+async def _write(places: Sequence[Place]) -> list[str]:
+    return await asyncio.to_thread(write_places, places) if places else []
 
 
 def _shorten(problems: Sequence[str]) -> list[str]:

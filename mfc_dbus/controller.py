@@ -291,8 +291,9 @@ class Controller:
     ) -> None:
         """Go by other settings, and routes and memberships of files, with no touch to what stays.
 
-        What a file has takes the place of what was made over the bus. Raises ConfigError,
-        KernelError or StoreError, and all is as it was.
+        What a file has takes the place of what was made over the bus. Raises ConfigError, with a
+        line for each problem that begins with its path in these, TooManyInterfaces, KernelError or
+        StoreError, and all is as it was.
         """
 
         async def look() -> Applied:

@@ -195,7 +195,7 @@ async def _serve(
             await configuration.reload(configure)
         finally:
             tell_status()
-        configuration.warn(controller.present, controller.count)
+        await configuration.warn(controller.present, controller.count)
         await controller.verify(lambda: _owned(controller), sockets.read)
         for table in controller.tables.values():
             _listen(controller, table, readers)
@@ -210,7 +210,7 @@ async def _serve(
         id_: _report(controller, table, sockets, readers)
         for id_, table in controller.tables.items()
     }
-    configuration.warn(controller.present, controller.count)
+    await configuration.warn(controller.present, controller.count)
     tell_status()
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())

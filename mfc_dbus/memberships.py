@@ -158,7 +158,7 @@ class Memberships:
         *,
         wait: bool,
     ) -> None:
-        """Add all that forbids it, each with its place: file, or path in the document."""
+        """Add all that forbids it, each with its path in the document, or in all files together."""
         added = {each.key for each in difference.added}
         replaced = {each.new.key: each.old for each in difference.changed}
         for index, membership in enumerate(wanted):
@@ -168,10 +168,7 @@ class Memberships:
                 if membership.key in replaced and not membership.file:
                     _check_configured(replaced[membership.key])
             except RequestError as error:
-                if membership.file:
-                    problems.add_at(f"{membership.file}: Membership {membership}", error)
-                else:
-                    problems.add(("membership", index), error)
+                problems.add(("membership", index), error)
 
     @contextmanager
     def changing(

@@ -2,6 +2,7 @@
 files are.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +16,25 @@ from mfc_dbus.problems import Problems, with_lines, write_path
 from mfc_dbus.quoting import printable
 
 DIRECTORY = "routes.d"
+_PATH = re.compile(r"(route|membership)\[(\d+)\]")
+
+
+class File(NamedTuple):
+    """A file that is in order.
+
+    first: of its routes and of its memberships, the index of the first among those of all files.
+    """
+
+    name: str
+    text: str
+    first: Mapping[str, int]
 
 
 class Place(NamedTuple):
-    """A value in a file: where it is, which takes reading the text once more."""
+    """A value in a file."""
 
-    file: str
+    file: File
     path: toml.Path
-    text: str
-
-    def __str__(self) -> str:
-        line = toml.lines(self.text, [self.path])[self.path]
-        return f"{self.file}: line {line}: {write_path(self.path)}"
 
 
 class Files(NamedTuple):
@@ -39,6 +47,36 @@ class Files(NamedTuple):
     memberships: Sequence[Membership]
     interfaces: Mapping[str, Place]
     problems: Sequence[str]
+    files: Sequence[File] = ()
+
+    def locate(self, problems: Sequence[str]) -> list[str]:
+        """Say of problems that begin with a path, "route[17]: ", in which file and line they are.
+
+        Takes as long as reading the files.
+        """
+        matches = [_PATH.match(problem) for problem in problems]
+        places = iter(write_places([self._find(match) for match in matches if match]))
+        return [
+            f"{next(places)}{problem[match.end() :]}" if match else problem
+            for problem, match in zip(problems, matches, strict=True)
+        ]
+
+    def _find(self, match: re.Match[str]) -> Place:
+        section, index = match[1], int(match[2])
+        file = [file for file in self.files if file.first[section] <= index][-1]
+        return Place(file, (section, index - file.first[section]))
+
+
+def write_places(places: Sequence[Place]) -> list[str]:
+    """Name file, line and key of each. Takes as long as reading the files."""
+    paths: dict[str, list[toml.Path]] = {}
+    for file, path in places:
+        paths.setdefault(file.name, []).append(path)
+    texts = {file.name: file.text for file, _ in places}
+    lines = {name: toml.lines(texts[name], paths[name]) for name in paths}
+    return [
+        f"{file.name}: line {lines[file.name][path]}: {write_path(path)}" for file, path in places
+    ]
 
 
 def load(directory: Path) -> Files:
@@ -48,30 +86,38 @@ def load(directory: Path) -> Files:
     interfaces: dict[str, Place] = {}
     owners: dict[Key, str] = {}
     problems: list[str] = []
+    read: list[File] = []
     for path in _paths(directory / DIRECTORY, problems):
-        file = printable(str(path))
+        name = printable(str(path))
         try:
             text = path.read_text()
             document = _read(text, owners)
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{file}: {getattr(error, 'strerror', error)}")
+            problems.append(f"{name}: {getattr(error, 'strerror', error)}")
         except InvalidArgs as error:
-            problems += [f"{file}: {line}" for line in str(error).split("\n")]
+            problems += [f"{name}: {line}" for line in str(error).split("\n")]
         else:
-            for index, route in enumerate(document.routes):
-                routes.append(replace(route, persistent=True, file=file))
-                owners[route.key] = file
-                for name in route.interfaces:
-                    if name not in interfaces:
-                        key = "iif" if name == route.iif else "oifs"
-                        interfaces[name] = Place(file, ("route", index, key), text)
-            for index, membership in enumerate(document.memberships):
-                memberships.append(replace(membership, persistent=True, file=file))
-                owners[membership.key] = file
-                name = membership.interface
-                if name not in interfaces:
-                    interfaces[name] = Place(file, ("membership", index, "interface"), text)
-    return Files(routes, memberships, interfaces, problems)
+            file = File(name, text, {"route": len(routes), "membership": len(memberships)})
+            read.append(file)
+            for interface, key in _interfaces(document):
+                interfaces.setdefault(interface, Place(file, key))
+            routes += [replace(each, persistent=True, file=name) for each in document.routes]
+            memberships += [
+                replace(each, persistent=True, file=name) for each in document.memberships
+            ]
+            owners |= dict.fromkeys((route.key for route in document.routes), name)
+            owners |= dict.fromkeys((one.key for one in document.memberships), name)
+    return Files(routes, memberships, interfaces, problems, read)
+
+
+def _interfaces(document: Document) -> Iterator[tuple[str, toml.Path]]:
+    """Yield the names and patterns of interfaces, and the path of each."""
+    for index, route in enumerate(document.routes):
+        yield route.iif, ("route", index, "iif")
+        for oif in route.oifs:
+            yield oif.name, ("route", index, "oifs")
+    for index, membership in enumerate(document.memberships):
+        yield membership.interface, ("membership", index, "interface")
 
 
 def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:

@@ -34,9 +34,10 @@ class Installed:
         self.machine = machine
         _make(TOP, "build/wheels/all")
         # The machine's root is an overlay of ours: no name is free for sure but a new one.
-        self._checkout = Path(tempfile.mkdtemp(prefix="mfc-dbus-", dir=machine.root / "root"))
+        checkout = Path(tempfile.mkdtemp(prefix="mfc-dbus-", dir=machine.root / "root"))
+        self._checkout = "/" / checkout.relative_to(machine.root)
         for name in _SOURCES:
-            target = self._checkout / name
+            target = checkout / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if (TOP / name).is_dir():
                 shutil.copytree(TOP / name, target)
@@ -57,7 +58,7 @@ class Installed:
 
     def make(self, *targets: str) -> str:
         """Run make in the machine's checkout, as an administrator with secrets; what it says."""
-        command = _make_command("/" / self._checkout.relative_to(self.machine.root), *targets)
+        command = _make_command(self._checkout, *targets)
         return self.machine.run("sh", "-c", 'umask 077 && exec "$@"', "sh", *command).stdout
 
     def systemctl(self, *arguments: str) -> str:

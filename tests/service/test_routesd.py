@@ -90,6 +90,18 @@ async def test_the_problems_of_all_files_are_told_at_once(
             await refused(root.reload(), f"{OWN}.ConfigError", sentence)
 
 
+async def test_what_only_the_service_can_tell_is_named_with_its_line_too(
+    own_bus: PrivateBus, own_daemon: Daemon, directory: Path
+) -> None:
+    (directory / "a.toml").write_text(ONE)
+    path = directory / "b.toml"
+    path.write_text(JOINS + ONE.replace(".5.1", ".5.3") + TWO + "table = 7\n")
+    async with Caller.at(own_bus.address) as root:
+        sentence = f"{path}: line 9: route[1]: "
+        await refused(root.reload(), f"{OWN}.ConfigError", sentence)
+        assert await shown(root) == {}
+
+
 async def test_an_interface_that_has_no_room_is_named_with_its_line(
     own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace, directory: Path
 ) -> None:

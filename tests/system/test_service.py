@@ -163,6 +163,7 @@ def test_a_broken_configuration_fails_the_reload_and_changes_nothing(
 def test_the_status_tells_what_is_wrong_with_the_configuration_until_it_is_mended(
     installed: Installed, machine: Machine
 ) -> None:
+    installed.systemctl("reload", "mfc-dbus")
     assert installed.show("StatusText") == "0 routes"
     settings = machine.root / CONFIGURATION
     routes = settings.parent / "routes.d/lobby.toml"

@@ -129,13 +129,32 @@ def test_what_is_refused_when_it_is_done_stays_in_the_status_if_it_is_the_config
     assert etc.status() == "1 route"
 
 
+def test_what_is_refused_by_its_index_is_named_with_its_file_and_line(etc: Etc) -> None:
+    etc.routes("a.toml", ROUTE)
+    etc.routes("b.toml", "# nothing\n")
+    path = etc.routes("c.toml", JOINS + "\n" + ROUTE.replace(".1", ".2"))
+    etc.routes("d.toml", "# nothing\n")
+
+    async def refuse(settings: Config, files: Files) -> None:
+        raise ConfigError("route[1]: It is odd\nmembership[0]: So is this\nand 3 more")
+
+    with pytest.raises(ConfigError) as error:
+        asyncio.run(etc.configuration.reload(refuse))
+    problems = [
+        f"{path}: line 5: route[0]: It is odd",
+        f"{path}: line 1: membership[0]: So is this",
+    ]
+    assert str(error.value).split("\n") == [*problems, "and 3 more"]
+    assert problems[0] in etc.status()
+
+
 def test_interfaces_that_are_not_there_are_warned_of_with_their_place(
     etc: Etc, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = etc.routes("one.toml", ROUTE + ROUTE.replace("eth1", "eht1").replace(".1", ".2"))
     two = etc.routes("two.toml", JOINS + ROUTE.replace("eth1", "eth?").replace(".1", ".3"))
     asyncio.run(etc.configuration.reload(take))
-    etc.configuration.warn(PRESENT, 3)
+    asyncio.run(etc.configuration.warn(PRESENT, 3))
     assert [record.getMessage() for record in caplog.records] == [
         f"{one}: line 7: route[1].iif: There is no interface 'eht1' yet",
         f"{two}: line 3: membership[0].interface: No interface matches 'wlan*' yet",
@@ -153,7 +172,7 @@ def test_a_limit_below_what_there_is_is_warned_of(
 ) -> None:
     path = etc.write("mfc-dbus.toml", "[limits]\nroutes = 2\n")
     asyncio.run(etc.configuration.reload(take))
-    etc.configuration.warn(PRESENT, 3)
+    asyncio.run(etc.configuration.warn(PRESENT, 3))
     (record,) = caplog.records
     assert record.getMessage().startswith(f"{path}: 'limits.routes' is 2, and there are 3 routes")
     assert "'limits.routes' is 2" in etc.status(3)
