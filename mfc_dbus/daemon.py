@@ -59,8 +59,8 @@ _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus")
 
 _EPILOG = f"""\
 It serves {BUS_NAME} on the bus of DBUS_SYSTEM_BUS_ADDRESS, or on the
-system bus. Routes and memberships are kept under STATE_DIRECTORY, those that are not to
-outlive a reboot under RUNTIME_DIRECTORY.
+system bus. Routes and memberships are kept under STATE_DIRECTORY; those that are not to
+outlive a reboot end with RUNTIME_DIRECTORY.
 
 exit status:
   0  told to stop, by SIGTERM or SIGINT

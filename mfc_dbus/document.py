@@ -15,8 +15,9 @@ from msgspec import Meta, Struct, field
 from mfc_dbus import toml
 from mfc_dbus.addresses import format_address, format_source, of_source
 from mfc_dbus.errors import InvalidArgs, RequestError
-from mfc_dbus.model import Membership, Route, parse_membership, parse_route
+from mfc_dbus.model import Desired, Membership, Route, parse_membership, parse_route
 from mfc_dbus.problems import Problems, with_lines, write_path
+from mfc_dbus.quoting import quote
 from mfc_dbus.toml import Path
 
 MAX_BYTES = 24 * 1024 * 1024  # of JSON: what a message on the bus has room for
@@ -212,6 +213,26 @@ def _membership_fields(membership: Membership) -> dict[str, Any]:
     }
 
 
+def write_entry(desired: Desired) -> tuple[str, bytes]:
+    """Write what a document would have of a route or membership: the section's name, and JSON."""
+    if isinstance(desired, Route):
+        return "route", msgspec.json.encode(to_entry(desired))
+    return "membership", msgspec.json.encode(to_membership_entry(desired))
+
+
+def read_entry(section: str, data: bytes) -> Desired:
+    """Read what `write_entry` wrote, by the checks of a document. Raises InvalidArgs."""
+    kind = _KINDS.get(section)
+    if kind is None:
+        raise InvalidArgs(f"There is no section {quote(section)}")
+    try:
+        return kind.parse(kind.json.decode(data))
+    except _WRONG as error:
+        raise InvalidArgs(_sentence(error)) from error
+    except RequestError as error:
+        raise InvalidArgs(str(error)) from error
+
+
 def read_report(text: str) -> Report:
     """Read what the service describes. Raises ValueError."""
     try:
@@ -236,7 +257,7 @@ class _Kind(NamedTuple):
 
     entry: type[Struct]
     json: msgspec.json.Decoder[Any]
-    parse: Callable[[Any], Route | Membership]
+    parse: Callable[[Any], Desired]
 
 
 def _parse_route(entry: RouteEntry) -> Route:

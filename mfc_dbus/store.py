@@ -1,328 +1,397 @@
-"""Durable state: the routes and memberships that have to outlive the process, in SQLite.
+"""What has to outlive the process, in one SQLite database: a commit is there whole, or not at all.
 
-What may be lost is decided by where a store lies: under $STATE_DIRECTORY a route survives power
-loss and reboot, under $RUNTIME_DIRECTORY only the process.
+Rows that are not durable carry the name of a life of the machine, and end with it. What is read
+may be anything: a row that is no valid one is kept aside, a file that cannot be used too.
 """
 
-import ast
-import fcntl
 import logging
 import os
-import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from sys import intern
 from typing import Any, NamedTuple, Self
 
-from mfc_dbus.addresses import Prefix
-from mfc_dbus.errors import StoreError
-from mfc_dbus.model import Desired, Key, Membership, Oif, Route, RouteKey
+from mfc_dbus import earlier, files, rows, salvage
+from mfc_dbus.database import (
+    OF_OTHERS,
+    OF_THE_DISK,
+    PUT,
+    Newer,
+    Unusable,
+    lock,
+    open_or_make,
+    open_read_only,
+    pragma,
+    primary_code,
+    put_aside,
+    transaction,
+)
+from mfc_dbus.earlier import Rest
+from mfc_dbus.errors import InvalidArgs, StoreError
+from mfc_dbus.model import Desired, Key
+from mfc_dbus.quoting import printable
+from mfc_dbus.salvage import Frames
 
 log = logging.getLogger(__name__)
 
-_APPLICATION_ID = 0x6D666364  # "mfcd"
-_ROUTES = """
-CREATE TABLE route (
-    source BLOB NOT NULL,       -- a prefix: the packed address, and its length in one byte more
-    "group" BLOB NOT NULL,      -- a prefix
-    key_iif TEXT NOT NULL,      -- empty where both are one address, and otherwise the iif
-    "table" INTEGER NOT NULL,   -- number; 0: the default table
-    iif TEXT NOT NULL,
-    oifs TEXT NOT NULL,         -- name/threshold, separated by spaces
-    comment TEXT NOT NULL,
-    persistent INTEGER NOT NULL,
-    expires INTEGER NOT NULL,   -- CLOCK_BOOTTIME, nanoseconds; 0: never
-    PRIMARY KEY (source, "group", key_iif, "table")
-) WITHOUT ROWID;
--- What a change that is committed here has still to do in another store.
-CREATE TABLE rest (
-    kind TEXT NOT NULL,         -- of the statement
-    row TEXT NOT NULL           -- its parameters, as a literal of Python
-);
-CREATE TABLE this (
-    identity TEXT NOT NULL,     -- of this store, never of another
-    rest TEXT NOT NULL,         -- name of the rest that it has, which begins with whose it is
-    done TEXT NOT NULL          -- name of the rest that was done here last
-);
-INSERT INTO this VALUES (lower(hex(randomblob(8))), '', '')
-"""
-_MEMBERSHIPS = """
-CREATE TABLE membership (
-    "group" BLOB NOT NULL,      -- packed
-    source BLOB NOT NULL,       -- packed; zeros: any source
-    interface TEXT NOT NULL,
-    comment TEXT NOT NULL,
-    persistent INTEGER NOT NULL,
-    PRIMARY KEY ("group", source, interface)
-) WITHOUT ROWID
-"""
-# What takes a database from each schema version to the next; a new file has version 0.
-_MIGRATIONS = (_ROUTES, _MEMBERSHIPS)
-_VERSION = len(_MIGRATIONS)
-_GET_ROUTES = 'SELECT source, "group", "table", iif, oifs, comment, persistent, expires FROM route'
-_GET_MEMBERSHIPS = 'SELECT "group", source, interface, comment, persistent FROM membership'
-# By the name of the type of what is put, or of the key of what is deleted.
-_WRITE = {
-    "Route": "INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "Membership": "INSERT OR REPLACE INTO membership VALUES (?, ?, ?, ?, ?)",
-    "RouteKey": 'DELETE FROM route WHERE (source, "group", key_iif, "table") = (?, ?, ?, ?)',
-    "MembershipKey": 'DELETE FROM membership WHERE "group" = ? AND source = ? AND interface = ?',
-}
+_DELETE = "DELETE FROM kept WHERE key = ?"
+_MAX_TOLD = 5
+_MAX_BRIEF = 200  # characters
+_TRIES = 3
 
 # Routes and memberships to put, and None for those to delete.
 Changes = Mapping[Key, Desired | None]
-_Row = tuple[object, ...]
+_Values = Sequence[Any]
 
 
-class Rest(NamedTuple):
-    """What of a change is for another store; done there once, whoever crashes in between."""
-
-    name: str
-    rows: Sequence[tuple[str, _Row]]  # each with its name in _WRITE
+class _Damaged(NamedTuple):
+    values: _Values
+    reason: str
 
 
 class Store:
-    """One database. `write` may be called from any thread, one call at a time."""
+    """One database. `write` may be called from any thread, one call at a time.
 
-    def __init__(self, path: Path) -> None:
-        """Open or make it; a file that is damaged or another program's is set aside.
+    life: the name that rows carry which are not durable; others than these have ended. refusal: why
+    nothing can be written, if so; then it is read all the same. identity: of this database. taken:
+    the name of what it has taken in.
+    """
 
-        Where nothing can be written it is read all the same. Raises StoreError.
-        """
+    def __init__(self, path: Path, life: str) -> None:
+        """Open or make it. Raises StoreError."""
         self.path = path
+        self.refusal = ""
+        self._life = life
+        self._doubtful = False
         with ExitStack() as stack:
             try:
-                _lock(stack, path.parent)
-                self._database = stack.enter_context(closing(_open_some_way(path)))
-                self._identity, self._done = self._read_this("identity"), self._read_this("done")
-            except (sqlite3.Error, OSError, _NotOurs) as error:
-                raise StoreError(f"Cannot open {path}: {error}") from error
+                directory = lock(stack, path.parent)
+                self._database = stack.enter_context(closing(self._open()))
+                if not self.refusal:
+                    os.fsync(directory)  # the file may be new there
+                self._read_header()
+            except (sqlite3.Error, OSError, ValueError, Unusable, Newer) as error:
+                raise StoreError(f"Cannot open {path}: {_brief(error)}") from error
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._stack.close()
 
+    # Reading
+
     def read(self) -> list[Desired]:
-        """Read all routes and memberships. Raises StoreError."""
+        """Read all routes and memberships that have not ended. Raises StoreError."""
+        found: list[Desired] = []
+        damaged: list[_Damaged] = []
+        ended = False
         try:
-            known: dict[str, tuple[Oif, ...]] = {}
-            routes = [_from_row(row, known) for row in self._database.execute(_GET_ROUTES)]
-            return [*routes, *self._memberships()]
-        except (sqlite3.Error, ValueError) as error:
-            raise StoreError(f"Cannot read {self.path}: {error}") from error
-
-    def read_rest(self) -> Rest:
-        """Read the rest that was left here last. Raises StoreError."""
-        try:
-            rows = self._database.execute("SELECT kind, row FROM rest").fetchall()
-            return Rest(
-                self._read_this("rest"), [(kind, ast.literal_eval(row)) for kind, row in rows]
-            )
-        except (sqlite3.Error, ValueError) as error:
-            raise StoreError(f"Cannot read {self.path}: {error}") from error
-
-    def rest(self, changes: Changes) -> Rest:
-        """Make of changes a rest for this store."""
-        return Rest(f"{self._identity}-{secrets.token_hex(8)}", list(_rows(changes)))
-
-    def write(self, changes: Changes, *, leaving: Rest | None = None) -> None:
-        """Put and delete routes; return when it is on disk.
-
-        leaving: the rest of the same change. Raises StoreError; then nothing was changed.
-        """
-        with self._transaction():
-            self._write(_rows(changes))
-            if leaving:
-                rows = [(kind, repr(row)) for kind, row in leaving.rows]
-                self._database.execute("DELETE FROM rest")
-                self._database.executemany("INSERT INTO rest VALUES (?, ?)", rows)
-                self._database.execute("UPDATE this SET rest = ?", [leaving.name])
-
-    def finish(self, rest: Rest) -> None:
-        """Do what another store has as our rest, if it is ours and not done. Raises StoreError."""
-        if not rest.name.startswith(self._identity) or rest.name == self._done:
-            return
-        with self._transaction():
-            self._write(rest.rows)
-            self._database.execute("UPDATE this SET done = ?", [rest.name])
-        self._done = rest.name
-
-    def _read_this(self, column: str) -> str:
-        return str(self._database.execute(f"SELECT {column} FROM this").fetchone()[0])
-
-    def _write(self, rows: Iterable[tuple[str, _Row]]) -> None:
-        by_kind: dict[str, list[_Row]] = {kind: [] for kind in _WRITE}
-        for kind, row in rows:
-            by_kind[kind].append(row)
-        for kind, of_kind in by_kind.items():
-            self._database.executemany(_WRITE[kind], of_kind)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            with self._database:  # committed, or rolled back
-                yield
+            for values in self._values():
+                try:
+                    desired, life = self._read_row(values)
+                except InvalidArgs as error:
+                    damaged.append(_Damaged(values, str(error)))
+                    continue
+                if life in ("", self._life):
+                    found.append(desired)
+                else:
+                    ended = True
         except sqlite3.Error as error:
-            raise StoreError(f"Cannot write {self.path}: {error}") from error
+            raise StoreError(f"Cannot read {self.path}: {_brief(error)}") from error
+        if damaged:
+            self._tell(damaged)
+        if (damaged or ended) and not self.refusal:
+            self._clean(damaged)
+        return found
 
-    def _memberships(self) -> Iterator[Membership]:
-        if _pragma(self._database, "user_version") < _MIGRATIONS.index(_MEMBERSHIPS) + 1:
-            return  # a disk that cannot be written kept it from being brought up to date
-        for row in self._database.execute(_GET_MEMBERSHIPS):
-            group, source, interface, comment, persistent = row
-            yield Membership(group, source, interface, comment, bool(persistent))
+    def read_rest(self) -> Rest | None:
+        """Read what an earlier version has left to be done elsewhere. Raises StoreError."""
+        try:
+            return earlier.read_rest(self._database) if self._has("rest") else None
+        except (sqlite3.Error, InvalidArgs) as error:
+            raise StoreError(f"Cannot read {self.path}: {_brief(error)}") from error
 
+    def _values(self) -> Iterator[_Values]:
+        if self._current:
+            return self._database.execute("SELECT * FROM kept")
+        return earlier.rows(self._database)
 
-class _NotOurs(Exception):
-    """The file is damaged, or another program's database."""
+    def _read_row(self, values: _Values) -> tuple[Desired, str]:
+        if self._current:
+            return rows.read(values)
+        desired = earlier.read(values)
+        return desired, "" if desired.durable else self._life
 
+    def _read_header(self) -> None:
+        self._current = self._has("header")
+        if self._current:
+            sql = "SELECT identity, taken FROM header"
+            identity, taken = self._database.execute(sql).fetchone()
+            self.identity, self.taken = identity.decode(), taken.decode()
+        else:
+            self.identity, self.taken = earlier.read_identity(self._database)
 
-def _lock(stack: ExitStack, directory: Path) -> None:
-    """Let no other process have a store there; SQLite's own lock would let nobody copy it."""
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    stack.callback(os.close, fd)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _has(self, table: str) -> bool:
+        sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?"
+        return bool(self._database.execute(sql, [table]).fetchone()[0])
 
+    def _tell(self, damaged: Sequence[_Damaged]) -> None:
+        reasons = "; ".join(printable(each.reason) for each in damaged[:_MAX_TOLD])
+        kept = "" if self.refusal else " and kept in its table 'damaged'"
+        log.error(
+            "%s: %d rows are no valid routes or memberships; they are left out%s. %s",
+            self.path,
+            len(damaged),
+            kept,
+            reasons + ("; …" if len(damaged) > _MAX_TOLD else ""),
+        )
 
-def _open_some_way(path: Path) -> sqlite3.Connection:
-    try:
-        return _open(path)
-    except _NotOurs as error:
-        _set_aside(path, error)
-        return _open(path)
-    except sqlite3.OperationalError as error:
-        if not (path.exists() and _says_read_only(error)):
-            raise
-        database = _open_read_only(path)
-        log.error("%s can be read, and not written: %s", path, error)
+    # Writing
+
+    def write(self, changes: Changes) -> None:
+        """Put and delete; return when it is on disk. Raises StoreError; then nothing was changed.
+
+        Then it is refused also after a crash, as far as the disk lets us: see `mend`.
+        """
+        put = [rows.write(each, self._life).values() for each in changes.values() if each]
+        delete = [[rows.pack(key)] for key, each in changes.items() if each is None]
+
+        def change(database: sqlite3.Connection) -> None:
+            database.executemany(_DELETE, delete)
+            database.executemany(PUT, put)
+
+        self._commit(change)
+
+    def take_in(self, desired: Iterable[Desired], name: str) -> None:
+        """Have these, and no others, of all that is not durable. Raises StoreError.
+
+        name: of where they come from, which is `taken` from now on.
+        """
+        put = [rows.write(each, self._life).values() for each in desired]
+
+        def change(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM kept WHERE life <> ''")
+            database.executemany(PUT, put)
+            database.execute("UPDATE header SET taken = ?", [name])
+            database.execute("DROP TABLE IF EXISTS rest")
+            database.execute("DROP TABLE IF EXISTS this")
+
+        self._commit(change)
+        self.taken = name
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a commit failed, and the next process may take it for one that did not."""
+        return self._doubtful
+
+    def mend(self) -> None:
+        """Make sure that a commit that failed will not be found. Raises StoreError.
+
+        When a sync of SQLite's log fails, the log has all of the commit already, and whoever opens
+        it next believes it.
+        """
+        if self._doubtful:
+            try:
+                self._take_back()
+                self._sync_anew()
+            except (sqlite3.Error, OSError) as error:
+                raise StoreError(f"Cannot write {self.path}: {error}") from error
+
+    def _take_back(self) -> None:
+        """Put another commit in the place of the one that failed. Raises sqlite3.Error.
+
+        What comes after that in the log is void then, since its checksums are of what was before.
+        It is not synced: the next process would find it so already.
+        """
+        database = self._database
+        pages = int(pragma(database, "wal_autocheckpoint"))
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("PRAGMA wal_autocheckpoint = 0")  # which would sync nothing either
+        try:
+            for left in reversed(range(_TRIES)):
+                try:
+                    with transaction(database):
+                        database.execute("UPDATE header SET mended = mended + 1")
+                    return
+                except sqlite3.Error:
+                    if not left:
+                        raise
+        finally:
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+    def _sync_anew(self) -> None:
+        """Have all of the log on disk, which now may be believed. Raises OSError."""
+        files.write_anew(salvage.log_of(self.path))
+        self._doubtful = False
+        with suppress(sqlite3.Error):  # what is void is not taken for what was lost then
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _commit(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        if self.refusal:
+            raise StoreError(self.refusal)
+        self.mend()
+        try:
+            with transaction(self._database):
+                change(self._database)
+                self._doubtful = True
+            self._doubtful = False
+        except sqlite3.Error as error:
+            sentence = f"Cannot write {self.path}: {error}"
+            if self._doubtful:
+                sentence += self._try_to_mend(error)
+            raise StoreError(sentence) from error
+
+    def _try_to_mend(self, failure: sqlite3.Error) -> str:
+        """Take back what has failed; returns how the sentence goes on that tells of the failure."""
+        try:
+            self._take_back()
+        except sqlite3.Error as error:
+            log.error("%s: a change that failed cannot be taken back there: %s", self.path, error)
+            whole = failure.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
+            return "; it may be found as done after a crash" if whole else ""
+        try:
+            self._sync_anew()
+        except OSError as error:
+            log.error(
+                "%s: a change that failed was taken back there, and that cannot be synced: %s",
+                self.path,
+                error.strerror,
+            )
+        return ""
+
+    def _clean(self, damaged: Sequence[_Damaged]) -> None:
+        """Keep aside the rows that are damaged, and remove those that have ended."""
+        keys = [[each.values[0]] for each in damaged]
+
+        def change(database: sqlite3.Connection) -> None:
+            for values, reason in damaged:
+                put_aside(database, values, reason)
+            database.executemany("DELETE FROM kept WHERE key IS ?", keys)
+            # A key that is text is not the same as one that is a blob.
+            database.executemany("DELETE FROM kept WHERE key IS CAST(? AS TEXT)", keys)
+            database.execute("DELETE FROM kept WHERE life NOT IN ('', ?)", [self._life])
+
+        try:
+            self._commit(change)
+        except StoreError as error:
+            log.error("%s", error)
+
+    # Opening
+
+    def _open(self) -> sqlite3.Connection:
+        for suffix in ("", *files.COMPANIONS):
+            files.set_aside_unless_regular(self.path.with_name(self.path.name + suffix))
+        if self._salvaged.exists():  # a crash came before it took its place
+            self._replace()
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            return self._open_read_only(PermissionError("attempt to write a readonly database"))
+        frames = salvage.frames(self.path)
+        try:
+            database = open_or_make(self.path, self._life)
+        except (sqlite3.Error, UnicodeError, Unusable) as error:
+            if primary_code(error) in OF_THE_DISK and self.path.exists():
+                return self._open_read_only(error)
+            return self._rebuild(error)
+        self._begin_log(database, frames)
         return database
 
+    def _open_read_only(self, error: Exception) -> sqlite3.Connection:
+        try:
+            database = open_read_only(self.path)
+        except (sqlite3.Error, UnicodeError, Unusable) as second:
+            return self._rebuild(second)
+        self._refuse(error)
+        return database
 
-def _open(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=1, check_same_thread=False)
-    try:
-        _check(database)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        _migrate(database)
-    except sqlite3.OperationalError:
-        database.close()
-        raise
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise _NotOurs(str(error)) from error
-    except _NotOurs:
-        database.close()
-        raise
-    return database
+    def _begin_log(self, database: sqlite3.Connection, frames: Frames) -> None:
+        """Empty the write-ahead log, and tell what of it cannot be read.
 
+        The process before may have ended while it could not be synced.
+        """
+        try:
+            files.write_anew(salvage.log_of(self.path))
+        except OSError as error:
+            log.error("%s cannot be synced: %s", self.path, error.strerror)
+            self._doubtful = True
+            return
+        with suppress(sqlite3.Error):  # it is tried again
+            _, valid, _ = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if lost := frames.lost(valid):
+                log.error(
+                    "%s: %d commits at the end of its log cannot be read. They are lost, or of "
+                    "changes that were not finished",
+                    self.path,
+                    lost,
+                )
+                files.copy_aside(salvage.log_of(self.path))
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-def _says_read_only(error: sqlite3.Error) -> bool:
-    """Whether it may be the disk, and not another process that has the database."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # not SQLite's own has none
-    return primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+    def _refuse(self, error: Exception) -> None:
+        self.refusal = f"Cannot write {self.path}: {_brief(error)}"
+        log.error("%s can be read, and not written: %s", self.path, _brief(error))
 
+    @property
+    def _salvaged(self) -> Path:
+        return self.path.with_name(self.path.name + ".salvaged")
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    # A lock would have to be written, and without one of its own SQLite wants the index of the WAL
-    # in a file. Nobody else can write either.
-    uri = f"{path.absolute().as_uri()}?mode=ro&vfs=unix-none"
-    database = sqlite3.connect(uri, uri=True, check_same_thread=False)
-    try:
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _check(database)
-    except (sqlite3.Error, _NotOurs):
-        database.close()
-        raise
-    return database
-
-
-def _check(database: sqlite3.Connection) -> None:
-    application = _pragma(database, "application_id")
-    tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application != _APPLICATION_ID and (application or tables):
-        raise _NotOurs("it is the database of another program")
-    damage = _pragma(database, "quick_check")
-    if damage != "ok":
-        raise _NotOurs(str(damage))
-
-
-def _migrate(database: sqlite3.Connection) -> None:
-    version = _pragma(database, "user_version")
-    if version > _VERSION:
-        raise sqlite3.OperationalError(
-            f"it has schema version {version}, and this program knows {_VERSION}"
+    def _rebuild(self, error: Exception) -> sqlite3.Connection:
+        """Read what can be read of a file that cannot be used, and set it aside."""
+        if primary_code(error) in OF_OTHERS:
+            raise error
+        found = list(_salvage(self.path, self._life))
+        log.error(
+            "%s cannot be used (%s). %d routes and memberships were read from it",
+            self.path,
+            _brief(error),
+            len(found),
         )
-    for number, migration in enumerate(_MIGRATIONS[version:], version + 1):
-        database.executescript(
-            f"BEGIN; {migration}; PRAGMA application_id = {_APPLICATION_ID};"
-            f"PRAGMA user_version = {number}; COMMIT"
-        )
+        try:
+            self._write_salvaged(found)
+            self._replace()
+            return open_or_make(self.path, self._life)
+        except (sqlite3.Error, OSError) as second:
+            database = open_or_make(":memory:", self._life)
+            _put(database, found)
+            self._refuse(second)
+            return database
+
+    def _write_salvaged(self, found: Sequence[_Values]) -> None:
+        """Write a new database, under a name of its own only when it is whole."""
+        unfinished = self.path.with_name(self.path.name + ".unfinished")
+        for suffix in ("", *files.COMPANIONS):
+            unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+        with closing(open_or_make(unfinished, self._life)) as database:
+            _put(database, found)
+        unfinished.rename(self._salvaged)
+
+    def _replace(self) -> None:
+        if self.path.exists():
+            log.error("%s is kept as %s", self.path, files.set_aside(self.path))
+        self._salvaged.rename(self.path)
 
 
-def _pragma(database: sqlite3.Connection, name: str) -> Any:
-    return database.execute(f"PRAGMA {name}").fetchone()[0]
+def _salvage(path: Path, life: str) -> Iterator[_Values]:
+    for values in salvage.rows(path):
+        with suppress(InvalidArgs):
+            if len(values) == rows.COLUMNS:
+                rows.read(values)
+                yield rows.Row(*values).values()
+            else:
+                yield rows.write(earlier.read(values), life).values()
 
 
-def _set_aside(path: Path, error: Exception) -> None:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    log.error("%s cannot be used (%s): setting it aside as %s", path, error, aside)
-    path.rename(aside)
-    for suffix in ("-wal", "-shm", "-journal"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
+def _put(database: sqlite3.Connection, found: Iterable[_Values]) -> None:
+    with transaction(database):
+        database.executemany(PUT, found)
 
 
-def _rows(changes: Changes) -> Iterator[tuple[str, _Row]]:
-    for key, desired in changes.items():
-        yield type(key if desired is None else desired).__name__, _to_row(key, desired)
-
-
-def _to_row(key: Key, desired: Desired | None) -> _Row:
-    if isinstance(key, RouteKey):
-        packed: _Row = (_blob(key.source), _blob(key.group), key.iif, key.table)
-    else:
-        packed = (key.group, key.source, key.interface)
-    match desired:
-        case Route():
-            oifs = " ".join(f"{oif.name}/{oif.ttl}" for oif in desired.oifs)
-            rest = (desired.iif, oifs, desired.comment, desired.persistent, desired.expires)
-            return (*packed, *rest)
-        case Membership():
-            return (*packed, desired.comment, desired.persistent)
-    return packed
-
-
-def _blob(prefix: Prefix) -> bytes:
-    return prefix.address + bytes((prefix.length,))
-
-
-def _prefix(blob: bytes) -> Prefix:
-    return Prefix(blob[:-1], blob[-1])
-
-
-def _from_row(row: tuple[Any, ...], known: dict[str, tuple[Oif, ...]]) -> Route:
-    """known: the oifs that were read, since many routes have the same."""
-    source, group, table, iif, text, comment, persistent, expires = row
-    oifs = known.get(text)
-    if oifs is None:
-        pairs = (each.rpartition("/") for each in text.split())
-        oifs = known[text] = tuple(Oif(intern(name), int(ttl)) for name, _, ttl in pairs)
-    return Route(
-        _prefix(source),
-        _prefix(group),
-        intern(iif),
-        oifs,
-        comment,
-        bool(persistent),
-        expires,
-        table=table,
-    )
+def _brief(error: Exception) -> str:
+    """Tell an error, which may have in it what a damaged file has."""
+    return printable(str(error)[:_MAX_BRIEF])

@@ -80,7 +80,7 @@ def main() -> None:
                 (home / name).mkdir()
         with namespace:
             print(f"bare kernel, {count} setsockopt: {bare_kernel(count):.2f} s of CPU")
-        with Store(homes[1] / "state" / "routes.db") as store:
+        with Store(homes[1] / "state" / "routes.db", "") as store:
             begin = time.perf_counter()
             store.write({route.key: route for route in routes(count)})
             print(f"writing them to the store: {time.perf_counter() - begin:.2f} s")

@@ -18,6 +18,10 @@ settings.load_profile("patient")
 IN_CI = bool(os.environ.get("CI"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="try more of what goes wrong")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # What is started in the background of a script ignores Ctrl-C, and what it starts does too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +49,12 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"A skip is a failure in CI. {reason}"
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether to try all, and not only some of each kind."""
+    return bool(pytestconfig.getoption("--thorough"))
 
 
 @pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])

@@ -1,0 +1,113 @@
+"""Every system call of every kind of change fails once, twice, or from then on, and kill -9 comes.
+
+What was refused is not found by the next start, and what was acknowledged is.
+"""
+
+import errno
+import itertools
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.faults import ALL, CALLS, Faults
+from lab.kept import AFTERWARDS, BEFORE, CHANGES, LOGS, Victims, do, found, prepare
+
+_FAILURES = {"once": 1, "twice": 2, "from then on": ALL}
+_QUOTA = (errno.ENOSPC, errno.EDQUOT)
+_WITH_EVERY_LOG = ("add", "apply", "to transient")
+_MAX_CALLS = 60  # of one kind in one change, where not all are tried
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    """A directory in memory, where there is one: what is synced there is so at once."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
+    return Faults(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def victims(faults: Faults) -> Iterator[Victims]:
+    with Victims(faults.environment) as victims:
+        yield victims
+
+
+@pytest.fixture(scope="module")
+def prepared(scratch: Path) -> Path:
+    prepare(scratch / "prepared")
+    return scratch / "prepared"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "log" not in metafunc.fixturenames:
+        return
+    thorough = metafunc.config.getoption("--thorough")
+    cases = [
+        (name, log)
+        for name in CHANGES
+        for log in LOGS
+        if log == "going" or name in _WITH_EVERY_LOG or thorough
+    ]
+    metafunc.parametrize(("name", "log"), cases)
+
+
+def test_what_a_start_finds_is_what_was_answered(
+    name: str, log: str, faults: Faults, victims: Victims, prepared: Path, thorough: bool
+) -> None:
+    before = {*BEFORE}
+    after = do(before, CHANGES[name])
+    home = prepared.with_name("home")
+    errors = (errno.EIO, *_QUOTA) if thorough or name == "delete" else (errno.EIO,)
+    for call, error, (how, failures) in itertools.product(CALLS, errors, _FAILURES.items()):
+        answers: Counter[str] = Counter()
+        for skip in range(_MAX_CALLS):
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(prepared, home)
+            victims.start(home, log)
+            faults.plan(call, skip, failures, error)
+            answer = victims.ask(name)
+            failed = faults.failed
+            faults.stop()
+            victims.kill()
+            there = found(home)
+            case = f"{name}, {log} log, {call} {skip} {how}: {answer}"
+            if answer == "done":
+                assert there == after, case
+            elif "may be found" in answer:
+                assert (call, failures) == ("any", ALL), case
+                assert there in (before, after), case
+            else:
+                assert there == before, case
+            if not failed:
+                break
+            answers["acknowledged" if answer == "done" else "refused"] += 1
+        for answer, count in answers.items():
+            number = errno.errorcode[error]
+            print(f"| {name} | {log} | {call} {number} {how} | {answer} | {count} |")
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
+def test_after_a_failure_the_next_change_is_kept(
+    call: str, faults: Faults, victims: Victims, prepared: Path
+) -> None:
+    home = prepared.with_name("home")
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(prepared, home)
+    victims.start(home, "going")
+    faults.plan(call, failures=ALL)
+    assert victims.ask("add") != "done"
+    assert victims.ask("afterwards") != "done"
+    faults.stop()
+    assert victims.ask("afterwards") == "done"
+    assert victims.ask("delete") == "done"
+    victims.kill()
+    assert found(home) == do(do({*BEFORE}, AFTERWARDS), CHANGES["delete"])
