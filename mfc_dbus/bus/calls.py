@@ -14,7 +14,7 @@ from mfc_dbus.bus.large import LargeCalls
 from mfc_dbus.bus.names import INVALID_ARGS, LIMITS_EXCEEDED
 from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.turns import Turns
-from mfc_dbus.bus.unread import Unread
+from mfc_dbus.bus.unread import TOO_MUCH_UNREAD, Unread
 from mfc_dbus.bus.variants import strange
 
 # Before the event loop looks at anything else.
@@ -158,8 +158,7 @@ class IncomingCalls:
 
     def _turn_away(self, header: Header) -> None:
         if self._unread.may_refuse(header.sender):
-            sentence = "Too much of what this user was sent before is still unread"
-            self._answer(header, BusError(LIMITS_EXCEEDED, sentence))
+            self._answer(header, BusError(LIMITS_EXCEEDED, TOO_MUCH_UNREAD))
 
 
 def _arguments(header: Header, body: bytes) -> list[Any]:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from mfc_dbus.bus import login
-from mfc_dbus.bus.backend import Body, DecodeError, decode
+from mfc_dbus.bus.backend import Body, DecodeError, decode, encode
 from mfc_dbus.bus.calls import IncomingCalls, Service
 from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.bus.frames import Flag, Frame, Framer, Header, MessageType, ProtocolError
-from mfc_dbus.bus.names import BUS, BUS_PATH, UNKNOWN_METHOD
+from mfc_dbus.bus.names import BUS, BUS_PATH, LIMITS_EXCEEDED, UNKNOWN_METHOD
 from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.replies import Replies, read_reply
-from mfc_dbus.bus.unread import Unread
+from mfc_dbus.bus.unread import TOO_MUCH_UNREAD, Unread
 
 _DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 _BUS_TIMEOUT = 30.0  # seconds, also for connecting
@@ -204,8 +204,13 @@ class Connection(asyncio.Protocol):
 
     def reply(self, call: Header, signature: str = "", body: Body = ()) -> None:
         """Answer a call, where an answer is expected."""
-        if call.expects_reply:
-            self._answer(MessageType.METHOD_RETURN, call, signature, body)
+        if not call.expects_reply:
+            return
+        encoded = body if isinstance(body, bytes) else encode(signature, body)
+        if self._unread and not self._unread.fits(call.sender, len(encoded)):
+            self.reply_error(call, LIMITS_EXCEEDED, TOO_MUCH_UNREAD)
+        else:
+            self._answer(MessageType.METHOD_RETURN, call, signature, encoded)
 
     def reply_error(self, call: Header, name: str, message: str) -> None:
         """Answer a call with an error, where an answer is expected."""

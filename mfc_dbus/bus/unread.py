@@ -16,9 +16,11 @@ from typing import Any, Protocol
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.names import BUS, ERROR, PEER
 
+TOO_MUCH_UNREAD = "Too much of what this user was sent before is still unread"
 SHARE = 16 * 1024  # bytes that each connection may leave unread, whatever its user's others do
 _MAX_OF_USER = 8 * 1024 * 1024  # bytes; then one answer more, of at most 24 MiB
 _MAX_OF_STRANGERS = 48 * 1024 * 1024  # likewise, of all users but root
+_QUIET = 1024 * 1024  # bytes that all users but root may leave unread before anybody is asked for
 _MAX_LIGHT = 4096  # connections whose shares are remembered; a bus has 2,048
 _WINDOW = 600.0  # seconds
 _LOOK = 1.0  # seconds from one look for what is that old to the next
@@ -47,43 +49,36 @@ class Bus(Protocol):
     async def subscribe(self, rule: str, handler: Callable[[Any], None]) -> None: ...
 
 
-class _Light:
-    """A connection within its share; since: when the first of its bytes was sent."""
+class _Receiver:
+    """A connection that was sent something.
 
-    __slots__ = ("refusals", "since", "size")
-
-    def __init__(self, now: float) -> None:
-        self.size = 0
-        self.since = now
-        self.refusals = 0
-
-
-class _Heavy:
-    """A connection above its share.
-
-    uid: _UNKNOWN until it is `learned`. waiting: how many calls wait for that.
+    since: when the first of its unread bytes was sent. learned: set when the bus has told its uid,
+    or that it has closed; None where nobody has asked. waiting: how many calls wait for that.
     """
 
     __slots__ = ("learned", "pinged", "refusals", "since", "size", "uid", "waiting")
 
-    def __init__(self, light: _Light) -> None:
-        self.size = light.size
-        self.since = light.since
-        self.refusals = light.refusals
+    def __init__(self, now: float) -> None:
+        self.size = 0
+        self.since = now
         self.uid = _UNKNOWN
-        self.learned = asyncio.Event()
+        self.learned: asyncio.Event | None = None
         self.waiting = 0
         self.pinged = False
+        self.refusals = 0
 
 
 class Unread:
-    """Counts what is sent, by connection and by user, and says who has room for more."""
+    """Counts what is sent, by connection and by user, and says who has room for more.
+
+    A connection is light within its share, and heavy above it.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._loop = asyncio.get_running_loop()
-        self._light: OrderedDict[str, _Light] = OrderedDict()
-        self._heavy: dict[str, _Heavy] = {}
+        self._light: OrderedDict[str, _Receiver] = OrderedDict()
+        self._heavy: dict[str, _Receiver] = {}
         self._of_users: Counter[int] = Counter()  # bytes of heavy connections, root's left out
         self._pings: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,22 +91,36 @@ class Unread:
         if heavy is None or heavy.uid in (_ROOT, _UNKNOWN):
             return True
         self._forget_old()
-        return receiver not in self._heavy or (
-            self._of_users[heavy.uid] < _MAX_OF_USER and self._of_users.total() < _MAX_OF_STRANGERS
-        )
+        return receiver not in self._heavy or self._has_users_room(heavy.uid)
 
     async def room(self, receiver: str) -> bool:
-        """Find out whether this connection may be sent an answer."""
-        heavy = self._heavy.get(receiver)
-        if heavy is not None and heavy.uid == _UNKNOWN:
-            if heavy.waiting >= _MAX_WAITING:
+        """Find out whether this connection may be sent an answer.
+
+        A light one may always; but while much is unread its user is asked for, for `fits`.
+        """
+        known = self._heavy.get(receiver)
+        if known is None and self._of_users.total() > _QUIET:
+            known = self._find_light(receiver)
+            self._learn_once(receiver, known)
+        if known is not None and known.uid == _UNKNOWN and known.learned is not None:
+            if known.waiting >= _MAX_WAITING:
                 return False
-            heavy.waiting += 1
+            known.waiting += 1
             try:
-                await heavy.learned.wait()
+                await known.learned.wait()
             finally:
-                heavy.waiting -= 1
+                known.waiting -= 1
         return self.has_room(receiver)
+
+    def fits(self, receiver: str, size: int) -> bool:
+        """Return whether a connection that has room may be sent an answer of this size."""
+        known = self._heavy.get(receiver) or self._light.get(receiver)
+        return (
+            known is None
+            or known.uid in (_ROOT, _UNKNOWN)
+            or known.size + size <= SHARE
+            or self._has_users_room(known.uid)
+        )
 
     def may_refuse(self, receiver: str) -> bool:
         """Return whether one without room may be told so; it is counted."""
@@ -137,21 +146,34 @@ class Unread:
             task.cancel()
 
     def _count_light(self, receiver: str, size: int) -> None:
+        light = self._find_light(receiver)
+        light.size += size
+        if light.size > SHARE:
+            del self._light[receiver]
+            self._heavy[receiver] = light
+            self._add(light, light.size)
+            self._learn_once(receiver, light)
+            self._ping(receiver, light)
+
+    def _find_light(self, receiver: str) -> _Receiver:
         now = self._loop.time()
         light = self._light.get(receiver)
         if light is None or now - light.since > _WINDOW:
             self._light.pop(receiver, None)
-            light = self._light[receiver] = _Light(now)
+            light = self._light[receiver] = _Receiver(now)
             if len(self._light) > _MAX_LIGHT:
                 self._light.popitem(last=False)
-        light.size += size
-        if light.size > SHARE:
-            del self._light[receiver]
-            heavy = self._heavy[receiver] = _Heavy(light)
-            self._add(heavy, heavy.size)
-            self._start(self._learn(receiver, heavy))
+        return light
 
-    async def _learn(self, receiver: str, heavy: _Heavy) -> None:
+    def _has_users_room(self, uid: int) -> bool:
+        return self._of_users[uid] < _MAX_OF_USER and self._of_users.total() < _MAX_OF_STRANGERS
+
+    def _learn_once(self, receiver: str, known: _Receiver) -> None:
+        if known.learned is None:
+            known.learned = asyncio.Event()
+            self._start(self._learn(receiver, known, known.learned))
+
+    async def _learn(self, receiver: str, known: _Receiver, learned: asyncio.Event) -> None:
         """Find out whose connection it is, and hear when it closes."""
         try:
             if not self._subscribed:
@@ -159,17 +181,19 @@ class Unread:
                 await self._bus.subscribe(_DEPARTURES, self._hear)
             (uid,) = await self._bus.call_bus("GetConnectionUnixUser", "s", [receiver])
         except (BusError, TimeoutError):  # it has closed already
-            self._forget(receiver, heavy)
+            self._forget(receiver)
         else:
-            if self._heavy.get(receiver) is heavy:
-                self._subtract(heavy, heavy.size)
-                heavy.uid = uid
-                self._add(heavy, heavy.size)
-                self._ping(receiver, heavy)
+            is_heavy = self._heavy.get(receiver) is known
+            if is_heavy:
+                self._subtract(known, known.size)
+            known.uid = uid
+            if is_heavy:
+                self._add(known, known.size)
+                self._ping(receiver, known)
         finally:
-            heavy.learned.set()
+            learned.set()
 
-    def _ping(self, receiver: str, heavy: _Heavy) -> None:
+    def _ping(self, receiver: str, heavy: _Receiver) -> None:
         """Ask a caller who was sent much for a sign that he has read it."""
         if (
             heavy.size > _PINGED
@@ -182,7 +206,7 @@ class Unread:
             self._pings[heavy.uid] += 1
             self._start(self._await_pong(receiver, heavy, heavy.size))
 
-    async def _await_pong(self, receiver: str, heavy: _Heavy, size: int) -> None:
+    async def _await_pong(self, receiver: str, heavy: _Receiver, size: int) -> None:
         try:
             await self._bus.call(receiver, "/", PEER, "Ping", timeout=_WINDOW)
         except BusError as error:
@@ -205,9 +229,7 @@ class Unread:
         if signal.sender == BUS and signal.member == "NameOwnerChanged":
             name, _, owner = signal.body
             if not owner:
-                self._light.pop(name, None)
-                if name in self._heavy:
-                    self._forget(name, self._heavy[name])
+                self._forget(name)
 
     def _forget_old(self) -> None:
         """Take for read what was sent long ago."""
@@ -217,18 +239,19 @@ class Unread:
         self._forgot = now
         for receiver, heavy in list(self._heavy.items()):
             if now - heavy.since > _WINDOW:
-                self._forget(receiver, heavy)
+                self._forget(receiver)
 
-    def _forget(self, receiver: str, heavy: _Heavy) -> None:
-        if self._heavy.get(receiver) is heavy:
-            del self._heavy[receiver]
+    def _forget(self, receiver: str) -> None:
+        self._light.pop(receiver, None)
+        heavy = self._heavy.pop(receiver, None)
+        if heavy is not None:
             self._subtract(heavy, heavy.size)
 
-    def _add(self, heavy: _Heavy, size: int) -> None:
+    def _add(self, heavy: _Receiver, size: int) -> None:
         if heavy.uid != _ROOT:
             self._of_users[heavy.uid] += size
 
-    def _subtract(self, heavy: _Heavy, size: int) -> None:
+    def _subtract(self, heavy: _Receiver, size: int) -> None:
         if heavy.uid != _ROOT:
             self._of_users[heavy.uid] -= size
             if not self._of_users[heavy.uid]:

@@ -7,14 +7,14 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 from lab import witness
-from lab.attack import HUNG, Attack, Message, Peer
+from lab.attack import HUNG, NAME, Attack, Message, Peer, marshal
 from lab.bus import PrivateBus
 from lab.caller import OWN, STANDARD, Caller, Route
 from lab.daemon import Daemon
@@ -100,10 +100,18 @@ def test_10_000_messages_of_a_stranger_change_nothing_and_keep_nobody_waiting(
 
 
 CONNECTIONS = 250  # a bus lets a user have 256
-QUESTIONS = 40
 # Less than the 127 MiB of a system bus, so that few calls do.
 LIMIT = 24 * 1024 * 1024
 INTROSPECT = Message(interface="org.freedesktop.DBus.Introspectable", member="Introspect")
+GET_ALL = Message(
+    interface="org.freedesktop.DBus.Properties",
+    member="GetAll",
+    signature="s",
+    body=marshal("s", [NAME]),
+)
+ENTRIES = [
+    {"group": f"239.1.{n >> 8}.{n & 255}", "iif": "eth1", "oifs": ["eth2"]} for n in range(3_000)
+]
 
 
 @pytest.fixture
@@ -115,22 +123,33 @@ def narrow_bus(tmp_path: Path) -> Iterator[PrivateBus]:
         yield bus
 
 
+@pytest.mark.parametrize(
+    ("question", "times"),
+    [(INTROSPECT, 40), (GET_ALL, 1)],
+    ids=["many small answers", "a large one each"],
+)
 async def test_who_reads_nothing_on_many_connections_silences_nobody(
-    narrow_bus: PrivateBus, network: Namespace, library: str, nobody: int
+    question: Message,
+    times: int,
+    narrow_bus: PrivateBus,
+    network: Namespace,
+    library: str,
+    nobody: int,
 ) -> None:
     with Daemon(narrow_bus.address, network, library=library) as daemon:
         async with Caller.at(narrow_bus.address) as root:
+            await root.apply({"route": ENTRIES})
             sent = asyncio.Event()
             reading, writing = os.pipe()
             asyncio.get_running_loop().add_reader(reading, sent.set)
-            silent = ask_and_read_nothing(narrow_bus.address, nobody, writing)
+            silent = ask_and_read_nothing(narrow_bus.address, nobody, [question] * times, writing)
             try:
                 while not sent.is_set():
                     await root.ping()
                 asyncio.get_running_loop().remove_reader(reading)
                 for _ in range(20):
                     await root.add(PRESENT)
-                    assert len(await root.get("Routes")) == 1
+                    assert await root.get("Version")
                     await root.delete(PRESENT)
             finally:
                 silent.kill()
@@ -140,15 +159,15 @@ async def test_who_reads_nothing_on_many_connections_silences_nobody(
         assert daemon.resident < 128 * 1024 * 1024
 
 
-def ask_and_read_nothing(address: str, uid: int, done: int) -> Child:
+def ask_and_read_nothing(address: str, uid: int, questions: Sequence[Message], done: int) -> Child:
     def run() -> str:
         become(uid)
         peers = [Peer(address) for _ in range(CONNECTIONS)]
         for peer in peers:
             peer.authenticate()
-        for _ in range(QUESTIONS):
+        for question in questions:
             for peer in peers:
-                peer.send(INTROSPECT)
+                peer.send(question)
         os.write(done, b".")
         signal.pause()
         return ""
@@ -164,9 +183,7 @@ async def test_who_reads_what_he_is_sent_may_ask_for_much(
             Caller.at(narrow_bus.address) as root,
             Caller.at(narrow_bus.address, nobody) as stranger,
         ):
-            groups = [f"239.1.{n >> 8}.{n & 255}" for n in range(3_000)]
-            entries = [{"group": group, "iif": "eth1", "oifs": ["eth2"]} for group in groups]
-            await root.apply({"route": entries})
+            await root.apply({"route": ENTRIES})
             size = 0
             while size < LIMIT // 2:
                 (document,) = await stranger.ask("Describe", "a{sv}", [{}])

@@ -106,6 +106,37 @@ def test_many_connections_are_one_user() -> None:
     on_bus(test)
 
 
+def test_a_large_answer_to_each_of_many_connections_is_too_much() -> None:
+    async def test(bus: FakeBus, unread: Unread) -> None:
+        sent = 0
+        for number in range(250):
+            name = f":alice.{number}"
+            assert await unread.room(name)
+            if unread.fits(name, MIB):
+                unread.count(name, MIB)
+                sent += 1
+        assert sent <= 10
+        # What is small goes out all the same, and to others what is large.
+        assert unread.fits(":alice.249", SHARE - 1)
+        for name in (":bob.1", ":root.1"):
+            assert await unread.room(name)
+            assert unread.fits(name, MIB)
+
+    on_bus(test)
+
+
+def test_nobodys_user_is_asked_for_while_little_is_unread() -> None:
+    async def test(bus: FakeBus, unread: Unread) -> None:
+        bus.knows.clear()
+        for number in range(60):
+            assert await unread.room(f":alice.{number}")
+            assert unread.fits(f":alice.{number}", SHARE)
+            unread.count(f":alice.{number}", SHARE)
+        assert not bus.handlers
+
+    on_bus(test)
+
+
 def test_all_strangers_together_leave_room_for_root() -> None:
     async def test(bus: FakeBus, unread: Unread) -> None:
         bus.users |= {f":user{n}": 2000 + n for n in range(100)}
