@@ -56,7 +56,7 @@ class Configuration:
         self._directory = directory
         self._load = load
         self._interfaces: Sequence[str] = ()
-        self._places: Mapping[str, Place] = {}  # until `warn` has told of them
+        self._places: Mapping[str, Place | str] = {}  # until `warn` has told of them
         self._reloading = asyncio.Lock()
 
     def begin(self) -> tuple[Config, Files]:
@@ -134,8 +134,15 @@ class Configuration:
     def _take(self, settings: Config, files: Files) -> None:
         self.settings = settings
         self.problems = ()
-        self._interfaces = [*files.interfaces]
-        self._places = files.interfaces
+        named = {
+            "discovery.interfaces": settings.watched,
+            "router_discovery.interfaces": settings.advertised,
+            "rules": settings.rules,
+        }
+        path = self._directory / config.FILE
+        places = {name: f"{path}: '{key}'" for key, names in named.items() for name in names}
+        self._places = {**places, **files.interfaces}
+        self._interfaces = [*self._places]
 
     def _find_absent(self, present: Collection[str]) -> Sequence[str]:
         """Find the configured names and patterns of interfaces that none of these has."""
@@ -160,8 +167,11 @@ def _find_places(files: Files, interface: str) -> Sequence[Place]:
     return [place for name, place in files.interfaces.items() if matches(name, interface)][:1]
 
 
-async def _write(places: Sequence[Place]) -> list[str]:
-    return await asyncio.to_thread(write_places, places) if places else []
+async def _write(places: Sequence[Place | str]) -> list[str]:
+    """Write where something stands, if it is not written already."""
+    in_files = [place for place in places if isinstance(place, Place)]
+    written = iter(await asyncio.to_thread(write_places, in_files) if in_files else ())
+    return [next(written) if isinstance(place, Place) else place for place in places]
 
 
 def _shorten(problems: Sequence[str]) -> list[str]:

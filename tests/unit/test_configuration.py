@@ -167,6 +167,24 @@ def test_interfaces_that_are_not_there_are_warned_of_with_their_place(
     assert etc.configuration.describe(present | {"eht1"}, 3) == "3 routes"
 
 
+def test_interfaces_of_the_settings_that_are_not_there_are_warned_of_too(
+    etc: Etc, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = etc.write(
+        "mfc-dbus.toml",
+        'tables = ["ipv4", "ipv4/7"]\ndiscovery.interfaces = ["eth1", "vlan*"]\n'
+        'router_discovery.interfaces = ["eth9"]\n[rules]\neth2 = 7\neth8 = 7\n',
+    )
+    asyncio.run(etc.configuration.reload(take))
+    asyncio.run(etc.configuration.warn(PRESENT, 0))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: 'discovery.interfaces': No interface matches 'vlan*' yet",
+        f"{path}: 'router_discovery.interfaces': There is no interface 'eth9' yet",
+        f"{path}: 'rules': There is no interface 'eth8' yet",
+    ]
+    assert etc.status(0).endswith("that are not there: 'vlan*', 'eth9', 'eth8'")
+
+
 def test_a_limit_below_what_there_is_is_warned_of(
     etc: Etc, caplog: pytest.LogCaptureFixture
 ) -> None:

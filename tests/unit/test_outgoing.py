@@ -1,6 +1,7 @@
 """What goes out, to a bus that reads slowly or not at all."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -94,3 +95,26 @@ def test_a_bus_that_reads_again_is_not_given_up(monkeypatch: pytest.MonkeyPatch)
         assert not pipe.given_up.done()
 
     through(test)
+
+
+def test_what_the_bus_takes_is_seen_though_nothing_leaves_here() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        ours, bus = socket.socketpair()
+        outgoing = Outgoing(lambda reason: None)
+        with ours, bus:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            outgoing.begin(transport)
+            for _ in range(100):
+                outgoing.send(MessageType.SIGNAL, "ay", [bytes(8192)], path="/", member="A")
+                outgoing.flush()
+            here, left = transport.get_write_buffer_size(), outgoing._count_left()
+            assert 0 < here < left
+            # As dbus-daemon reads, from a socket that has no room yet for a message more.
+            while outgoing._count_left() == left:
+                assert bus.recv(2048)
+            assert outgoing._count_left() < left
+            assert transport.get_write_buffer_size() == here
+            transport.abort()
+
+    asyncio.run(run())
