@@ -24,7 +24,7 @@ _QUIET = 1024 * 1024  # bytes that all users but root may leave unread before an
 _MAX_LIGHT = 4096  # connections whose shares are remembered; a bus has 2,048
 _WINDOW = 600.0  # seconds
 _LOOK = 1.0  # seconds from one look for what is that old to the next
-_PINGED = 256 * 1024  # bytes, from which on a caller is asked whether he has read them
+_PINGED = 256 * 1024  # bytes, from which on a caller who has room is asked whether he read them
 _MAX_PINGS_OF_USER = 4
 _MAX_PINGS = 32  # the bus lets a connection wait for 128 replies
 _MAX_WAITING = 64  # calls of one connection, until its user is known
@@ -127,6 +127,7 @@ class Unread:
         heavy = self._heavy.get(receiver)
         if heavy is None:
             return True
+        self._ping(receiver, heavy, least=0)
         heavy.refusals += 1
         return heavy.refusals <= _MAX_REFUSALS
 
@@ -193,10 +194,10 @@ class Unread:
         finally:
             learned.set()
 
-    def _ping(self, receiver: str, heavy: _Receiver) -> None:
-        """Ask a caller who was sent much for a sign that he has read it."""
+    def _ping(self, receiver: str, heavy: _Receiver, least: int = _PINGED) -> None:
+        """Ask a caller who was sent this much at least for a sign that he has read it."""
         if (
-            heavy.size > _PINGED
+            heavy.size >= least
             and not heavy.pinged
             and heavy.uid not in (_ROOT, _UNKNOWN)
             and self._pings[heavy.uid] < _MAX_PINGS_OF_USER
@@ -223,7 +224,11 @@ class Unread:
             heavy.since = self._loop.time()
             heavy.size -= size
             self._subtract(heavy, size)
-            self._ping(receiver, heavy)
+            if heavy.size <= SHARE:
+                self._subtract(heavy, heavy.size)
+                self._light[receiver] = self._heavy.pop(receiver)
+            else:
+                self._ping(receiver, heavy)
 
     def _hear(self, signal: Any) -> None:
         if signal.sender == BUS and signal.member == "NameOwnerChanged":

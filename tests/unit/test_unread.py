@@ -196,6 +196,25 @@ def test_who_answers_a_ping_has_read_what_came_before(
     on_bus(test)
 
 
+def test_who_answers_has_his_share_again_whatever_his_users_others_do() -> None:
+    async def test(bus: FakeBus, unread: Unread) -> None:
+        await send(unread, ":alice.1", 9 * MIB)
+        await send(unread, ":alice.2", 2 * SHARE)
+        assert not unread.has_room(":alice.2")
+        assert ":alice.2" not in bus.pings
+        unread.may_refuse(":alice.2")
+        await asyncio.sleep(0)
+        bus.pings[":alice.2"].set_result(None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert unread.has_room(":alice.2")
+        assert unread.fits(":alice.2", SHARE)
+        assert not unread.fits(":alice.2", SHARE + 1)
+        assert not unread.has_room(":alice.1")
+
+    on_bus(test)
+
+
 def test_few_pings_wait_for_one_user() -> None:
     async def test(bus: FakeBus, unread: Unread) -> None:
         for number in range(20):
