@@ -23,18 +23,33 @@ class Commits:
         self._commit = commit
         self._queue: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def idle(self) -> bool:
         return self._worker is None
 
     async def run(self, change: Callable[[], Any]) -> Any:
-        """Do a change when it is its turn; its result, when that is stored."""
+        """Do a change when it is its turn; its result, when that is stored.
+
+        Where no more are done, whoever waits is cancelled.
+        """
+        if self._closed:
+            raise asyncio.CancelledError
         waiting = _Waiting(change, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         return await waiting.reply
+
+    async def close(self) -> None:
+        """Begin no more changes, and return when those that were begun are stored or taken back."""
+        self._closed = True
+        for waiting in self._queue:
+            waiting.reply.cancel()
+        self._queue.clear()
+        if self._worker:
+            await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
         batch: list[_Waiting] = []

@@ -417,6 +417,10 @@ class Controller:
         looks = (self._advertising.next_look, self._upcalls.next_look)
         return min((when for when in looks if when is not None), default=None)
 
+    async def close(self) -> None:
+        """Do no more changes, and return when what was begun is whole, or taken back."""
+        await self._commits.close()
+
     def part(self) -> None:
         """Tell switches that the router goes for good."""
         self._advertising.part()

@@ -229,14 +229,14 @@ async def _serve(
         controller.part()  # a manager may be about to restart us, and does not say so
     manager.tell("STOPPING=1")
     stopping.cancel()
-    readers.close()
     for task in ours:
         if task.done():
             task.result()
+        task.cancel()
+    await controller.close()
+    readers.close()
     if lost.done():
         raise ConnectionLost(lost.result())
-    for task in ours:
-        task.cancel()
     await connection.close()
     log.info("Stopped")
     return STOPPED

@@ -94,6 +94,7 @@ class Methods:
         self._controller = controller
         self._reload = reload
         self._readers = Readers()
+        self._listing = asyncio.Lock()  # long answers are made one by one
         self.table = {
             f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route, looks=True),
             f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route, looks=True),
@@ -261,7 +262,12 @@ class Methods:
         iif = parse_interface(given["iif"]) if "iif" in given else None
         group = parse_group_prefix(given["group"]) if "group" in given else None
         table = given.get("table")
-        return answer(lambda: list_streams(self._controller, group, iif, table))
+
+        async def act() -> Body:
+            async with self._listing:
+                return await list_streams(self._controller, group, iif, table)
+
+        return Request(act)
 
 
 def _options(options: Mapping[str, Variant], known: Mapping[str, str]) -> dict[str, Any]:

@@ -1,29 +1,36 @@
 """What was learned, as the bus tells it."""
 
 from collections.abc import Mapping
-from itertools import islice
 
 from mfc_dbus.addresses import Prefix, format_source
 from mfc_dbus.bus.backend import Body, Variant
 from mfc_dbus.controller import Controller
+from mfc_dbus.errors import RequestError
 from mfc_dbus.placement import Learned
+from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table
 
-_MOST = 1000  # in one reply: to make these takes some 20 ms, in which nobody else is served
+_MOST = 1000  # in one reply
 
 
-def list_streams(
+async def list_streams(
     controller: Controller, group: Prefix | None, iif: str | None, number: int | None
 ) -> Body:
-    """Describe the streams of a group prefix, an iif and a table; and how many there are."""
-    found = [
-        (table, learned)
-        for table in controller.tables.values()
-        if number in (None, table.id.number)
-        for learned in table.learned
-        if iif in (None, learned.iif) and (group is None or group.covers(learned.group))
-    ]
-    return [[_stream(*each) for each in islice(found, _MOST)], len(found)]
+    """Describe the streams of a group prefix, an iif and a table; and how many there are.
+
+    Both are as they were when this began. Others are served in between.
+    """
+    tables = [table for table in controller.tables.values() if number in (None, table.id.number)]
+    there = [(table, list(table.learned)) for table in tables]
+    described: list[Mapping[str, Variant]] = []
+    total = 0
+    for table, streams in there:
+        async for learned in in_slices(streams):
+            if iif in (None, learned.iif) and (group is None or group.covers(learned.group)):
+                total += 1
+                if total <= _MOST:
+                    described.append(_stream(table, learned))
+    return [described, total]
 
 
 def _stream(table: Table, learned: Learned) -> Mapping[str, Variant]:
@@ -40,6 +47,6 @@ def _stream(table: Table, learned: Learned) -> Mapping[str, Variant]:
     }
     try:
         count = table.kernel.sg_count(learned.source.address, learned.group.address)
-    except OSError:  # somebody else has deleted it
+    except (OSError, RequestError):  # it was deleted, or the table given up
         return described
     return described | {"packets": Variant("t", count.packets), "bytes": Variant("t", count.bytes)}

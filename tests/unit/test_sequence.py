@@ -1,5 +1,6 @@
 """A change of many routes is done in parts: others are served meanwhile, and see nothing of it."""
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 
@@ -238,3 +239,40 @@ def test_a_table_that_is_not_ours_is_told_before_the_other_is_touched() -> None:
         ground.apply(*streams(0, 4), *more)
     assert ground.kernels[IPV4].calls == calls
     assert not ground.routes()
+
+
+def test_an_end_in_the_middle_of_it_waits_until_it_is_whole(ground: Ground) -> None:
+    wanted = streams(0, 9, "eth2", "eth3")
+
+    async def end() -> None:
+        controller = ground.controller
+        applying = asyncio.create_task(controller.apply(wanted))
+        while controller.settled:  # noqa: ASYNC110 - there is no event of this
+            await asyncio.sleep(0)
+        adding = asyncio.create_task(controller.add(streams(20, 1)[0]))
+        await asyncio.sleep(0)
+        await controller.close()
+        assert controller.settled
+        assert applying.done()
+        late = asyncio.create_task(controller.add(streams(30, 1)[0]))
+        await asyncio.wait([adding, late])
+        assert adding.cancelled()
+        assert late.cancelled()
+
+    with in_small_parts():
+        run(end())
+    assert ground.held() == {expected(route) for route in wanted}
+    assert {*ground.keeper.routes.values()} == {*wanted}
+
+
+def test_a_cancelled_one_is_taken_back(ground: Ground) -> None:
+    held = ground.held()
+
+    async def cancel() -> None:
+        asyncio.create_task(ground.controller.apply(streams(0, 9, "eth2", "eth3")))  # noqa: RUF006
+        while ground.controller.settled:  # noqa: ASYNC110 - there is no event of this
+            await asyncio.sleep(0)
+
+    with in_small_parts():
+        run(cancel())
+    assert ground.held() == held
