@@ -1,14 +1,13 @@
 """/etc/mfc-dbus/mfc-dbus.toml: the daemon's settings. Without the file, all is as it is here."""
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mfc_dbus import toml
+from mfc_dbus import textfiles, toml
 from mfc_dbus.addresses import FAMILIES, FAMILY_NAMES
 from mfc_dbus.errors import ConfigError, InvalidArgs
 from mfc_dbus.model import TableId, parse_interface
@@ -16,10 +15,10 @@ from mfc_dbus.quoting import join, quote
 
 FILE = "mfc-dbus.toml"
 _FAMILIES = {name: family for family, name in FAMILY_NAMES.items()}
-_NOT_TOML = (ValueError, RecursionError)
 # Of those that the kernel takes, without its own: default, main and local.
 _TABLE_NUMBER = re.compile("(?!25[345]$)[1-9][0-9]{0,7}", re.ASCII)
 _Key = tuple[str, ...]
+_MAX_BYTES = 1024 * 1024
 _SECOND = 1_000_000_000  # in nanoseconds
 _YEAR = 365 * 24 * 60 * 60  # in seconds
 
@@ -56,15 +55,17 @@ def load(directory: Path) -> Config:
     """
     path = directory / FILE
     try:
-        text = path.read_text()
+        text = textfiles.decode(textfiles.read(path, _MAX_BYTES))
     except FileNotFoundError:
         return Config()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', error)}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except InvalidArgs as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
-        config, wrong = _parse(tomllib.loads(text))
-    except _NOT_TOML:
-        problems = [f"line {line}: {sentence}" for line, sentence in toml.mistakes(text)]
+        config, wrong = _parse(toml.loads(text))
+    except toml.NotToml as error:
+        problems = [f"line {line}: {sentence}" for line, sentence in error.mistakes()]
     else:
         lines = toml.lines(text, [value.key for value in wrong])
         problems = [f"line {lines[value.key]}: {value}" for value in wrong]

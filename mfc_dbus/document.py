@@ -4,7 +4,6 @@ What an address, an interface or a route may be is not decided here: every route
 `model.parse_route`, and every membership through `model.parse_membership`.
 """
 
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -122,11 +121,13 @@ def from_json(data: bytes | str) -> Document:
 def from_toml(text: str) -> Document:
     """Read TOML. Raises InvalidArgs, with a line for each problem: "line 7: route[1].iif: ..."."""
     try:
-        sections = tomllib.loads(text)
-    except (ValueError, RecursionError):
+        sections = toml.loads(text)
+    except toml.NotToml as error:
         problems = Problems()
-        for line, sentence in toml.mistakes(text):
+        for line, sentence in error.mistakes():
             problems.add_at(f"line {line}", InvalidArgs(sentence))
+            if problems.full:
+                break
         problems.check()
         raise  # not reached: what is not TOML has a mistake
 

@@ -8,6 +8,7 @@ from mfc_dbus.errors import InvalidArgs, RequestError
 from mfc_dbus.toml import Path
 
 _MAX_LISTED = 20
+_MAX_COUNTED = 1000
 _MAX_KEY = 40  # characters of it that are shown
 _KEY = r'[\w-]+|"(?:\\.|[^"\\])*"'
 _PATH = re.compile(rf"^({_KEY})(?:\[(\d+)\])?((?:\.(?:{_KEY}))*): ", re.MULTILINE)
@@ -15,7 +16,10 @@ _KEYS = re.compile(rf"\.({_KEY})")
 
 
 class Problems:
-    """All that is wrong with a document: the first of it as text, the rest as a number."""
+    """All that is wrong with a document: the first of it as text, the rest as a number.
+
+    full: there are so many that it is no use to look for more.
+    """
 
     def __init__(self) -> None:
         self._type: type[RequestError] = InvalidArgs
@@ -33,10 +37,14 @@ class Problems:
         else:
             self._more += 1
 
+    @property
+    def full(self) -> bool:
+        return len(self._listed) + self._more >= _MAX_COUNTED
+
     def check(self) -> None:
         """Raise what was added, as an error of the first one's kind."""
         if self._listed:
-            more = [f"and {self._more} more"] if self._more else []
+            more = [f"and {'at least ' * self.full}{self._more} more"] if self._more else []
             raise self._type("\n".join(self._listed + more))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mfc_dbus import toml
+from mfc_dbus import textfiles, toml
 from mfc_dbus.document import Document, from_toml
 from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.model import Key, Membership, Route
@@ -90,10 +90,10 @@ def load(directory: Path) -> Files:
     for path in _paths(directory / DIRECTORY, problems):
         name = printable(str(path))
         try:
-            text = path.read_text()
+            text = textfiles.decode(textfiles.read(path))
             document = _read(text, owners)
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{name}: {getattr(error, 'strerror', error)}")
+        except OSError as error:
+            problems.append(f"{name}: {error.strerror}")
         except InvalidArgs as error:
             problems += [f"{name}: {line}" for line in str(error).split("\n")]
         else:

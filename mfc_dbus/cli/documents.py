@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mfc_dbus import document
+from mfc_dbus import document, textfiles
 from mfc_dbus.cli.status import complain
 from mfc_dbus.document import Document
 from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.problems import with_lines
 
+# What is open already, and may be a pipe: a shell names it so for <(program).
+_DESCRIPTOR = re.compile(r"-|/dev/stdin|/dev/fd/(\d{1,9})", re.ASCII)
 _LINE = re.compile(r"line (\d+): ")
 _LARGE = 1024 * 1024  # bytes that take long enough to say so
 
@@ -22,13 +24,12 @@ class File:
     def __init__(self, name: str) -> None:
         """name: of the file, "-" for the standard input. Raises OSError, InvalidArgs."""
         self._name = "stdin" if name == "-" else name
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        data = read_given(name)
         self.large = len(data) > _LARGE
         try:
-            self.text = data.decode()
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise InvalidArgs(f"{self._name}:{line}: It is not valid UTF-8") from None
+            self.text = textfiles.decode(data)
+        except InvalidArgs as error:
+            raise InvalidArgs(_place(self._name, str(error))) from None
         self._json = self.text.lstrip().startswith("{")
 
     def parse(self) -> Document:
@@ -40,9 +41,21 @@ class File:
         """Tell of each problem where it is."""
         located = problems if self._json else with_lines(problems, self.text)
         for problem in located.split("\n"):
-            line = _LINE.match(problem)
-            where = f"{self._name}:{line[1]}" if line else self._name
-            complain(f"{where}: {problem[line.end() :] if line else problem}")
+            complain(_place(self._name, problem))
+
+
+def read_given(name: str) -> bytes:
+    """Read the file of an argument, "-" for the standard input. Raises OSError."""
+    descriptor = _DESCRIPTOR.fullmatch(name)
+    if descriptor is None:
+        return textfiles.read(Path(name))
+    return textfiles.read_descriptor(int(descriptor[1] or 0), "stdin" if name == "-" else name)
+
+
+def _place(name: str, problem: str) -> str:
+    """Write "line 7: ..." as "file:7: ..."."""
+    line = _LINE.match(problem)
+    return f"{name}:{line[1]}: {problem[line.end() :]}" if line else f"{name}: {problem}"
 
 
 @contextmanager

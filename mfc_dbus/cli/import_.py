@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.status import Status, complain
@@ -35,9 +34,10 @@ async def run(_client: "Client", args: argparse.Namespace) -> int:
 
 def run_here(args: argparse.Namespace) -> int:
     from mfc_dbus import document, smcroute
+    from mfc_dbus.cli.documents import read_given
 
-    data = sys.stdin.buffer.read() if args.file == "-" else Path(args.file).read_bytes()
-    imported = smcroute.read(args.file, data.decode(errors="replace"))
+    text = read_given(args.file).decode(errors="replace")
+    imported = smcroute.read(args.file, text)
     if args.json:
         print(document.to_json(imported.routes, imported.memberships).decode())
     else:
