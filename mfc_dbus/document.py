@@ -1,45 +1,67 @@
 """The route document: TOML and JSON to values and back, by one schema (pure).
 
 What an address, an interface or a route may be is not decided here: every route goes through
-`model.parse_route`, and every membership through `model.parse_membership`.
+`model.parse_route`, and every membership through `model.parse_memberships`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from mfc_dbus import toml
 from mfc_dbus.addresses import format_address, format_source, of_source
-from mfc_dbus.errors import InvalidArgs, RequestError
-from mfc_dbus.model import Desired, Membership, Route, parse_membership, parse_route
+from mfc_dbus.errors import InvalidArgs, LimitExceeded, RequestError
+from mfc_dbus.expectations import JSON_WORDS, TOML_WORDS, Words, explain
+from mfc_dbus.model import Desired, Membership, Route, parse_memberships, parse_route
 from mfc_dbus.problems import Problems, with_lines, write_path
 from mfc_dbus.quoting import quote
 from mfc_dbus.toml import Path
 
 MAX_BYTES = 24 * 1024 * 1024  # of JSON: what a message on the bus has room for
+_MAX_MEMBERSHIPS = 65_536  # of a document, whose entries may be prefixes
+_BOM = "\ufeff"
 _WRONG = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 
 class RouteEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """A static multicast route."""
 
-    source: Annotated[str, Meta(description="Sender's address; left out: any source")] = "*"
-    group: Annotated[str, Meta(description="Multicast group")]
-    iif: Annotated[str, Meta(description="Interface on which the stream arrives")]
-    oifs: Annotated[list[str], Meta(description="Interfaces by which it leaves")]
+    source: Annotated[
+        str,
+        Meta(
+            description="Sender's address, or a prefix; left out: any source",
+            examples=["10.0.1.10"],
+        ),
+    ] = "*"
+    group: Annotated[
+        str, Meta(description="Multicast group, or a prefix", examples=["239.10.20.30"])
+    ]
+    iif: Annotated[
+        str, Meta(description="Interface on which the stream arrives", examples=["eth1"])
+    ]
+    oifs: Annotated[
+        list[str],
+        Meta(description="Interfaces by which it leaves", examples=[["eth2", "eth3"]]),
+    ]
     ttls: Annotated[
         dict[
             str,
-            Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 254})],
+            Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 254}, examples=[16])],
         ],
-        Meta(description="TTL thresholds of oifs, where not 1: packets with a greater TTL leave"),
+        Meta(
+            description="TTL thresholds of oifs, where not 1: packets with a greater TTL leave",
+            examples=[{"eth3": 16}],
+        ),
     ] = field(default_factory=dict)
-    comment: Annotated[str, Meta(description="For people")] = ""
+    comment: Annotated[str, Meta(description="For people", examples=["the lobby"])] = ""
     persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
-    table: Annotated[int, Meta(description="Number of the routing table; 0: the default one")] = 0
+    table: Annotated[
+        int, Meta(description="Number of the routing table; 0: the default one", examples=[100])
+    ] = 0
     hairpin: Annotated[
         bool,
         Meta(description="Whether it leaves by the interface it arrives on, if that is an oif"),
@@ -61,12 +83,21 @@ class RouteReport(
 
 
 class MembershipEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A static IGMP or MLD membership."""
+    """A static IGMP or MLD membership, or those of a prefix."""
 
-    source: Annotated[str, Meta(description="Only from this sender; left out: any source")] = "*"
-    group: Annotated[str, Meta(description="Multicast group")]
-    interface: Annotated[str, Meta(description="Interface that joins")]
-    comment: Annotated[str, Meta(description="For people")] = ""
+    source: Annotated[
+        str,
+        Meta(
+            description="Only from this sender, or each of a prefix; left out: any source",
+            examples=["10.0.1.10"],
+        ),
+    ] = "*"
+    group: Annotated[
+        str,
+        Meta(description="Multicast group, or a prefix: each of them", examples=["239.10.20.30"]),
+    ]
+    interface: Annotated[str, Meta(description="Interface that joins", examples=["eth1"])]
+    comment: Annotated[str, Meta(description="For people", examples=["the lobby"])] = ""
     persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
 
 
@@ -96,26 +127,31 @@ class Layout(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a document says, in its order."""
+    """What a document says, in its order.
+
+    joins: its memberships as they are written. places: for each of `memberships` the index of its
+    entry in `joins`, which may be a prefix.
+    """
 
     routes: Sequence[Route] = ()
     memberships: Sequence[Membership] = ()
+    joins: Sequence[MembershipEntry] = ()
+    places: Sequence[int] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.routes and not self.memberships
 
 
 def from_json(data: bytes | str) -> Document:
     """Read JSON. Raises InvalidArgs, with a line for each problem that begins with its path."""
+    text = data if isinstance(data, str) else data.decode(errors="replace")
+    text = text.removeprefix(_BOM)
     try:
-        sections = _JSON_SECTIONS.decode(data)
-    except _WRONG as error:
-        raise InvalidArgs(f"The document is not JSON, or no object: {error}") from None
-
-    def items(raw: msgspec.Raw) -> Sequence[Any]:
-        return _JSON_ITEMS.decode(raw)
-
-    def entry(item: Any, kind: _Kind) -> Any:
-        return kind.json.decode(item)
-
-    return _read(sections, items, entry, msgspec.json.decode)
+        sections = _JSON_SECTIONS.decode(text)
+    except _WRONG:
+        raise InvalidArgs(_what_is_no_json(text)) from None
+    return _read(sections, _JSON)
 
 
 def from_toml(text: str) -> Document:
@@ -130,17 +166,26 @@ def from_toml(text: str) -> Document:
                 break
         problems.check()
         raise  # not reached: what is not TOML has a mistake
-
-    def items(value: Any) -> Sequence[Any]:
-        return msgspec.convert(value, list[Any])
-
-    def entry(item: Any, kind: _Kind) -> Any:
-        return msgspec.convert(item, kind.entry)
-
     try:
-        return _read(sections, items, entry, lambda item: item)
+        return _read(sections, _TOML)
     except InvalidArgs as error:
         raise InvalidArgs(with_lines(str(error), text)) from None
+
+
+def _what_is_no_json(text: str) -> str:
+    """Say why a text is no object of JSON; of two parsers this one says where."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}"
+        return f"{where}: This is not JSON: {error.msg}, at column {error.colno}"
+    except RecursionError:
+        return "The document is nested too deeply"
+    except ValueError as error:
+        return f"The document is not JSON: {error}"
+    if not isinstance(value, dict):
+        return f'{JSON_WORDS.show(value)} is not an object, such as {{"route": []}}'
+    return "The document is not JSON"
 
 
 def to_json(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry] = ()) -> bytes:
@@ -227,11 +272,15 @@ def read_entry(section: str, data: bytes) -> Desired:
     if kind is None:
         raise InvalidArgs(f"There is no section {quote(section)}")
     try:
-        return kind.parse(kind.json.decode(data))
+        found = kind.parse(kind.json.decode(data))
     except _WRONG as error:
-        raise InvalidArgs(_sentence(error)) from error
+        (path, sentence), *_ = _explain(data, section, kind, _JSON)
+        raise InvalidArgs(f"{write_path(path)} {sentence}".strip()) from error
     except RequestError as error:
         raise InvalidArgs(str(error)) from error
+    if len(found) != 1:
+        raise InvalidArgs(f"It is {len(found)} of its kind, and not one")
+    return found[0]
 
 
 def read_report(text: str) -> Report:
@@ -254,14 +303,14 @@ _REPORT = msgspec.json.Decoder(Report)
 
 
 class _Kind(NamedTuple):
-    """What stands under a name in the document: how it is decoded, and made a value."""
+    """What stands under a name in the document: how it is decoded, and made values."""
 
     entry: type[Struct]
     json: msgspec.json.Decoder[Any]
-    parse: Callable[[Any], Desired]
+    parse: Callable[[Any], Sequence[Desired]]
 
 
-def _parse_route(entry: RouteEntry) -> Route:
+def _parse_route(entry: RouteEntry) -> Sequence[Route]:
     route = parse_route(
         entry.source,
         entry.group,
@@ -272,97 +321,104 @@ def _parse_route(entry: RouteEntry) -> Route:
         entry.table,
         hairpin=entry.hairpin,
     )
-    return route if entry.persistent else replace(route, persistent=False)
+    return [route if entry.persistent else replace(route, persistent=False)]
 
 
-def _parse_membership(entry: MembershipEntry) -> Membership:
-    membership = parse_membership(entry.group, entry.source, entry.interface, entry.comment)
-    return membership if entry.persistent else replace(membership, persistent=False)
+def _parse_memberships(entry: MembershipEntry) -> Sequence[Membership]:
+    range_ = parse_memberships(entry.group, entry.source, entry.interface, entry.comment)
+    return range_.memberships(entry.comment, persistent=entry.persistent)
 
 
 _KINDS = {
     "route": _Kind(RouteEntry, msgspec.json.Decoder(RouteEntry), _parse_route),
-    "membership": _Kind(MembershipEntry, msgspec.json.Decoder(MembershipEntry), _parse_membership),
+    "membership": _Kind(MembershipEntry, msgspec.json.Decoder(MembershipEntry), _parse_memberships),
 }
 _JSON_SECTIONS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _JSON_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def _read(
-    sections: Mapping[str, Any],
-    items: Callable[[Any], Sequence[Any]],
-    entry: Callable[[Any, _Kind], Any],
-    plain: Callable[[Any], Any],
-) -> Document:
-    """items, entry, plain: how a section and an item of it are decoded, and with no schema."""
+class _Form(NamedTuple):
+    """One of the two forms of a document: how its parts are decoded, and how it is spoken of.
+
+    items, entry, plain: how a section and an item of it are decoded, and either with no schema.
+    """
+
+    items: Callable[[Any], Sequence[Any]]
+    entry: Callable[[Any, _Kind], Any]
+    plain: Callable[[Any], Any]
+    words: Words
+
+
+_JSON = _Form(
+    items=_JSON_ITEMS.decode,
+    entry=lambda item, kind: kind.json.decode(item),
+    plain=msgspec.json.decode,
+    words=JSON_WORDS,
+)
+_TOML = _Form(
+    items=lambda value: msgspec.convert(value, list[Any]),
+    entry=lambda item, kind: msgspec.convert(item, kind.entry),
+    plain=lambda value: value,
+    words=TOML_WORDS,
+)
+
+
+def _read(sections: Mapping[str, Any], form: _Form) -> Document:
     problems = Problems()
     values: dict[str, list[Any]] = {name: [] for name in _KINDS}
+    joins: list[MembershipEntry] = []
+    places: list[int] = []
     for name, section in sections.items():
+        if problems.full:
+            break
         kind = _KINDS.get(name)
         if kind is None:
             problems.add((name,), InvalidArgs(f"is not known; there are {', '.join(_KINDS)}"))
             continue
         try:
-            found = items(section)
-        except _WRONG as error:
-            problems.add((name,), InvalidArgs(_sentence(error)))
+            found = form.items(section)
+        except _WRONG:
+            for _, sentence in _explain(section, name, None, form):
+                problems.add((name,), InvalidArgs(sentence))
             continue
         seen: dict[Any, int] = {}
         for index, item in enumerate(found):
             path = (name, index)
+            if problems.full:
+                break
             try:
-                value = kind.parse(entry(item, kind))
+                entry = form.entry(item, kind)
+                parsed = kind.parse(entry)
             except RequestError as error:
                 problems.add(path, error)
                 continue
-            except _WRONG as error:
-                for inner, sentence in _explain(item, kind, plain, error):
+            except _WRONG:
+                for inner, sentence in _explain(item, name, kind, form):
                     problems.add((*path, *inner), InvalidArgs(sentence))
                 continue
-            first = seen.setdefault(value.key, index)
-            if first != index:
-                other = write_path((name, first))
-                problems.add(path, InvalidArgs(f"The same is in {other} already"))
-            values[name].append(value)
+            twice = next((v for v in parsed if seen.setdefault(v.key, index) != index), None)
+            if twice is not None:
+                other = write_path((name, seen[twice.key]))
+                what = "The same" if len(parsed) == 1 else str(twice)
+                problems.add(path, InvalidArgs(f"{what} is in {other} already"))
+            values[name] += parsed
+            if isinstance(entry, MembershipEntry):
+                joins.append(entry)
+                places += [index] * len(parsed)
+                if len(places) > _MAX_MEMBERSHIPS:
+                    limit = f"These are more than {_MAX_MEMBERSHIPS} memberships"
+                    problems.add(path, LimitExceeded(limit))
+                    break
     problems.check()
-    return Document(values["route"], values["membership"])
+    return Document(values["route"], values["membership"], joins, places)
 
 
-def _explain(
-    item: Any, kind: _Kind, plain: Callable[[Any], Any], error: Exception
-) -> Iterator[tuple[Path, str]]:
-    """Find all that is wrong with an item, of which the decoder told only the first."""
+def _explain(item: Any, name: str, kind: _Kind | None, form: _Form) -> Iterable[tuple[Path, str]]:
+    """Find all that is wrong with an item, or without a kind a section, that was not decoded."""
     try:
-        value = plain(item)
-    except _WRONG as second:
-        yield (), _sentence(second)
-        return
-    if not isinstance(value, dict):
-        yield (), _sentence(error)
-        return
-    fields = {each.name: each for each in msgspec.structs.fields(kind.entry)}
-    for name in value:
-        if name not in fields:
-            yield (name,), f"is not known; there are {', '.join(fields)}"
-    for name, each in fields.items():
-        if name in value:
-            yield from (((name, *path), text) for path, text in _mistyped(value[name], each.type))
-        elif each.required:
-            yield (name,), "is missing"
-
-
-def _mistyped(value: Any, type_: Any) -> Iterator[tuple[Path, str]]:
-    if get_origin(type_) is Annotated:
-        type_ = get_args(type_)[0]
-    if isinstance(value, dict) and get_origin(type_) is dict:
-        for key, each in value.items():
-            yield from (((key, *path), text) for path, text in _mistyped(each, get_args(type_)[1]))
-        return
-    try:
-        msgspec.convert(value, type_)
-    except _WRONG as error:
-        yield (), _sentence(error)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).partition(" - at `$")[0]
+        value = form.plain(item)
+    except _WRONG:
+        return [((), "This is not JSON")]
+    if kind is None:
+        return [((), form.words.no_array(value, name))]
+    return explain(value, name, kind.entry, form.words)

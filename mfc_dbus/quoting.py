@@ -5,8 +5,13 @@ from collections.abc import Iterable
 
 def quote(text: str) -> str:
     """Quote what a stranger wrote for use in a sentence: short, and nothing in it but text."""
+    return f"'{shorten(text)}'"
+
+
+def shorten(text: str) -> str:
+    """Make what a stranger wrote fit for a sentence, with no quotes."""
     shown = text if len(text) <= 40 else text[:40] + "…"
-    return "'" + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown) + "'"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def printable(text: str) -> str:

@@ -155,7 +155,7 @@ def test_all_that_is_wrong_is_told_at_once(path: Path) -> None:
 
 def test_what_is_no_text_or_no_file_that_can_be_read_is_refused(path: Path) -> None:
     path.write_bytes(b"tables = []\n# \xff")
-    with pytest.raises(ConfigError, match="line 2: This is not valid UTF-8$"):
+    with pytest.raises(ConfigError, match=r"line 2: This is not valid UTF-8$"):
         config.load(path.parent)
     path.unlink()
     path.mkdir()

@@ -78,7 +78,7 @@ def test_memberships_are_part_of_it() -> None:
         ({"group": "10.0.0.1"}, "membership[1]: Group '10.0.0.1' is not a multicast address"),
         ({"source": "239.0.0.1"}, "membership[1]: Source '239.0.0.1' is a multicast address"),
         ({"interface": "a/b"}, "membership[1]: 'a/b' is not an interface name"),
-        ({"interface": 3}, "membership[1].interface: Expected `str`, got `int`"),
+        ({"interface": 3}, 'membership[1].interface: 3 is not a string, such as "eth1"'),
         ({"iif": "eth1"}, "membership[1].iif: is not known; there are source, group, interface, "),
         ({"comment": "x" * 201}, "membership[1]: The comment has 201 characters"),
         ({"source": "0.0.0.0"}, "membership[1]: The same is in membership[0] already"),
@@ -111,19 +111,48 @@ FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table, hairpin"
 @pytest.mark.parametrize(
     ("wrong", "problems"),
     [
-        ({}, ["route[1].group: is missing", "route[1].iif: is missing", "route[1].oifs: is miss"]),
-        (GOOD | {"iif": 3}, ["route[1].iif: Expected `str`, got `int`"]),
-        (GOOD | {"oifs": "eth2"}, ["route[1].oifs: Expected `array`, got `str`"]),
-        (GOOD | {"oifs": ["eth2", 3]}, ["route[1].oifs: Expected `str`, got `int`"]),
-        (GOOD | {"ttls": {"eth2": "x"}}, ["route[1].ttls.eth2: Expected `int`, got `str`"]),
-        (GOOD | {"ttls": {"a b.c": True}}, ['route[1].ttls."a b.c": Expected `int`, got `bool`']),
-        (GOOD | {"ttls": []}, ["route[1].ttls: Expected `object`, got `array`"]),
+        (
+            {},
+            [
+                'route[1].group: is missing: write "group": "239.10.20.30"',
+                'route[1].iif: is missing: write "iif": "eth1"',
+                'route[1].oifs: is missing: write "oifs": ["eth2", "eth3"]',
+            ],
+        ),
+        (GOOD | {"iif": 3}, ['route[1].iif: 3 is not a string, such as "eth1"']),
+        (
+            GOOD | {"oifs": "eth2"},
+            ['route[1].oifs: "eth2" is not an array of strings, such as ["eth2", '],
+        ),
+        (
+            GOOD | {"oifs": ["eth2", 3]},
+            ['route[1].oifs: ["eth2", 3] is not an array of strings, such as '],
+        ),
+        (
+            GOOD | {"ttls": {"eth2": "x"}},
+            ['route[1].ttls.eth2: "x" is not a whole number, such as 16'],
+        ),
+        (
+            GOOD | {"ttls": {"a b.c": True}},
+            ['route[1].ttls."a b.c": true is not a whole number, such as 16'],
+        ),
+        (
+            GOOD | {"ttls": []},
+            [
+                "route[1].ttls: [] is not an object of oifs and their thresholds, "
+                'such as {"eth3": 16}'
+            ],
+        ),
         (GOOD | {"oif": ["a"]}, [f"route[1].oif: is not known; there are {FIELDS}"]),
         (
             {"iif": 1, "oifs": [], "comment": 2, "x": 3},
             ["route[1].x: ", "route[1].group: ", "route[1].iif: ", "route[1].comment: "],
         ),
-        (3, ["route[1]: Expected `object`, got `int`"]),
+        (GOOD | {"persistent": "no"}, ['route[1].persistent: "no" is not true or false']),
+        (GOOD | {"comment": None}, ['route[1].comment: null is not a string, such as "the lob']),
+        (GOOD | {"table": 1.5}, ["route[1].table: 1.5 is not a whole number, such as 100"]),
+        (GOOD | {"iif": ["x" * 99]}, ['route[1].iif: ["' + "x" * 38 + "… is not a string"]),
+        (3, ['route[1]: 3 is not an object: write "route": [{...}], an array of objects']),
         (GOOD | {"group": "1.1.1.1"}, ["route[1]: Group '1.1.1.1' is not a multicast address"]),
         (
             GOOD | {"oifs": ["eth1"]},
@@ -186,8 +215,8 @@ def test_in_toml_each_problem_has_its_line() -> None:
     with pytest.raises(InvalidArgs) as caught:
         document.from_toml(TOML)
     assert str(caught.value).splitlines() == [
-        "line 4: route[0].iif: Expected `str`, got `int`",
-        'line 16: route[1].ttls."eth3.7": Expected `int`, got `str`',
+        'line 4: route[0].iif: 3 is not a string, such as "eth1"',
+        'line 16: route[1].ttls."eth3.7": "high" is not a whole number, such as 16',
         "line 18: route[2]: Group '239.1.1.300' is not an IPv4 or IPv6 address",
     ]
 

@@ -1,0 +1,100 @@
+"""What should have been where something else is, in words, by the types of the schema (pure)."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from mfc_dbus import toml
+from mfc_dbus.quoting import shorten
+from mfc_dbus.toml import Path
+
+_WRONG = (msgspec.MsgspecError, RecursionError, UnicodeError)
+_TYPES = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+    list[str]: "an array of strings",
+}
+
+
+class Words(NamedTuple):
+    """How one of the forms of a document is spoken of.
+
+    mapping: its name of one. key, section: how a key of an entry, and a section with an entry in
+    it, are written.
+    """
+
+    mapping: str
+    write: Callable[[Any], str]
+    key: str
+    section: str
+
+    def show(self, value: Any) -> str:
+        """Write a value for a sentence, in short."""
+        try:
+            return shorten(self.write(value))
+        except TypeError:  # a date
+            return shorten(str(value))
+        except (ValueError, RecursionError):  # what lies too deep
+            return "This"
+
+    def no_array(self, value: Any, name: str) -> str:
+        return f"{self.show(value)} is not an array: write {self.section.format(name)}"
+
+
+JSON_WORDS = Words(
+    mapping="an object",
+    write=lambda value: json.dumps(value, ensure_ascii=False),
+    key='"{}": {}',
+    section='"{0}": [{{...}}], an array of objects',
+)
+TOML_WORDS = Words(
+    mapping="a table",
+    write=toml.write,
+    key="{} = {}",
+    section="[[{0}]], with two brackets, above the keys of each {0}",
+)
+
+
+def explain(value: Any, name: str, entry: type[Struct], words: Words) -> Iterator[tuple[Path, str]]:
+    """Find all that is wrong with a value that is no such entry of the section of this name."""
+    if not isinstance(value, dict):
+        written = words.section.format(name)
+        yield (), f"{words.show(value)} is not {words.mapping}: write {written}"
+        return
+    fields = {each.name: each for each in msgspec.structs.fields(entry)}
+    for key in value:
+        if key not in fields:
+            yield (key,), f"is not known; there are {', '.join(fields)}"
+    for key, each in fields.items():
+        if key in value:
+            found = _mistyped(value[key], each.type, words)
+            yield from (((key, *path), sentence) for path, sentence in found)
+        elif each.required:
+            written = words.key.format(key, words.write(_example(each.type)))
+            yield (key,), f"is missing: write {written}"
+
+
+def _mistyped(value: Any, type_: Any, words: Words) -> Iterator[tuple[Path, str]]:
+    plain = get_args(type_)[0] if get_origin(type_) is Annotated else type_
+    if isinstance(value, dict) and get_origin(plain) is dict:
+        inner = get_args(plain)[1]
+        for key, each in value.items():
+            yield from (((key, *path), text) for path, text in _mistyped(each, inner, words))
+        return
+    try:
+        msgspec.convert(value, type_)
+    except _WRONG:
+        expected = _TYPES.get(plain) or f"{words.mapping} of oifs and their thresholds"
+        example = _example(type_)
+        such = "" if example is None else f", such as {words.write(example)}"
+        yield (), f"{words.show(value)} is not {expected}{such}"
+
+
+def _example(type_: Any) -> Any:
+    """Get the example that a type was annotated with; None where there is none."""
+    comments = get_args(type_)[1:] if get_origin(type_) is Annotated else ()
+    return next((each.examples[0] for each in comments if each.examples), None)
