@@ -60,7 +60,7 @@ _mfc_dbus_cli() {
         g*' j'*) choices+=' --source --group --interface --transient --wait --comment' ;;
         g*' l'*) choices+=' --source --group --interface' ;;
         b*' ' | a*' ' | i*' ')
-            [[ $object == a* ]] && choices+=' --merge --dry-run --wait'
+            [[ $object == a* ]] && choices+=' --merge --dry-run --wait --empty'
             if [[ $word != -* ]]; then
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")

@@ -3,7 +3,7 @@
 A document may be long: it is gone through in slices, while no other change is done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.difference import Comparison, Difference
@@ -34,6 +34,12 @@ class Applied(NamedTuple):
         """How many routes and memberships are added, changed and deleted."""
         differences = (*self.routes.values(), self.memberships)
         return [sum(map(len, each)) for each in zip(*differences, strict=True)]
+
+    @property
+    def deleted(self) -> Iterator[Desired]:
+        for difference in self.routes.values():
+            yield from difference.deleted
+        yield from self.memberships.deleted
 
     @property
     def growth(self) -> int:

@@ -174,14 +174,21 @@ class Client:
         await self._change("LeaveGroup", "sssa{sv}", body, returns="")
 
     async def apply(
-        self, document: str, *, merge: bool = False, dry_run: bool = False, wait: bool = False
+        self,
+        document: str,
+        *,
+        merge: bool = False,
+        dry_run: bool = False,
+        wait: bool = False,
+        empty: bool = False,
     ) -> tuple[int, int, int]:
         """Make the routes and memberships of a JSON document those of the service.
 
-        merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. How many
-        were, or would be, added, changed and deleted.
+        merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. empty:
+        it may have no entries, and then deletes all. How many were, or would be, added, changed and
+        deleted.
         """
-        given = {"merge": merge, "dry-run": dry_run, "wait": wait}
+        given = {"merge": merge, "dry-run": dry_run, "wait": wait, "empty": empty}
         options = {name: Variant("b", True) for name, value in given.items() if value}
         added, changed, deleted = await self._change(
             "Apply", "sa{sv}", [document, options], returns="uuu", timeout=_LONG_TIMEOUT

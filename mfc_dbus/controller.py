@@ -4,6 +4,7 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import cast
 
@@ -307,7 +308,7 @@ class Controller:
                 raise ConfigError(str(error)) from error
             return applied
 
-        async def change() -> None:
+        async def change() -> Applied:
             self._follow()
             before = self._config
             applied = await look()
@@ -321,8 +322,14 @@ class Controller:
                 except Exception:
                     self._go_back_to(before)
                     raise
+            return applied
 
-        await self._commits.run(change)
+        applied = cast(Applied, await self._commits.run(change))
+        deleted = Counter(each.file for each in applied.deleted)
+        left = {route.file for route in routes} | {each.file for each in memberships}
+        for file, count in deleted.items():
+            if file not in left:
+                log.warning("%s has gone, and with it %d routes and memberships", file, count)
 
     async def verify(
         self,

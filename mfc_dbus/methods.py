@@ -18,9 +18,10 @@ from mfc_dbus.controller import Controller
 from mfc_dbus.describe import OPTIONS as _DESCRIBE_OPTIONS
 from mfc_dbus.describe import Readers, describe, parse_filter
 from mfc_dbus.document import from_json
-from mfc_dbus.errors import InvalidArgs
+from mfc_dbus.errors import InvalidArgs, RequestError
 from mfc_dbus.model import MembershipRange, parse_interface, parse_memberships, parse_route
 from mfc_dbus.names import INTERFACE
+from mfc_dbus.problems import of_entries
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.rights import BULK, Touched
 from mfc_dbus.streams import list_streams
@@ -41,7 +42,7 @@ _DELETE_OPTIONS = {"iif": "s", "table": "u"}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
 _LEARNED_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
 _JOIN_OPTIONS = {"persistent": "b", "wait": "b", "comment": "s"}
-_APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b"}
+_APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b", "empty": "b"}
 
 
 class Request(NamedTuple):
@@ -207,18 +208,27 @@ class Methods:
             with garbage.held_off():
                 document = await asyncio.to_thread(from_json, text)
             dry_run, merge = given.get("dry-run", False), given.get("merge", False)
+            if document.empty and not (merge or given.get("empty", False)):
+                # It is what remains of an export or a file that was not there.
+                raise InvalidArgs(
+                    "The document has no routes and no memberships, and would delete all there "
+                    "are: with option 'empty' it does"
+                )
             joining = self._controller.changes_memberships(document.memberships, merge=merge)
             if joining:
                 await self._access.authorise(call.header, APPLY_MEMBERSHIPS, details)
-            with garbage.held_off():
-                applied = await self._controller.apply(
-                    document.routes,
-                    document.memberships,
-                    merge=merge,
-                    wait=given.get("wait", False),
-                    dry_run=dry_run,
-                    joining=joining,
-                )
+            try:
+                with garbage.held_off():
+                    applied = await self._controller.apply(
+                        document.routes,
+                        document.memberships,
+                        merge=merge,
+                        wait=given.get("wait", False),
+                        dry_run=dry_run,
+                        joining=joining,
+                    )
+            except RequestError as error:
+                raise type(error)(of_entries(str(error), document.places)) from None
             if not dry_run:
                 log.info(
                     "%s added %d, changed %d, deleted %d routes and memberships",

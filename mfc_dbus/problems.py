@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 
 from mfc_dbus import toml
 from mfc_dbus.errors import InvalidArgs, RequestError
@@ -12,6 +13,7 @@ _MAX_COUNTED = 1000
 _MAX_KEY = 40  # characters of it that are shown
 _KEY = r'[\w-]+|"(?:\\.|[^"\\])*"'
 _PATH = re.compile(rf"^({_KEY})(?:\[(\d+)\])?((?:\.(?:{_KEY}))*): ", re.MULTILINE)
+_MEMBERSHIP = re.compile(r"^membership\[(\d+)\]", re.MULTILINE)
 _KEYS = re.compile(rf"\.({_KEY})")
 
 
@@ -53,6 +55,15 @@ def write_path(path: Path) -> str:
         f"[{key}]" if isinstance(key, int) else f".{toml.write_key(key[:_MAX_KEY])}" for key in path
     )
     return "".join(keys).removeprefix(".")
+
+
+def of_entries(problems: str, places: Sequence[int]) -> str:
+    """Name memberships by the entries that they are of, which may be prefixes.
+
+    places: for each membership the index of its entry.
+    """
+    named = _MEMBERSHIP.sub(lambda match: f"membership[{places[int(match[1])]}]", problems)
+    return "\n".join(dict.fromkeys(named.split("\n")))
 
 
 def with_lines(problems: str, text: str) -> str:

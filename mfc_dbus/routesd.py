@@ -23,11 +23,13 @@ class File(NamedTuple):
     """A file that is in order.
 
     first: of its routes and of its memberships, the index of the first among those of all files.
+    places: for each of its memberships the index of its entry, which may be a prefix.
     """
 
     name: str
     text: str
     first: Mapping[str, int]
+    places: Sequence[int] = ()
 
 
 class Place(NamedTuple):
@@ -64,7 +66,8 @@ class Files(NamedTuple):
     def _find(self, match: re.Match[str]) -> Place:
         section, index = match[1], int(match[2])
         file = [file for file in self.files if file.first[section] <= index][-1]
-        return Place(file, (section, index - file.first[section]))
+        index -= file.first[section]
+        return Place(file, (section, file.places[index] if section == "membership" else index))
 
 
 def write_places(places: Sequence[Place]) -> list[str]:
@@ -97,7 +100,8 @@ def load(directory: Path) -> Files:
         except InvalidArgs as error:
             problems += [f"{name}: {line}" for line in str(error).split("\n")]
         else:
-            file = File(name, text, {"route": len(routes), "membership": len(memberships)})
+            first = {"route": len(routes), "membership": len(memberships)}
+            file = File(name, text, first, document.places)
             read.append(file)
             for interface, key in _interfaces(document):
                 interfaces.setdefault(interface, Place(file, key))
@@ -116,8 +120,8 @@ def _interfaces(document: Document) -> Iterator[tuple[str, toml.Path]]:
         yield route.iif, ("route", index, "iif")
         for oif in route.oifs:
             yield oif.name, ("route", index, "oifs")
-    for index, membership in enumerate(document.memberships):
-        yield membership.interface, ("membership", index, "interface")
+    for index, join in enumerate(document.joins):
+        yield join.interface, ("membership", index, "interface")
 
 
 def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
@@ -132,11 +136,14 @@ def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
 def _read(text: str, owners: Mapping[Key, str]) -> Document:
     """owners: in which file each route and membership is that was read before."""
     document = from_toml(text)
+    if document.empty:
+        # An editor or a full disk may have left it so, and what it had would be deleted.
+        raise InvalidArgs("It has no routes and no memberships: delete it, if it is to have none")
     problems = Problems()
     for index, each in enumerate(document.routes):
         if there := owners.get(each.key):
             problems.add(("route", index), InvalidArgs(f"Route {each} is in {there} already"))
-    for index, one in enumerate(document.memberships):
+    for index, one in zip(document.places, document.memberships, strict=True):
         if there := owners.get(one.key):
             sentence = f"Membership {one} is in {there} already"
             problems.add(("membership", index), InvalidArgs(sentence))

@@ -9,12 +9,13 @@ from mfc_dbus.cli.status import Status, status_of
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
 
-USAGE = "FILE|- [--merge] [--dry-run]"
+USAGE = "FILE|- [--merge] [--dry-run] [--empty]"
 
 DESCRIPTION = """\
 Make the routes and memberships of a document, in TOML or JSON, those of the service: all of them
 or none. A route that stays loses no packet, and a group that stays is not left for a moment. Left
 alone is what no document speaks for: routes with a timeout, and what /etc/mfc-dbus/routes.d has.
+A document without entries is refused: --empty says that it is to delete all there are.
 
 Tells what changed: + a new route or membership, ~ one that was another, - one that has gone; with
 --json as {"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}, where a
@@ -46,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|-", help="the document")
     parser.add_argument("--merge", action="store_true", help="add and change, delete nothing")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
+    parser.add_argument(
+        "--empty", action="store_true", help="it may have no entries, and then deletes all"
+    )
     parser.add_argument("--wait", action="store_true", help="interfaces need not be there yet")
 
 
@@ -67,13 +71,22 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
             wanted = file.parse()
             routes = [document.to_entry(route) for route in wanted.routes]
             memberships = [document.to_membership_entry(each) for each in wanted.memberships]
-            body = document.to_json(routes, memberships).decode()
+            body = document.to_json(routes, wanted.joins).decode()
+            if wanted.empty and not (args.merge or args.empty):
+                raise InvalidArgs(
+                    "It has no routes and no memberships, and would delete all there are: "
+                    "with --empty it does"
+                )
             found = diff(await client.describe(), [*routes, *memberships], merge=args.merge)
         # Where a password may be asked for, the terminal is not ours.
         shown = file.large and not client.interactive
         with progress(f"Applying {len(routes)} routes", shown=shown):
             counts = await client.apply(
-                body, merge=args.merge, dry_run=args.dry_run, wait=args.wait
+                body,
+                merge=args.merge,
+                dry_run=args.dry_run,
+                wait=args.wait,
+                empty=args.empty,
             )
     except InvalidArgs as error:
         file.complain(str(error))

@@ -34,6 +34,7 @@ _OPTIONS = {
     "state": "s",
     "merge": "b",
     "dry-run": "b",
+    "empty": "b",
     "table": "u",
     "hairpin": "b",
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from lab.bus import PrivateBus
-from lab.caller import OWN, STANDARD, Caller, Route, refused
+from lab.caller import OWN, STANDARD, Caller, Membership, Route, refused
 from lab.daemon import Daemon
 from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 
@@ -49,7 +49,26 @@ async def test_the_routes_become_the_document(bus: PrivateBus, daemon: Daemon) -
             "RoutesAdded",
         ]
         assert plain(await caller.describe()) == document(changed, THREE)
-        assert await caller.apply("{}") == [0, 0, 2]
+        assert await caller.apply("{}", empty=True) == [0, 0, 2]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"route": []}', '\ufeff{"route": [], "membership": []}'])
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_document_without_entries_deletes_nothing_unless_it_is_said_to(
+    text: str, dry_run: bool, bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.apply(document(ONE))
+        await caller.join(Membership(group="239.1.1.1"))
+        sentence = "The document has no routes and no memberships, and would delete all there are: "
+        for options in ({}, {"empty": False}):
+            applying = caller.apply(text, dry_run=dry_run, **options)
+            await refused(applying, f"{STANDARD}.InvalidArgs", f"{sentence}with option 'empty' it")
+        assert await caller.apply(text, dry_run=dry_run, merge=True) == [0, 0, 0]
+        assert plain(await caller.describe()) == document(ONE)
+        assert len(await caller.get("Memberships")) == 1
+        assert await caller.apply(text, dry_run=dry_run, empty=True) == [0, 0, 2]
+        assert plain(await caller.describe()) == document(*[ONE] * dry_run)
 
 
 async def test_merge_deletes_nothing_and_dry_run_does_nothing(
@@ -79,11 +98,11 @@ async def test_a_route_with_a_timeout_is_left_alone_where_it_is_not_named(
 ) -> None:
     async with Caller.at(bus.address) as caller:
         await caller.add(timeout=1000)
-        assert await caller.apply("{}") == [0, 0, 0]
+        assert await caller.apply("{}", empty=True) == [0, 0, 0]
         (described,) = await caller.describe()
         assert described.pop("expires") > 0
         assert await caller.apply(plain([described])) == [0, 1, 0]
-        assert await caller.apply("{}") == [0, 0, 1]
+        assert await caller.apply("{}", empty=True) == [0, 0, 1]
 
 
 async def test_the_description_can_be_filtered(bus: PrivateBus, daemon: Daemon) -> None:
@@ -133,7 +152,7 @@ async def test_all_that_is_wrong_is_told_at_once(bus: PrivateBus, daemon: Daemon
         await refused(
             caller.apply(document(ONE | {"iif": 3}, {})),
             f"{STANDARD}.InvalidArgs",
-            "route[0].iif: Expected `str`, got `int`\nroute[1].group: is missing\n",
+            'route[0].iif: 3 is not a string, such as "eth1"\nroute[1].group: is missing: write ',
         )
         await refused(caller.apply("["), f"{STANDARD}.InvalidArgs", "not JSON")
         assert plain(await caller.describe()) == document(ONE)
@@ -218,11 +237,11 @@ async def test_large_documents_come_one_by_one_from_a_caller(
         assert first != third
         assert await caller.apply(text) == [0, 0, 0]
         await caller.follow()
-        assert await caller.apply("{}") == [0, 0, 3000]
+        assert await caller.apply("{}", empty=True) == [0, 0, 3000]
         await caller.ping()
         assert [len(routes) for (routes,) in caller.told("RoutesRemoved")] == [1000] * 3
         await refused(caller.apply(" " * (24 << 20)), f"{STANDARD}.LimitsExceeded", "is above 25")
-        await refused(caller.apply(" " * (23 << 20)), f"{STANDARD}.InvalidArgs", "truncated")
+        await refused(caller.apply(" " * (23 << 20)), f"{STANDARD}.InvalidArgs", "not JSON")
 
 
 async def test_a_caller_has_one_description_at_a_time(bus: PrivateBus, daemon: Daemon) -> None:

@@ -99,7 +99,7 @@ def test_what_changes_is_told_line_by_line(cli: CLI) -> None:
 
 def test_what_changes_is_told_in_json(cli: CLI) -> None:
     cli.apply(TOML)
-    done = cli("--json", "apply", "-", given="")
+    done = cli("--json", "apply", "-", "--empty", given="")
     told = json.loads(done.stdout)
     assert [len(told[name]) for name in ("added", "changed", "deleted")] == [0, 0, 4]
     assert told["deleted"][0]["ttls"] == {"eth3": 16}
@@ -113,10 +113,10 @@ def test_what_changes_is_told_in_json(cli: CLI) -> None:
             ROUTES.replace('"eth1"', "1") + "x = 3\n",
             2,
             [
-                "4: route[0].iif: Expected `str`, got `int`",
+                '4: route[0].iif: 1 is not a string, such as "eth1"',
                 "14: route[1].x: is not known; there are source, group, iif, oifs, ttls, "
                 "comment, persistent",
-                "10: route[1].iif: Expected `str`, got `int`",
+                '10: route[1].iif: 1 is not a string, such as "eth1"',
             ],
         ),
         (ROUTES.replace('"eth1"', '"eth77"'), 6, ["1: route[0]: Interface 'eth77' not found"]),
@@ -126,8 +126,20 @@ def test_what_changes_is_told_in_json(cli: CLI) -> None:
             ["1: membership[0]: Interface 'eth77' not found"],
         ),
         ("[[route]\n", 2, ["1: '[[route]' is not TOML: Expected ']]' at the end of an array"]),
-        ('{"route": [{}]}', 2, [" route[0].group: is missing"]),
-        ("\n{", 2, [" The document is not JSON, or no object: Input data was truncated"]),
+        (
+            '[[membership]]\ngroup = "ff3e::1"\ninterface = "eth1"\n'
+            '[[membership]]\ngroup = "239.1.1.0/30"\ninterface = "eth77"\n',
+            6,
+            ["4: membership[1]: Interface 'eth77' not found"],
+        ),
+        ('{"route": [{}]}', 2, [' route[0].group: is missing: write "group": "239.10.20.30"']),
+        ('\ufeff{"route": {}}', 2, [' route: {} is not an array: write "route": [{...}]']),
+        ("\n{", 2, ["2: This is not JSON: Expecting property name enclosed in double quotes"]),
+        (
+            '[route]\ngroup = "239.1.1.1"\n',
+            2,
+            ['1: route: { group = "239.1.1.1" } is not an array: write [[route]], with two'],
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_file_and_line(
@@ -138,6 +150,7 @@ def test_what_is_wrong_is_told_with_file_and_line(
     done = cli("apply", str(path))
     assert done.returncode == status
     told = done.stderr.splitlines()
+    assert len(told) >= len(lines)
     for line, expected in zip(told, lines, strict=False):
         assert line.startswith(f"mfc-dbus-cli: {path}:{expected}")
     assert cli("export").stdout == ""
@@ -153,6 +166,56 @@ def test_what_smcroute_joins_is_imported_and_applied(cli: CLI) -> None:
         ["10.1.0.10", f"232.1.1.{n}", "eth1", "joined"] for n in range(2)
     ]
     assert cli.apply(document) == ["0 added, 0 changed, 0 deleted"]
+
+
+@pytest.mark.parametrize("document", ["", "# nothing\n", "{}", '{"route": []}', "\ufeff"])
+def test_a_document_without_entries_is_refused_unless_it_is_said_to_be_empty(
+    document: str, cli: CLI
+) -> None:
+    cli.apply(TOML)
+    for words in ([], ["--dry-run"]):
+        done = cli("apply", "-", *words, given=document)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "mfc-dbus-cli: stdin: It has no routes and no memberships, and would delete all there "
+            "are: with --empty it does\n"
+        )
+    assert cli("export").stdout == TOML
+    assert cli.apply(document, "--merge") == ["0 added, 0 changed, 0 deleted"]
+    assert cli.apply(document, "--empty")[-1] == "0 added, 0 changed, 4 deleted"
+
+
+def test_an_import_that_failed_deletes_nothing(cli: CLI, tmp_path: Path) -> None:
+    cli.apply(TOML)
+    program = PROGRAMS / "mfc-dbus-cli"
+    done = subprocess.run(
+        f"{program} import {tmp_path}/wrong-name | {program} apply -",
+        shell=True,
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sorted(line.split(": ")[1] for line in done.stderr.splitlines()) == [
+        str(tmp_path / "wrong-name"),
+        "stdin",
+    ]
+    assert cli("export").stdout == TOML
+
+
+def test_a_membership_of_a_prefix_is_that_of_each_group(cli: CLI) -> None:
+    document = '[[membership]]\ngroup = "239.1.1.0/30"\ninterface = "eth1"\ncomment = "x"\n'
+    lines = [f"* 239.1.1.{n} interface eth1 comment x" for n in range(4)]
+    assert cli.apply(document) == [f"+ {line}" for line in lines] + [
+        "4 added, 0 changed, 0 deleted"
+    ]
+    assert cli.apply(document) == ["0 added, 0 changed, 0 deleted"]
+    assert cli.apply(document.replace("/30", "/31").replace("x", "y")) == [
+        *[f"~ * 239.1.1.{n} interface eth1 comment 'x' → 'y'" for n in range(2)],
+        *[f"- {line}" for line in lines[2:]],
+        "0 added, 2 changed, 2 deleted",
+    ]
 
 
 def test_a_file_that_is_not_there_fails(cli: CLI) -> None:

@@ -73,7 +73,7 @@ async def test_who_may_not_change_memberships_applies_no_document_that_does(
         changed = ONE | {"comment": "other"}
         for wanted in (document(TWO), document(ROUTE), document(ROUTE, changed), {}):
             for dry_run in (False, True):
-                call = asyncio.ensure_future(stranger.apply(wanted, dry_run=dry_run))
+                call = asyncio.ensure_future(stranger.apply(wanted, dry_run=dry_run, empty=True))
                 first = await polkit.asked.get()
                 assert (first.action, first.details) == (MANAGE_ROUTES, {"bulk": "true"})
                 polkit.tell(first, YES)
@@ -182,7 +182,7 @@ async def test_memberships_become_those_of_the_document(
         assert members(network) == JOINED
         assert await caller.apply(document(ROUTE, ONE | {"persistent": False})) == [0, 1, 2]
         assert members(network) == {Member("eth1", "239.1.1.1")}
-        assert await caller.apply({}) == [0, 0, 2]
+        assert await caller.apply({}, empty=True) == [0, 0, 2]
         assert groups(network) == set()
 
 

@@ -68,7 +68,8 @@ async def test_a_broken_file_is_named_with_line_and_key_and_the_old_routes_stay(
         await root.reload()
         path.write_text(TWO.replace('"eth1"', "1"))
         other.write_text("x = 3\n")
-        sentence = f"{path}: line 4: route[0].iif: Expected `str`, got `int`\n{other}: line 1: x: "
+        sentence = f'{path}: line 4: route[0].iif: 1 is not a string, such as "eth1"\n'
+        sentence += f"{other}: line 1: x: "
         await refused(root.reload(), f"{OWN}.ConfigError", sentence)
         path.write_text(TWO)
         other.write_text(TWO)
@@ -142,6 +143,51 @@ async def test_the_status_tells_of_problems_and_interfaces_that_are_not_there(
             await asyncio.to_thread(manager.wait_for_status, "1 route")
 
 
+@pytest.mark.parametrize("left", ["", "\n", "# nothing\n", "route = []\n"])
+async def test_a_file_that_was_left_without_entries_deletes_nothing(
+    left: str, own_bus: PrivateBus, own_daemon: Daemon, directory: Path
+) -> None:
+    path = directory / "a.toml"
+    path.write_text(ONE)
+    async with Caller.at(own_bus.address) as root:
+        await root.reload()
+        path.write_text(left)
+        sentence = f"{path}: It has no routes and no memberships: delete it, if it is to have none"
+        await refused(root.reload(), f"{OWN}.ConfigError", sentence)
+        assert await shown(root) == {"239.5.5.1": CONFIG}
+
+
+async def test_what_goes_with_a_file_that_was_deleted_is_logged(
+    own_bus: PrivateBus, own_daemon: Daemon, directory: Path
+) -> None:
+    path = directory / "a.toml"
+    path.write_text(ONE + TWO)
+    (directory / "b.toml").write_text(JOINS)
+    async with Caller.at(own_bus.address) as root:
+        await root.reload()
+        path.unlink()
+        (directory / "b.toml").write_text(JOINS_TOO)
+        await root.reload()
+        assert await shown(root) == {}
+    gone = f"WARNING: {path} has gone, and with it 2 routes and memberships"
+    assert [line for line in own_daemon.log.splitlines() if "has gone" in line] == [gone]
+
+
+async def test_a_membership_of_a_prefix_is_joined_whole(
+    own_bus: PrivateBus, own_daemon: Daemon, directory: Path, own_network: Namespace
+) -> None:
+    path, other = directory / "a.toml", directory / "b.toml"
+    path.write_text('[[membership]]\ngroup = "239.5.6.0/30"\ninterface = "eth1"\n')
+    async with Caller.at(own_bus.address) as root:
+        await root.reload()
+        assert members(own_network) == {Member("eth1", f"239.5.6.{n}") for n in range(4)}
+        other.write_text(JOINS + path.read_text())
+        sentence = (
+            f"{other}: line 5: membership[1]: Membership (*, 239.5.6.0) on 'eth1' is in {path} "
+        )
+        await refused(root.reload(), f"{OWN}.ConfigError", sentence)
+
+
 async def test_only_the_file_changes_its_route(
     own_bus: PrivateBus, own_daemon: Daemon, directory: Path
 ) -> None:
@@ -157,7 +203,7 @@ async def test_only_the_file_changes_its_route(
             await refused(call, f"{OWN}.RouteConfigured", str(directory / "two.toml"))
         await refused(root.add(IN_TWO), f"{OWN}.RouteExists")
         assert await root.flush() == 0
-        assert await root.apply("{}") == [0, 0, 0]
+        assert await root.apply("{}", empty=True) == [0, 0, 0]
         assert await shown(root) == {"239.5.5.2": CONFIG}
         (described,) = await root.describe()
         assert described["origin"] == "config"
@@ -249,7 +295,7 @@ async def test_only_the_file_changes_its_membership(
             await refused(call, f"{OWN}.MembershipConfigured", str(path))
         await refused(root.join(IN_JOINS), f"{OWN}.MembershipExists")
         assert await root.flush() == 0
-        assert await root.apply("{}") == [0, 0, 0]
+        assert await root.apply("{}", empty=True) == [0, 0, 0]
         (described,) = await root.describe(what="membership")
         assert described == entry | {"state": "joined", "origin": "config"}
         other.write_text(ONE + JOINS)

@@ -131,12 +131,11 @@ def test_what_is_refused_when_it_is_done_stays_in_the_status_if_it_is_the_config
 
 def test_what_is_refused_by_its_index_is_named_with_its_file_and_line(etc: Etc) -> None:
     etc.routes("a.toml", ROUTE)
-    etc.routes("b.toml", "# nothing\n")
+    etc.routes("b.toml", JOINS.replace(".1", ".2"))
     path = etc.routes("c.toml", JOINS + "\n" + ROUTE.replace(".1", ".2"))
-    etc.routes("d.toml", "# nothing\n")
 
     async def refuse(settings: Config, files: Files) -> None:
-        raise ConfigError("route[1]: It is odd\nmembership[0]: So is this\nand 3 more")
+        raise ConfigError("route[1]: It is odd\nmembership[1]: So is this\nand 3 more")
 
     with pytest.raises(ConfigError) as error:
         asyncio.run(etc.configuration.reload(refuse))

@@ -160,4 +160,4 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     assert config.load(tmp_path) == Config(tables=())
     (tmp_path / "routes.d").mkdir()
     (tmp_path / "routes.d" / "x.toml").write_text("\ufeff" + ROUTE)
-    assert len(routesd.load(tmp_path).check().routes) == 1
+    assert len(routesd.load(tmp_path).routes) == 1

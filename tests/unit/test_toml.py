@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mfc_dbus import document, toml
+from mfc_dbus import document, expectations, toml
 from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.problems import with_lines
 
@@ -14,7 +14,7 @@ from mfc_dbus.problems import with_lines
 )
 def test_a_key_with_very_many_dots_is_refused_before_it_takes_its_time(text: str) -> None:
     text = "# a.b\n\n" + text.format(".".join("a" * 100_000))
-    with pytest.raises(InvalidArgs, match="^line 3: .* is not TOML: A key has more than 10 dots"):
+    with pytest.raises(InvalidArgs, match=r"^line 3: .* is not TOML: A key has more than 10 dots"):
         document.from_toml(text)
 
 
@@ -30,7 +30,7 @@ comment = '''1.2.3.4.5.6.7.8.9.10.11.12
 
 
 def test_dots_that_are_in_no_key_are_none_of_a_key() -> None:
-    with pytest.raises(InvalidArgs, match="^line 2: route.0.: 'a.1.* is not an interface name$"):
+    with pytest.raises(InvalidArgs, match=r"^line 2: route.0.: 'a.1.* is not an interface name$"):
         document.from_toml(DOTS)
     routes = (
         f"{{ group = '239.1.1.{n}', iif = 'a', oifs = ['b'], ttls.b = 2 }}" for n in range(99)
@@ -50,7 +50,7 @@ def test_what_never_ends_is_looked_through_once(text: str) -> None:
 
 def test_very_many_mistakes_are_not_counted_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    explain = document.explain
+    explain = expectations.explain
 
     def count(*args: Any) -> Any:
         looked.append(args)
