@@ -11,7 +11,7 @@ from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, parse_request
 from mfc_dbus.cli.status import Status, complain
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import Client
+    from mfc_dbus.client import Client, InterfaceInfo
 
 USAGE = "FILE|-"
 
@@ -28,12 +28,16 @@ A request has an "action" and its "payload":
            group, interface; and where needed source, persistent, wait, comment
   LEAVE_GROUP
            group, interface; and where needed source
-  SHOW     nothing; the response has "routes", an array as in "show --json"
+  SHOW     nothing
 
-A response has "line" (the number of the request's line, from 1), "action" (null where it could
-not be read), "status" ("ok" or "error"); and of an error "error", its name, and "message", a
-sentence. A line that cannot be understood (or is longer than {MAX_LINE // 1024} KiB) is the error
-InvalidArgs. No error ends it: the next line is next. An empty line is none, but counted."""
+A response has "status" ("success" or "error"), "message", a sentence, and beside them "line" (the
+number of the request's line, from 1), "action" (null where it could not be read), and of an error
+"error", its name. That of SHOW has no message but a "payload": "mfc_rules", the routes as in "show
+--json"; "vif_map", by the name of each interface that routes use its "vifi", "ref_count" (how many
+routes use it), "ifindex", "family" and "table", and where it has several VIFs those of the one in
+the default IPv4 table; "interfaces", all VIFs as in "show interfaces --json". A line that cannot be
+understood (or is longer than {MAX_LINE // 1024} KiB) is the error InvalidArgs. No error ends it:
+the next line is next. An empty line is none, but counted."""
 
 EXAMPLES = """\
   mfc-dbus-cli batch routes.jsonl
@@ -44,8 +48,11 @@ with lines such as
   {"action": "DEL_MFC", "payload": {"source": "10.0.1.10", "group": "239.1.1.1"}}
   {"action": "SHOW"}
 and responses such as
-  {"line": 1, "action": "ADD_MFC", "status": "ok"}
+  {"line": 1, "action": "ADD_MFC", "status": "success",
+   "message": "MFC entry for (10.0.1.10, 239.1.1.1) added."}              (as one line)
   {"line": 2, "action": "DEL_MFC", "status": "error", "error": "NoSuchRoute", "message": "..."}
+  {"line": 3, "action": "SHOW", "status": "success", "payload": {"vif_map": {"eth1": {"vifi": 0,
+   "ref_count": 1, "ifindex": 2, ...}}, "mfc_rules": [{"source": "10.0.1.10", ...}], ...}, ...}
 
 the exit status is 1 where any request failed
 """
@@ -83,7 +90,8 @@ async def _respond(client: "Client", line: bytes | None) -> dict[str, Any]:
     action = None
     try:
         action, payload = parse_request(line)
-        return {"action": action, "status": "ok", **await _ACTIONS[action](client, payload)}
+        done = await _ACTIONS[action](client, payload)
+        return {"action": action, "status": "success", **done}
     except InvalidRequest as error:
         action, name, message = error.action, "InvalidArgs", str(error)
     except ClientError as error:
@@ -93,26 +101,48 @@ async def _respond(client: "Client", line: bytes | None) -> dict[str, Any]:
 
 async def _add(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
     await client.add_route(**payload)
-    return {}
+    return {"message": f"MFC entry for {_stream(payload)} added."}
 
 
 async def _delete(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
     await client.delete_route(**payload)
-    return {}
+    return {"message": f"MFC entry for {_stream(payload)} deleted."}
 
 
 async def _join(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
     await client.join_group(**payload)
-    return {}
+    return {"message": f"{_stream(payload)} joined on {payload['interface']}."}
 
 
 async def _leave(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
     await client.leave_group(**payload)
-    return {}
+    return {"message": f"{_stream(payload)} left on {payload['interface']}."}
 
 
 async def _show(client: "Client", _: Mapping[str, Any]) -> dict[str, Any]:
-    return {"routes": [route.to_json() for route in await client.routes()]}
+    routes, interfaces = await client.routes(), await client.interfaces()
+    # The last one of a name counts: that of the default IPv4 table, if there is one.
+    ordered = sorted(interfaces, key=lambda each: (each.table, each.family), reverse=True)
+    payload = {
+        "vif_map": {each.name: _vif(each) for each in ordered},
+        "mfc_rules": [route.to_json() for route in routes],
+        "interfaces": [each.to_json() for each in interfaces],
+    }
+    return {"payload": payload}
+
+
+def _vif(interface: "InterfaceInfo") -> dict[str, Any]:
+    return {
+        "vifi": interface.vif,
+        "ref_count": interface.references,
+        "ifindex": interface.ifindex,
+        "family": interface.family,
+        "table": interface.table,
+    }
+
+
+def _stream(payload: Mapping[str, Any]) -> str:
+    return f"({payload.get('source') or '*'}, {payload['group']})"
 
 
 _ACTIONS = {

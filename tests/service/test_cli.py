@@ -475,14 +475,19 @@ def test_monitor_ends_with_the_bus(own_bus: PrivateBus) -> None:
 
 def test_a_batch_can_be_talked_with(cli: CLI) -> None:
     with cli.start("batch", "-") as batch:
-        assert batch.ask(ADD_MFC) == {"line": 1, "action": "ADD_MFC", "status": "ok"}
+        added = {"status": "success", "message": "MFC entry for (10.1.0.10, 239.1.2.3) added."}
+        assert batch.ask(ADD_MFC) == {"line": 1, "action": "ADD_MFC"} | added
         exists = batch.ask(ADD_MFC)
         assert (exists["status"], exists["error"]) == ("error", "RouteExists")
         assert batch.ask("no JSON\n")["error"] == "InvalidArgs"
-        routes = batch.ask({"action": "SHOW"})["routes"]
-        assert routes == [SHOWN | {"oifs": ["eth2"]}]
+        payload = batch.ask({"action": "SHOW"})["payload"]
+        assert payload["mfc_rules"] == [SHOWN | {"oifs": ["eth2"]}]
+        assert payload["vif_map"].keys() == {"eth1", "eth2"}
+        assert {each["vif"] for each in payload["interfaces"]} == {
+            each["vifi"] for each in payload["vif_map"].values()
+        }
         delete = {"action": "DEL_MFC", "payload": {"source": "10.1.0.10", "group": "239.1.2.3"}}
-        assert batch.ask(delete)["status"] == "ok"
+        assert batch.ask(delete)["status"] == "success"
         batch.stdin.close()
         assert batch.process.wait(10) == 1
 
@@ -493,8 +498,8 @@ def test_a_batch_can_say_how_long_a_route_is_kept_and_what_it_waits_for(cli: CLI
         refused = batch.ask({"action": "ADD_MFC", "payload": payload | {"persistent": True}})
         assert refused["message"] == "A route with a timeout is never persistent"
         waiting = payload | {"iif": "soon", "wait": True}
-        assert batch.ask({"action": "ADD_MFC", "payload": waiting})["status"] == "ok"
-        (route,) = batch.ask({"action": "SHOW"})["routes"]
+        assert batch.ask({"action": "ADD_MFC", "payload": waiting})["status"] == "success"
+        (route,) = batch.ask({"action": "SHOW"})["payload"]["mfc_rules"]
         assert (route["state"], route["persistent"]) == ("waiting", False)
         assert route["expires"] > 0
 
@@ -502,10 +507,10 @@ def test_a_batch_can_say_how_long_a_route_is_kept_and_what_it_waits_for(cli: CLI
 def test_a_batch_can_join_and_leave(cli: CLI) -> None:
     payload = {"group": "239.1.2.3", "interface": "eth1"}
     with cli.start("batch", "-") as batch:
-        assert batch.ask({"action": "JOIN_GROUP", "payload": payload})["status"] == "ok"
+        assert batch.ask({"action": "JOIN_GROUP", "payload": payload})["status"] == "success"
         exists = batch.ask({"action": "JOIN_GROUP", "payload": payload})
         assert exists["error"] == "MembershipExists"
-        assert batch.ask({"action": "LEAVE_GROUP", "payload": payload})["status"] == "ok"
+        assert batch.ask({"action": "LEAVE_GROUP", "payload": payload})["status"] == "success"
         gone = batch.ask({"action": "LEAVE_GROUP", "payload": payload})
         assert gone["error"] == "NoSuchMembership"
 

@@ -457,8 +457,8 @@ def test_batch(router: Router, tmp_path: Path) -> None:
     path = tmp_path / "requests"
     path.write_text("".join(json.dumps(request) + "\n" for request in requests))
     responses = [json.loads(line) for line in router.type("batch", str(path)).splitlines()]
-    assert [response["status"] for response in responses] == ["ok"] * 6
-    assert [route["group"] for route in responses[-1]["routes"]] == [*groups[:2]]
+    assert [response["status"] for response in responses] == ["success"] * 6
+    assert [rule["group"] for rule in responses[-1]["payload"]["mfc_rules"]] == [*groups[:2]]
     assert members(router.lab.router) == {Member("up0", groups[0])}
     for group in groups[:2]:
         router.forwards("up0", "down0", group=group)

@@ -17,7 +17,7 @@ from mfc_dbus.cli import batch
 from mfc_dbus.cli.lines import lines
 from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, Request, parse_request
 from mfc_dbus.cli.status import Status
-from mfc_dbus.client import Client, ClientError, RouteInfo
+from mfc_dbus.client import Client, ClientError, InterfaceInfo, RouteInfo
 
 ADD = {"action": "ADD_MFC", "payload": {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}}
 DELETE = {"action": "DEL_MFC", "payload": {"group": "239.1.1.1"}}
@@ -44,6 +44,7 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.present: dict[str, RouteInfo] = {}
+        self.shown: list[InterfaceInfo] = []
         self.failure: ClientError | None = None
 
     async def add_route(
@@ -83,6 +84,13 @@ class FakeClient:
     async def routes(self) -> list[RouteInfo]:
         return list(self.present.values())
 
+    async def interfaces(self) -> list[InterfaceInfo]:
+        return self.shown
+
+    async def join_group(self, group: str, interface: str) -> None: ...
+
+    async def leave_group(self, group: str, interface: str) -> None: ...
+
 
 def answers(
     directory: Path,
@@ -106,13 +114,73 @@ def test_each_request_is_answered_in_order(
     route = {"source": "*", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
     more = {"state": "active", "ttls": {}, "comment": "", "persistent": True, "expires": 0}
     shown = route | more | {"origin": "bus", "table": 0, "reason": "", "hairpin": False}
+    done = {"status": "success"}
+    added = done | {"message": "MFC entry for (*, 239.1.1.1) added."}
+    deleted = done | {"message": "MFC entry for (*, 239.1.1.1) deleted."}
+    nothing: dict[str, Any] = {"vif_map": {}, "mfc_rules": [], "interfaces": []}
     assert responses == [
-        {"line": 1, "action": "ADD_MFC", "status": "ok"},
-        {"line": 2, "action": "SHOW", "status": "ok", "routes": [shown]},
-        {"line": 3, "action": "DEL_MFC", "status": "ok"},
-        {"line": 4, "action": "SHOW", "status": "ok", "routes": []},
+        {"line": 1, "action": "ADD_MFC"} | added,
+        {"line": 2, "action": "SHOW", "payload": nothing | {"mfc_rules": [shown]}} | done,
+        {"line": 3, "action": "DEL_MFC"} | deleted,
+        {"line": 4, "action": "SHOW", "payload": nothing} | done,
     ]
     assert status == Status.DONE
+
+
+def test_what_others_speak_is_answered_as_they_expect_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = FakeClient()
+    client.shown = [
+        InterfaceInfo("eth1", "ipv6", 3, 2, 1, "active"),
+        InterfaceInfo("eth1", "ipv4", 0, 2, 5, "active", table=100),
+        InterfaceInfo("eth1", "ipv4", 1, 2, 7, "active"),
+        InterfaceInfo("eth2", "ipv6", 4, 9, 1, "active"),
+    ]
+    stream = {"source": "10.1.1.5", "group": "239.10.20.30"}
+    add = {"action": "ADD_MFC", "payload": stream | {"iif": "eth1", "oifs": ["eth2"]}}
+    delete = {"action": "DEL_MFC", "payload": stream}
+    _, responses = answers(tmp_path, capsys, add, SHOW, delete, delete, client=client)
+    of_stream = "MFC entry for (10.1.1.5, 239.10.20.30)"
+    assert said(responses[0]) == {"status": "success", "message": f"{of_stream} added."}
+    assert said(responses[2]) == {"status": "success", "message": f"{of_stream} deleted."}
+    assert said(responses[3]) == {
+        "status": "error",
+        "message": "There is no route 239.10.20.30",
+    }
+    payload = responses[1]["payload"]
+    ours = {"family", "table"}
+    assert responses[1]["status"] == "success"
+    assert {
+        name: {key: value for key, value in vif.items() if key not in ours}
+        for name, vif in payload["vif_map"].items()
+    } == {
+        "eth1": {"vifi": 1, "ref_count": 7, "ifindex": 2},
+        "eth2": {"vifi": 4, "ref_count": 1, "ifindex": 9},
+    }
+    (rule,) = payload["mfc_rules"]
+    assert {key: rule[key] for key in ("source", "group", "iif", "oifs")} == {
+        **stream,
+        "iif": "eth1",
+        "oifs": ["eth2"],
+    }
+    assert [each["vif"] for each in payload["interfaces"]] == [3, 0, 1, 4]
+
+
+def said(response: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a response is no addition of ours."""
+    return {key: value for key, value in response.items() if key in ("status", "message")}
+
+
+def test_a_membership_is_answered_in_the_same_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave = {**JOIN, "action": "LEAVE_GROUP"}
+    _, responses = answers(tmp_path, capsys, JOIN, leave)
+    assert [said(response) for response in responses] == [
+        {"status": "success", "message": "(*, 239.1.1.1) joined on eth1."},
+        {"status": "success", "message": "(*, 239.1.1.1) left on eth1."},
+    ]
 
 
 def test_every_key_of_a_payload_is_passed_on(
@@ -129,7 +197,7 @@ def test_every_key_of_a_payload_is_passed_on(
     }
     full = {"action": "ADD_MFC", "payload": {**cast("dict[str, Any]", ADD["payload"]), **more}}
     _, responses = answers(tmp_path, capsys, ADD, full, SHOW)
-    (route,) = responses[2]["routes"]
+    (route,) = responses[2]["payload"]["mfc_rules"]
     assert route["source"] == "10.0.1.10"
     assert route["ttls"] == {"eth2": 16}
     assert route["comment"] == "lobby"
@@ -148,7 +216,7 @@ def test_an_error_of_the_service_is_told_by_name_and_sentence(
         "error": "RouteExists",
         "message": "Route 239.1.1.1 exists already",
     }
-    assert responses[2]["status"] == "ok"
+    assert responses[2]["status"] == "success"
     assert status == Status.FAILED
 
 
@@ -173,7 +241,7 @@ def test_a_line_that_cannot_be_read_is_one_error_and_not_the_end(
     status, (bad, good) = answers(tmp_path, capsys, line, ADD)
     assert bad.pop("message").startswith(message)
     assert bad == {"line": 1, "action": None, "status": "error", "error": "InvalidArgs"}
-    assert good == {"line": 2, "action": "ADD_MFC", "status": "ok"}
+    assert (good["line"], good["status"]) == (2, "success")
     assert status == Status.FAILED
 
 
@@ -280,7 +348,7 @@ def test_it_goes_on_when_the_service_has_gone(
     client = FakeClient()
     client.failure = ClientError("ServiceUnknown", "The service is not running")
     status, responses = answers(tmp_path, capsys, ADD, SHOW, client=client)
-    assert [response["status"] for response in responses] == ["error", "ok"]
+    assert [response["status"] for response in responses] == ["error", "success"]
     assert status == Status.FAILED
 
 
