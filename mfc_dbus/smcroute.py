@@ -1,24 +1,33 @@
-"""smcroute.conf: what another daemon's configuration asks for, as a document's entries (pure).
+"""smcroute.conf: what another daemon's configuration asks for, as a document's entries.
 
-Source: smcroute.conf(5) of smcroute 2.5.6.
+Source: smcroute.conf(5) of smcroute 2.5.6, and what that does where the page says nothing.
 """
 
 import glob
 import ipaddress
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mfc_dbus.document import MembershipEntry, RouteEntry
-from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.model import Membership, parse_membership, parse_route
+from mfc_dbus import phyints, textfiles
+from mfc_dbus.document import MembershipEntry, RouteEntry, to_membership_entry
+from mfc_dbus.errors import InvalidArgs, RequestError
+from mfc_dbus.model import Membership, parse_memberships, parse_route
+from mfc_dbus.patterns import is_pattern, matches
+from mfc_dbus.phyints import Phyint, To
 from mfc_dbus.quoting import join, quote
 
-_MAX_DEPTH = 8  # of files that include files
-_MAX_ADDRESSES = 4096  # of a range that is joined
+_MAX_FILES = 1000  # that are included
+_MAX_BITS = 12  # of the groups that a line joins
+_BITS = 10  # of the groups that an entry joins
+_MAX_SHOWN = 200  # characters of a line that is left out
+_ANY = {"0.0.0.0", "::", "0.0.0.0/0", "::/0"}
+_CLAUSES = ("from", "source", "group", "to")
 
 
 class Line(NamedTuple):
@@ -42,56 +51,112 @@ def read(path: str, text: str) -> Imported:
     """Read a file, and those that it includes."""
     imported = Imported()
     reader = _Reader(imported)
-    for line in _lines(path, text, imported.left_out):
+    for line in _Files(path, imported.left_out).lines(path, text):
         reader.take(line)
+    reader.finish()
     return imported
 
 
-def _lines(path: str, text: str, left_out: list[str], depth: int = 0) -> Iterator[Line]:
-    for number, whole in enumerate(text.splitlines(), 1):
-        words = whole.partition("#")[0].split()
-        if not words:
-            continue
-        line = Line(path, number, words)
-        if words[0] != "include":
-            yield line
-            continue
-        if len(words) != 2 or depth >= _MAX_DEPTH:
-            left_out.append(_at(line, "this include cannot be followed"))
-            continue
-        pattern = str(Path(path).parent / words[1]) if path != "-" else words[1]
-        found = sorted(glob.glob(pattern))  # noqa: PTH207 - the pattern may be absolute
+class _Files:
+    """A file and those that it includes, each of which is read once."""
+
+    def __init__(self, path: str, left_out: list[str]) -> None:
+        self._left_out = left_out
+        self._seen = {Path(path).resolve()}
+        self._room = textfiles.MAX_BYTES
+
+    def lines(self, path: str, text: str) -> Iterator[Line]:
+        for number, whole in enumerate(text.split("\n"), 1):
+            words = _words(whole)
+            line = Line(path, number, words)
+            if words and words[0].startswith("include"):
+                yield from self._included(line)
+            elif words:
+                yield line
+
+    def _included(self, line: Line) -> Iterator[Line]:
+        if len(line.words) != 2:
+            self._left_out.append(_at(line, "an include names one file or pattern"))
+            return
+        (_, name) = line.words
+        pattern = str(Path(line.file).parent / name) if line.file != "-" else name
+        found = sorted(itertools.islice(glob.iglob(pattern), _MAX_FILES + 1))  # noqa: PTH207 - the pattern may be absolute
         if not found:
-            left_out.append(_at(line, f"there is no file {quote(words[1])}"))
-        for name in found:
+            self._left_out.append(_at(line, f"there is no file {quote(name)}"))
+        for each in found:
+            path = Path(each).resolve()
+            if path in self._seen:
+                continue
+            if len(self._seen) > _MAX_FILES:
+                self._left_out.append(_at(line, f"more than {_MAX_FILES} files are included"))
+                return
+            self._seen.add(path)
             try:
-                inner = Path(name).read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                left_out.append(_at(line, f"{name}: {getattr(error, 'strerror', error)}"))
+                data = textfiles.read(path, self._room)
+            except OSError as error:
+                self._left_out.append(_at(line, f"{each}: {error.strerror}"))
             else:
-                yield from _lines(name, inner, left_out, depth + 1)
+                self._room -= len(data)
+                yield from self.lines(each, data.decode(errors="replace"))
+
+
+def _words(line: str) -> list[str]:
+    """Split a line as C does, up to its comment."""
+    words = re.findall(r"[^ \t\v\f\r]+", line)
+    return list(itertools.takewhile(lambda word: not word.startswith("#"), words))
+
+
+class _Mroute(NamedTuple):
+    """A line that asks for a route."""
+
+    line: Line
+    iif: str
+    to: To
 
 
 class _Reader:
     def __init__(self, imported: Imported) -> None:
         self._imported = imported
-        self._thresholds: dict[str, int] = {}
-        self._disabled: set[str] = set()
+        self._phyints: list[Phyint] = []
+        self._mrdisc: Line | None = None
         self._joined: set[Membership] = set()
-        self._advertised: dict[str, None] = {}
+        self._mroutes: dict[tuple[str, str], list[_Mroute]] = {}  # by source and group
         self._directives: dict[str, Callable[[Line], None]] = {
             "phyint": self._phyint,
             "mgroup": self._mgroup,
+            "ssmgroup": self._mgroup,
             "mroute": self._mroute,
         }
 
     def take(self, line: Line) -> None:
-        directive = self._directives.get(line.words[0])
-        try:
-            if directive is None:
-                raise InvalidArgs(f"there is no directive {quote(line.words[0])}")
+        word = line.words[0]
+        found = (do for name, do in self._directives.items() if word.startswith(name))
+        directive = next(found, None)
+        if directive is None:
+            self._leave_out(line, f"there is no directive {quote(word)}")
+            return
+        with self._leaving_out(line):
             directive(line)
-        except InvalidArgs as error:
+
+    def finish(self) -> None:
+        """Make the routes, since their interfaces are known when all lines are read."""
+        for (source, group), mroutes in self._mroutes.items():
+            last = {each.iif: each for each in mroutes}
+            for mroute in last.values():
+                with self._leaving_out(mroute.line):
+                    self._make(source, group, mroute, mroutes)
+        if self._mrdisc and (names := phyints.advertised(self._phyints)):
+            self._leave_out(
+                self._mrdisc,
+                f"mrdisc is a setting: write interfaces = {json.dumps(names)} "
+                "under [router_discovery] in mfc-dbus.toml",
+            )
+
+    @contextmanager
+    def _leaving_out(self, line: Line) -> Iterator[None]:
+        try:
+            yield
+        except RequestError as error:
             self._leave_out(line, str(error))
 
     def _leave_out(self, line: Line, sentence: str) -> None:
@@ -102,107 +167,136 @@ class _Reader:
         if len(line.words) < 2:
             raise InvalidArgs("it names no interface")
         _, name, *words = line.words
+        phyint, ignored = Phyint(name), []
         while words:
             word = words.pop(0)
-            if word == "disable":
-                self._disabled.add(name)
-            elif word == "enable":
-                self._disabled.discard(name)
-            elif word == "ttl-threshold" and words and words[0].isdigit():
-                self._thresholds[name] = int(words.pop(0))
-            elif word == "mrdisc":
-                self._advertised[_pattern(name)] = None
-                self._leave_out(
-                    line,
-                    f"mrdisc is a setting: write interfaces = {json.dumps([*self._advertised])} "
-                    "under [router_discovery] in mfc-dbus.toml",
-                )
+            if word.startswith(("enable", "disable")):
+                phyint = phyint._replace(enabled=word.startswith("enable"))
+            elif word.startswith("ttl-threshold") and words:
+                ttl = words.pop(0)
+                if ttl.isascii() and ttl.isdigit() and 1 <= int(ttl[:4]) <= 255:
+                    phyint = phyint._replace(ttl=int(ttl))
+                else:
+                    ignored.append(ttl)
+            elif word.startswith("mrdisc"):
+                phyint = phyint._replace(mrdisc=True)
+                self._mrdisc = line
             else:
-                raise InvalidArgs(f"{quote(word)} is not understood")
+                ignored.append(word)
+        self._phyints.append(phyint)
+        self._ignore(line, ignored)
 
     def _mgroup(self, line: Line) -> None:
         """mgroup from IIF [source SOURCE[/LEN]] group GROUP[/LEN]"""
-        found = _clauses(line.words[1:], ("from", "source", "group"))
-        (interface,), (group,) = found["from"], found["group"]
-        source = _any(*found.get("source", ["*"]))
-        if "+" in interface:
+        clauses = self._clauses(line)
+        interface = clauses["from"]
+        if interface.endswith("+"):
             raise InvalidArgs(f"a membership is of one interface, and {quote(interface)} of many")
-        memberships = {
-            parse_membership(one, sender, interface): MembershipEntry(
-                group=one, source=sender, interface=interface
-            )
-            for one in _addresses(group)
-            for sender in _addresses(source)
-        }
-        # Ranges may overlap.
-        fresh = [entry for key, entry in memberships.items() if key not in self._joined]
-        self._joined |= memberships.keys()
-        self._imported.memberships += fresh
+        source = _source(clauses)
+        for group in _parts(_network(clauses["group"], "Group")):
+            memberships = parse_memberships(group, source, interface).memberships()
+            fresh = [each for each in memberships if each not in self._joined]
+            self._joined.update(fresh)
+            if len(fresh) == len(memberships):
+                entry = MembershipEntry(source=source, group=group, interface=interface)
+                self._imported.memberships.append(entry)
+            else:  # the rest was joined by other lines
+                self._imported.memberships += map(to_membership_entry, fresh)
 
     def _mroute(self, line: Line) -> None:
         """mroute from IIF [source SOURCE[/LEN]] group GROUP[/LEN] to OIF [OIF ...]"""
-        found = _clauses(line.words[1:], ("from", "source", "group", "to"))
-        (iif,), (group,) = found["from"], found["group"]
-        source = _any(*found.get("source", ["*"]))
-        named = list(dict.fromkeys(found.get("to", [])))
-        without = [name for name in named if name == iif or name in self._disabled]
-        if without:
-            self._leave_out(line, f"{join(without)} is the iif or disabled, and no oif")
-        oifs = [_pattern(name) for name in named if name not in without]
-        if iif in self._disabled:
+        clauses = self._clauses(line)
+        source, group = _source(clauses), _network(clauses["group"], "Group")
+        to = To(clauses.get("to", "").split(), len(self._phyints))
+        mroutes = self._mroutes.setdefault((source, group), [])
+        mroutes.append(_Mroute(line, clauses["from"], to))
+
+    def _make(self, source: str, group: str, mroute: _Mroute, mroutes: Sequence[_Mroute]) -> None:
+        """Make the route of an iif, by all lines on it.
+
+        mroutes: all lines of this source and group. mroute: the last of them with this iif.
+        """
+        iif, last = mroute.iif, mroutes[-1]
+        exact = source != "*" and "/" not in source + group
+        if exact and iif != last.iif:
+            where = f"{last.line.file}:{last.line.number}"
+            raise InvalidArgs(f"of one source and one group the last iif counts, that of {where}")
+        iifs = list(phyints.chosen([To([iif], mroute.to.known)], self._phyints, ipv4=False))
+        if not iifs:
             raise InvalidArgs(f"{quote(iif)} is disabled")
-        ipv4 = ":" not in group
-        ttls = {
-            name: self._thresholds[name]
-            for name in named
-            if ipv4 and name not in without and self._thresholds.get(name, 1) != 1
-        }
-        entry = RouteEntry(source=source, group=group, iif=_pattern(iif), oifs=oifs, ttls=ttls)
-        parse_route(entry.source, entry.group, entry.iif, entry.oifs, entry.ttls)
-        self._imported.routes.append(entry)
+        if exact and len(iifs) > 1:
+            raise InvalidArgs(
+                f"some of {quote(iif)} are disabled, and a route of one source and one group has "
+                "one iif, or one pattern"
+            )
+        lines = [each.to for each in mroutes if phyints.covers(each.iif, iif)]
+        oifs = phyints.chosen(lines, self._phyints, ipv4=":" not in group)
+        ttls = {name: ttl for name, ttl in oifs.items() if ttl != 1}
+        for name in iifs:
+            if is_pattern(name):
+                words = (word for line in lines for word in line.words)
+                hairpin = any(phyints.overlap(iif, word) for word in words)
+            else:
+                hairpin = any(matches(oif, name) for oif in oifs)
+            parse_route(source, group, name, [*oifs], ttls, hairpin=hairpin)
+            self._imported.routes.append(
+                RouteEntry(
+                    source=source, group=group, iif=name, oifs=[*oifs], ttls=ttls, hairpin=hairpin
+                )
+            )
+
+    def _clauses(self, line: Line) -> dict[str, str]:
+        """Split "from eth0 group 225.1.2.3 to eth1 eth2" by the names of its clauses."""
+        found: dict[str, str] = {}
+        ignored: list[str] = []
+        words = [*line.words[1:]]
+        while words:
+            word = words.pop(0)
+            name = next((each for each in _CLAUSES if word.startswith(each)), None)
+            if name == "to":
+                found[name], words = " ".join(words), []
+            elif name and words:
+                found[name] = words.pop(0)
+            else:
+                ignored.append(word)
+        for name in ("from", "group"):
+            if name not in found:
+                raise InvalidArgs(f"{quote(name)} is missing")
+        self._ignore(line, ignored)
+        return found
+
+    def _ignore(self, line: Line, words: Sequence[str]) -> None:
+        if words:
+            self._leave_out(line, f"smcroute does not understand {join(words)} either")
 
 
-def _clauses(words: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Split "from eth0 group 225.1.2.3 to eth1 eth2" by the names of its clauses."""
-    found: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for word in words:
-        if word in names and word not in found:
-            current = found[word] = []
-        elif current is None:
-            raise InvalidArgs(f"{quote(word)} is not understood")
-        else:
-            current.append(word)
-    for name in ("from", "group"):
-        if name not in found:
-            raise InvalidArgs(f"{quote(name)} is missing")
-    for name, values in found.items():
-        if name != "to" and len(values) != 1:
-            raise InvalidArgs(f"{quote(name)} has {len(values)} values, and not one")
-    return found
+def _source(clauses: dict[str, str]) -> str:
+    source = _network(clauses.get("source", "0.0.0.0"), "Source")
+    return "*" if source in _ANY else source
 
 
-def _any(source: str) -> str:
-    return "*" if source in ("0.0.0.0", "::", "0.0.0.0/0", "::/0") else source
-
-
-def _addresses(text: str) -> list[str]:
-    """Name each address of a range: whoever joins it joins them one by one."""
-    if "/" not in text:
-        return [text]
+def _network(text: str, what: str) -> str:
+    """Write an address or a prefix without the bits of a host."""
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise InvalidArgs(f"{quote(text)} is no range of addresses") from None
-    if network.num_addresses > _MAX_ADDRESSES:
-        raise InvalidArgs(f"{quote(text)} stands for more than {_MAX_ADDRESSES} memberships")
-    return [str(address) for address in network]
+        raise InvalidArgs(f"{what} {quote(text)} is no address and no prefix") from None
+    exact = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if exact else network)
 
 
-def _pattern(name: str) -> str:
-    """Write "eth+" as shells do."""
-    return re.sub(r"\+$", "*", name)
+def _parts(group: str) -> list[str]:
+    """Split a prefix of groups into those of which each can be joined at once."""
+    network = ipaddress.ip_network(group)
+    bits = network.max_prefixlen - network.prefixlen
+    if bits > _MAX_BITS:
+        raise InvalidArgs(f"{quote(group)} stands for more than {1 << _MAX_BITS} memberships")
+    if bits <= _BITS:
+        return [group]
+    return [str(each) for each in network.subnets(prefixlen_diff=bits - _BITS)]
 
 
 def _at(line: Line, sentence: str) -> str:
-    return f"{line.file}:{line.number}: {' '.join(line.words)}: {sentence}"
+    words = " ".join(line.words)
+    shown = words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}…"
+    return f"{line.file}:{line.number}: {shown}: {sentence}"

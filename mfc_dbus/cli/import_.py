@@ -13,8 +13,11 @@ USAGE = "FILE|-"
 
 DESCRIPTION = """\
 Turn the configuration of smcroute, an smcroute.conf and what it includes, into a document for
-"apply" or for /etc/mfc-dbus/routes.d, on stdout: TOML, or with --json JSON. What could not be
-carried over is listed on stderr, by file and line; then the exit status is 1. Changes nothing."""
+"apply" or for /etc/mfc-dbus/routes.d, on stdout: TOML, or with --json JSON. TTL thresholds and
+disabled interfaces of its phyint lines become part of each route, in patterns where it has any;
+interfaces are taken to be enabled where no line disables them, as without smcrouted -N. What could
+not be carried over is listed on stderr, by file and line; then the exit status is 1. Changes
+nothing."""
 
 EXAMPLES = """\
   mfc-dbus-cli import /etc/smcroute.conf >routes.toml
