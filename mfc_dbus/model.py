@@ -23,7 +23,7 @@ from mfc_dbus.addresses import (
 )
 from mfc_dbus.errors import InvalidArgs, LimitExceeded, TooManyInterfaces
 from mfc_dbus.patterns import is_pattern, matches
-from mfc_dbus.quoting import quote
+from mfc_dbus.quoting import join, quote
 
 MAX_VIFS = 32  # of the kernel, in each routing table
 MAX_COMMENT = 200
@@ -274,7 +274,9 @@ def parse_route(
         raise InvalidArgs("IPv6 has no TTL thresholds: leave out 'ttls'")
     for name, ttl in ttls.items():
         if name not in oifs:
-            raise InvalidArgs(f"'ttls' names {quote(name)}, which is not an oif of the route")
+            pattern = next((oif for oif in oifs if matches(oif, name)), None)
+            hint = f": name it beside the pattern, {join([name, pattern])}" if pattern else ""
+            raise InvalidArgs(f"'ttls' names {quote(name)}, which is not an oif of the route{hint}")
         if not 1 <= ttl <= MAX_TTL_THRESHOLD:
             raise InvalidArgs(
                 f"TTL threshold {ttl} of {quote(name)} is not from 1 to {MAX_TTL_THRESHOLD}"

@@ -16,6 +16,7 @@ from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.turns import Turns
 from mfc_dbus.bus.unread import TOO_MUCH_UNREAD, Unread
 from mfc_dbus.bus.variants import strange
+from mfc_dbus.quoting import quote
 
 # Before the event loop looks at anything else.
 _CALLS_AT_ONCE = 8
@@ -164,9 +165,14 @@ class IncomingCalls:
 def _arguments(header: Header, body: bytes) -> list[Any]:
     """Decode the body of a call. Raises BusError."""
     try:
-        type_ = strange(header.signature, body, header.order)
-        if type_:
-            raise BusError(INVALID_ARGS, f"No argument or option has type '{type_}'")
+        found = strange(header.signature, body, header.order)
+        if found:
+            what = f"Option {quote(found.name)}" if found.name else "An argument"
+            raise BusError(
+                INVALID_ARGS,
+                f"{what} has type '{found.type}', which none has: it is one value, or 'as', or of "
+                "TTL thresholds 'a{sy}'",
+            )
         return decode(header.signature, body, header.order)
     except (ValueError, DecodeError):
         raise BusError(INVALID_ARGS, "The arguments cannot be decoded") from None

@@ -7,6 +7,7 @@ have simple types.
 import re
 import struct
 from functools import lru_cache
+from typing import NamedTuple
 
 _BASIC = "ybnqiuxtdsog"
 _SIMPLE = frozenset({*_BASIC, "as", "a{sy}"})
@@ -15,11 +16,18 @@ _DICT = "a{sv}"
 _ARGUMENT = re.compile(rf"a\{{sv\}}|as|[v{_BASIC}]")
 
 
-def strange(signature: str, body: bytes, order: str) -> str:
-    """Find a variant among the arguments or options whose type is not simple; its signature.
+class Strange(NamedTuple):
+    """A variant of a type that is not simple; without a name it is an argument and no option."""
 
-    Empty where there is none, or where the arguments have types that this does not know. Raises
-    ValueError for a body that is shorter than it says.
+    name: str
+    type: str
+
+
+def strange(signature: str, body: bytes, order: str) -> Strange | None:
+    """Find a variant among the arguments or options whose type is not simple.
+
+    None is also the answer for arguments of types that this does not know. Raises ValueError for a
+    body that is shorter than it says.
     """
     at = 0
     try:
@@ -27,19 +35,22 @@ def strange(signature: str, body: bytes, order: str) -> str:
             if type_ == "v":
                 at, found = _variant(body, at, order)
                 if found not in _SIMPLE:
-                    return found
+                    return Strange("", found)
             elif type_ == _DICT:
                 start, end = _array(type_, body, at, order)
                 at = start
                 while at < end:
-                    at, found = _variant(body, _skip("s", body, _align(at, 8), order), order)
+                    key = _align(at, 8)
+                    value = _skip("s", body, key, order)
+                    at, found = _variant(body, value, order)
                     if found not in _SIMPLE:
-                        return found
+                        name = body[key + 4 : value - 1].decode(errors="replace")
+                        return Strange(name, found)
             else:
                 at = _skip(type_, body, at, order)
     except (IndexError, struct.error) as error:
         raise ValueError("the body is too short") from error
-    return ""
+    return None
 
 
 @lru_cache

@@ -44,4 +44,6 @@ def status_of(error_name: str) -> Status:
 
 
 def complain(sentence: str) -> None:
-    print(f"mfc-dbus-cli: {printable(sentence)}", file=sys.stderr, flush=True)
+    # Print writes a line and its end apart, and other programs of a pipe write there too.
+    sys.stderr.write(f"mfc-dbus-cli: {printable(sentence)}\n")
+    sys.stderr.flush()

@@ -57,7 +57,11 @@ def test_a_route_holds_what_it_was_made_of(names: list[str], data: st.DataObject
         ({"iif": "é" * 8}, "not an interface name"),
         ({"iif": "eth\n"}, r"'eth\\n' is not an interface name"),
         ({"oifs": ["b", "\udcff"]}, "not an interface name"),
-        ({"ttls": {"c": 3}}, "'c', which is not an oif"),
+        ({"ttls": {"c": 3}}, "'ttls' names 'c', which is not an oif of the route$"),
+        (
+            {"oifs": ["b", "eth*"], "ttls": {"eth1": 5}},
+            r"'eth1', .*: name it beside the pattern, 'eth1', 'eth\*'",
+        ),
         ({"ttls": {"b": 0}}, "TTL threshold 0 of 'b' is not from 1 to 254"),
         ({"ttls": {"b": 255}}, "TTL threshold 255"),
         ({"source": "fd00::1", "group": "ff05::1", "ttls": {"b": 1}}, "IPv6 has no TTL"),
