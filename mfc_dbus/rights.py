@@ -33,7 +33,7 @@ later finds in `Routes` what is kept from it, and can delete that.
 Routes count as they are desired. One whose interface is missing loses its packets too, later.
 
 That a stream which arrives on two interfaces moves between the routes of both takes packets, and no
-right: whoever can send them there can do that.
+right: whoever can send them there can do that. A join takes nothing from anybody.
 """
 
 from collections.abc import Mapping
@@ -91,20 +91,18 @@ def touched(routes: Routes, new: Route) -> Touched:
     decided = [old.iif] if old is not None else []
     if old is not None and old.single:
         return Touched(old)  # what the new route takes, the old one has taken before
-    looked_at = 0
-    for several in routes.sharing(new.source, new.group, "*" if new.single else new.iif):
-        looked_at += 1 + len(several)
-        if looked_at > _MAX_LOOKED_AT:
+    sharing = routes.sharing(new.source, new.group, "*" if new.single else new.iif)
+    for looked_at, other in enumerate(sharing):
+        if looked_at == _MAX_LOOKED_AT:
             return Touched(old, None)
-        for other in several:
-            iif = _taken_on(new, other)
-            if iif is None or any(_within(iif, each) for each in decided):
-                continue
-            if len(losers) == _MAX_LOSERS:
-                return Touched(old, None)
-            losers.append(Loser(other, iif))
-            if other.source.covers(new.source):
-                decided.append(other.iif)
+        iif = _taken_on(new, other) if other is not None else None
+        if other is None or iif is None or any(_within(iif, each) for each in decided):
+            continue
+        if len(losers) == _MAX_LOSERS:
+            return Touched(old, None)
+        losers.append(Loser(other, iif))
+        if other.source.covers(new.source):
+            decided.append(other.iif)
     return Touched(old, tuple(losers))
 
 

@@ -1,6 +1,6 @@
 """The desired routes (pure): found by key, stream and interface however many there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from mfc_dbus.addresses import Prefix, cut, exactly
@@ -70,34 +70,37 @@ class Routes:
                 return found
         return None
 
-    def sharing(self, source: Prefix, group: Prefix, iif: str) -> Iterator[list[Route]]:
+    def sharing(self, source: Prefix, group: Prefix, iif: str) -> Iterator[Route | None]:
         """Find the wide routes that share streams with one of this source and group, best first.
 
-        Only those that are as specific, or less: see `best`. They come by their own source and
-        group, so that whoever looks at many can stop. iif: of a name, those for it alone.
+        Only those that are as specific, or less: see `best`. iif: of a name, those for it alone.
+        None comes for each source and group that is looked at, so that whoever asks can stop.
         """
         for group_length, source_length in self._lengths:
             if group_length > group.length:
                 continue
             groups = Prefix(cut(group.address, group_length), group_length)
             if source_length <= source.length:
+                yield None
                 sources = Prefix(cut(source.address, source_length), source_length)
-                yield self._best_first(sources, groups, iif)
+                yield from self._best_first(sources, groups, iif)
             elif group_length < group.length:
                 for sources in self._sources.get(groups, ()):
-                    covered = sources.length == source_length and source.covers(sources)
-                    yield self._best_first(sources, groups, iif) if covered else []
+                    yield None
+                    if sources.length == source_length and source.covers(sources):
+                        yield from self._best_first(sources, groups, iif)
 
-    def _best_first(self, source: Prefix, group: Prefix, iif: str) -> list[Route]:
+    def _best_first(self, source: Prefix, group: Prefix, iif: str) -> Iterator[Route]:
         """Find the wide routes of a source and group; iif: of a name, those for it alone."""
-        keys = self._wide_patterns.get((source, group), ())
-        patterns = sorted(keys, key=lambda key: precedence(key.iif), reverse=True)
         if is_pattern(iif):
-            named = [key for key in self._wide.get((source, group), ()) if not is_pattern(key.iif)]
-        else:
-            named = [RouteKey(source, group, iif, self._number)]
-            patterns = [key for key in patterns if matches(key.iif, iif)]
-        return [self._routes[key] for key in (*named, *patterns) if key in self._routes]
+            keys: Iterable[RouteKey] = self._wide.get((source, group), ())
+            yield from (self._routes[key] for key in keys if not is_pattern(key.iif))
+        elif (key := RouteKey(source, group, iif, self._number)) in self._routes:
+            yield self._routes[key]
+        patterns = self._wide_patterns.get((source, group), ())
+        for key in sorted(patterns, key=lambda key: precedence(key.iif), reverse=True):
+            if is_pattern(iif) or matches(key.iif, iif):
+                yield self._routes[key]
 
     def naming(self, interface: str) -> list[Route]:
         """Those with this interface, as iif or oif, by its name or a pattern."""

@@ -142,6 +142,7 @@ ANY = ("*", "239.9.9.9", "eth0", "eth1")
 WIDE = ("*", "239.9.9.8/30", "eth0", "eth1")
 NEIGHBOUR = ("*", "239.3.3.3", "eth0", "eth1")
 COVERED = ("*", "239.2.9.9", "eth0", "eth1")
+TAKEN = ("10.0.0.1", "239.3.3.3", "eth2", "eth1")
 BESIDE = ("*", "239.2.9.0/24", "eth1", "eth0")
 
 
@@ -214,6 +215,13 @@ def join(ground: Ground) -> None:
     run(ground.controller.join(range_.memberships(), wait=True))
 
 
+def asking(route: tuple[str, ...]) -> tuple[Callable[[Ground], Any], Callable[[Ground], Any]]:
+    """What a stranger can have looked at, who may add nothing."""
+    source, group_, iif, oif = route
+    parsed = parse_route(source, group_, iif, [oif])
+    return prepare_nothing, lambda ground: ground.controller.check_add(parsed, replace=False)
+
+
 CHANGES = {
     "adding one of one stream": adding(ONE),
     "adding one from any source": adding(ANY),
@@ -226,6 +234,8 @@ CHANGES = {
     "deleting one of a prefix": deleting(WIDE),
     "deleting one of the others' group": deleting(NEIGHBOUR),
     "deleting one that others cover": deleting(COVERED),
+    "asking to add one of one stream": asking(TAKEN),
+    "asking to add one of a prefix": asking(BESIDE),
     "replacing one of one stream": replacing(ONE),
     "replacing one from any source": replacing(ANY),
     "replacing one of a prefix": replacing(WIDE),
