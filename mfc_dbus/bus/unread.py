@@ -31,8 +31,10 @@ _MAX_WAITING = 64  # calls of one connection, until its user is known
 _MAX_REFUSALS = 16  # of one connection, which may leave these unread too
 _ROOT = 0
 _UNKNOWN = -1
+_ANONYMOUS = -2  # all connections whose user the bus does not know, as one
 
 _DEPARTURES = f"type='signal',sender='{BUS}',member='NameOwnerChanged',arg2=''"
+_NO_OWNER = f"{ERROR}.NameHasNoOwner"
 # What the bus itself answers to a Ping. All else comes from the one who was asked.
 _OF_BUS = frozenset(
     f"{ERROR}.{name}" for name in ("AccessDenied", "LimitsExceeded", "NameHasNoOwner", "NoReply")
@@ -181,18 +183,21 @@ class Unread:
                 self._subscribed = True
                 await self._bus.subscribe(_DEPARTURES, self._hear)
             (uid,) = await self._bus.call_bus("GetConnectionUnixUser", "s", [receiver])
-        except (BusError, TimeoutError):  # it has closed already
-            self._forget(receiver)
-        else:
-            is_heavy = self._heavy.get(receiver) is known
-            if is_heavy:
-                self._subtract(known, known.size)
-            known.uid = uid
-            if is_heavy:
-                self._add(known, known.size)
-                self._ping(receiver, known)
+        except BusError as error:
+            uid = _ANONYMOUS
+            if error.name == _NO_OWNER:  # it has closed already
+                self._forget(receiver)
+        except TimeoutError:
+            uid = _ANONYMOUS
         finally:
             learned.set()
+        is_heavy = self._heavy.get(receiver) is known
+        if is_heavy:
+            self._subtract(known, known.size)
+        known.uid = uid
+        if is_heavy:
+            self._add(known, known.size)
+            self._ping(receiver, known)
 
     def _ping(self, receiver: str, heavy: _Receiver, least: int = _PINGED) -> None:
         """Ask a caller who was sent this much at least for a sign that he has read it."""

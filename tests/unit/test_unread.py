@@ -41,7 +41,10 @@ class FakeBus:
         await self.knows.wait()
         if name in self.gone:
             raise BusError(f"{ERROR}.NameHasNoOwner", "")
-        return [self.users.get(name.partition(".")[0], 65534)]
+        user = name.partition(".")[0]
+        if user not in self.users:
+            raise BusError(f"{ERROR}.Failed", "Could not determine UID")
+        return [self.users[user]]
 
     async def subscribe(self, rule: str, handler: Callable[[Any], None]) -> None:
         self.handlers.append(handler)
@@ -92,12 +95,13 @@ def test_each_connection_has_its_share_whatever_its_users_others_do() -> None:
     on_bus(test)
 
 
-def test_many_connections_are_one_user() -> None:
+@pytest.mark.parametrize("user", [":alice", ":anonymous"])
+def test_many_connections_are_one_user(user: str) -> None:
     async def test(bus: FakeBus, unread: Unread) -> None:
         sent = 0
         for _ in range(30):
             for number in range(250):
-                name = f":alice.{number}"
+                name = f"{user}.{number}"
                 if await unread.room(name):
                     await send(unread, name, 6000)
                     sent += 6000
