@@ -68,7 +68,7 @@ class Controller:
         self.memberships = memberships or Memberships()
         self.memberships.limit = self._config.max_memberships
         self.tables: dict[TableId, Table] = {table.id: table for table in tables}
-        self._news = News(self.tables)
+        self._news = News(self.tables, lambda: self._upkeep.present)
         self._upcalls = Upcalls(self.tables, self._config)
         self._upkeep = Upkeep(
             self.tables, self._news.note, self._upcalls.answer, self._config.watched
@@ -458,6 +458,7 @@ class Controller:
             self._upkeep.see(event)
             self._advertising.see(event)
             if isinstance(event, Turned):  # routes and memberships stay in the kernel meanwhile
+                self._upkeep.turn(event)
                 continue
             self.memberships.follow(event, self._upkeep.present)
             self._upkeep.follow(event)

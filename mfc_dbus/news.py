@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from mfc_dbus.kernel.links import Link
 from mfc_dbus.model import Route, RouteKey, TableId
 from mfc_dbus.slices import in_slices
+from mfc_dbus.states import state_of
 from mfc_dbus.table import Table
 
 _MANY = 1000  # routes that are told of in slices
@@ -13,11 +15,11 @@ _Noted = tuple[RouteKey, "Status | None"]
 
 
 class Status(NamedTuple):
-    """A route, and how much of it is in the kernel: active, partial, waiting, unavailable."""
+    """A route, and how much of it is forwarded: active, partial, waiting, unavailable."""
 
     route: Route
     state: str
-    reason: str = ""  # why it is no more, where that is not plain to see
+    reason: str = ""  # why it is not active
 
 
 class Change(NamedTuple):
@@ -39,9 +41,13 @@ class News:
     What has become of many routes is made ready in slices; nobody sees half of it.
     """
 
-    def __init__(self, tables: Mapping[TableId, Table]) -> None:
+    def __init__(
+        self, tables: Mapping[TableId, Table], present: Callable[[], Mapping[str, Link]]
+    ) -> None:
+        """present: finds the interfaces that there are."""
         self.told: dict[RouteKey, Status] = {}
         self._tables = tables
+        self._present = present
         self._waiting: list[list[_Noted]] = []
         self._listener: Listener = lambda _: None
         self._prepare: Preparer = self._tell_listener
@@ -57,7 +63,7 @@ class News:
         """Take all as told that there is."""
         for table in self._tables.values():
             for route in table.routes:
-                self.told[route.key] = _status(table, route)
+                self.told[route.key] = self._status(table, route)
 
     def note(self, keys: Iterable[RouteKey]) -> None:
         """Keep in mind how routes are now."""
@@ -116,7 +122,10 @@ class News:
     def _now(self, key: RouteKey) -> Status | None:
         table = self._tables[key.table_id]
         route = table.routes.get(key)
-        return _status(table, route) if route else None
+        return self._status(table, route) if route else None
+
+    def _status(self, table: Table, route: Route) -> Status:
+        return Status(route, *state_of(table, route, self._present()))
 
 
 class _Difference:
@@ -142,7 +151,3 @@ class _Difference:
             return
         (self._changed if before else self._added).append(now)
         self._told[key] = now
-
-
-def _status(table: Table, route: Route) -> Status:
-    return Status(route, table.state(route), table.shortage(route))

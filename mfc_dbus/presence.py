@@ -24,19 +24,6 @@ def check_interface(name: str, present: Present, *, wait: bool) -> None:
         raise NoSuchInterface(f"Interface {quote(name)} not found")
 
 
-def obstacle(name: str, present: Present) -> str:
-    """Say why an interface that a route names carries nothing; empty where it may."""
-    link = present.get(name)
-    if link is None:
-        real = _named_otherwise(name, present)
-        return _say_otherwise(name, real) if real else f"Interface {quote(name)} is missing"
-    if link.up:
-        return ""
-    if link.enabled:
-        return f"Interface {quote(name)} has no carrier"
-    return f"Interface {quote(name)} is down"
-
-
 def _named_otherwise(name: str, present: Present) -> str:
     """Find the interface of an alternative name (`ip link property`); empty where there is none."""
     return next((link.name for link in present.values() if name in link.altnames), "")

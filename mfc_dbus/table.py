@@ -9,8 +9,8 @@ from mfc_dbus.errors import InvalidArgs, KernelError, TableBusy
 from mfc_dbus.kernel.abi import Upcall
 from mfc_dbus.kernel.mroute import SGCount, VIFCount
 from mfc_dbus.learned import LearnedEntries
-from mfc_dbus.model import Route, RouteKey, TableId
-from mfc_dbus.placement import Placement, missing
+from mfc_dbus.model import RouteKey, TableId
+from mfc_dbus.placement import Placement
 from mfc_dbus.plan import KernelTable
 from mfc_dbus.routes import Routes
 from mfc_dbus.vifs import Vifs
@@ -39,7 +39,7 @@ class Table:
         self.id = id_
         self.routes = Routes(id_.number)
         self.installed: dict[RouteKey, Placement] = {}  # what of them is in the kernel
-        # Which interfaces were left out of a route that is there in part, and why.
+        # Which interfaces were left out of a route that is there in part or not at all, and why.
         self.left_out: dict[RouteKey, str] = {}
         self.learned = LearnedEntries()
         self.vifs = Vifs()
@@ -124,22 +124,6 @@ class Table:
             return f"Another program owns the {name} multicast routing table"
         cause = os.strerror(self._error.errno or 0)
         return f"This system does not route {name} multicast: {cause}"
-
-    def state(self, route: Route) -> str:
-        """How much of a desired route is in the kernel."""
-        if not self.owned:
-            return "unavailable"
-        installed = self.installed.get(route.key)
-        if installed is None:
-            return "waiting"
-        if installed is route:
-            return "active"
-        less = route.key in self.left_out or missing(route, installed)
-        return "partial" if less else "active"
-
-    def shortage(self, route: Route) -> str:
-        """Say which interfaces were left out of a route; empty where none is."""
-        return self.left_out.get(route.key, "")
 
     def lost_vifs(self) -> list[str]:
         """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""

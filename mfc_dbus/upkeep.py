@@ -79,6 +79,11 @@ class Upkeep:
         self.feed()
         self.watch()
 
+    def turn(self, event: Turned) -> None:
+        """Look at the states of the routes that name an interface; the kernel is not touched."""
+        for table in self._tables.values():
+            self._note(route.key for route in table.routes.naming(event.link.name))
+
     def take_tables(self) -> None:
         """Try to get the tables that are not ours, and put the routes in."""
         for table in self._tables.values():
@@ -257,5 +262,5 @@ class Upkeep:
                 continue
             taken = tried
         left_out = [name for name in here if name not in taken]
-        if left_out and route.key in table.installed:
+        if left_out:
             table.left_out[route.key] = f"{reason}: {join(left_out)} left out"

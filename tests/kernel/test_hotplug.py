@@ -130,8 +130,8 @@ def test_a_rename_is_a_going_and_a_coming(lab: Topology, routing: Routing, sourc
     assert routing.state == "partial"
     assert sorted(lab.vifs().values()) == ["down0", "up0"]
     lab.rename_link("lan0", "down1")
-    routing.follow()
     lab.wait_until_up()
+    routing.follow()
     sent = sender.send(10)
     assert lab.arrived() == {"down0": sent, "down1": sent}
     assert told(routing) == ["partial", "active"]
@@ -145,8 +145,8 @@ def test_two_interfaces_that_change_names_change_packets(
     lab.rename_link("down0", "swap")
     lab.rename_link("down1", "down0")
     lab.rename_link("swap", "down1")
-    routing.follow()
     lab.wait_until_up()
+    routing.follow()
     sent = lab.sender().send(10)
     assert lab.ifindex("down0") != before
     assert lab.arrived() == {"down0": sent}
@@ -155,15 +155,53 @@ def test_two_interfaces_that_change_names_change_packets(
 
 def test_down_and_up_is_no_going(lab: Topology, routing: Routing) -> None:
     routing.add(lab.addresses.source, lab.addresses.group, "up0", ["down0"])
+    before = lab.entries()
     lab.router.ip("link set dev down0 down")
     routing.follow()
-    assert routing.state == "active"
+    assert routing.told == ("waiting", "Interface 'down0' is down")
+    assert lab.entries() == before
     lab.router.ip("link set dev down0 up")
     lab.wait_until_up()
     routing.follow()
     sent = lab.sender().send(10)
     assert lab.arrived() == {"down0": sent}
-    assert told(routing) == []
+    assert told(routing) == ["waiting", "active"]
+
+
+@pytest.mark.parametrize("name", ["up0", "down0"])
+def test_a_route_waits_while_the_far_end_of_a_link_is_down(
+    lab: Topology, routing: Routing, source: str, name: str
+) -> None:
+    routing.add(source, lab.addresses.group, "up0", ["down0"])
+    lab.outside.ip(f"link set dev {name} down")
+    lab.router.ip(f"link show dev {name}")  # hurries the event, see wait_until_up
+    routing.follow()
+    assert routing.told == ("waiting", f"Interface '{name}' has no carrier")
+    lab.outside.ip(f"link set dev {name} up")
+    lab.wait_until_up()
+    routing.follow()
+    assert routing.told == ("active", "")
+
+
+def test_a_bridge_whose_ports_have_gone_has_no_carrier(
+    lab: Topology, routing: Routing, source: str
+) -> None:
+    lab.router.ip(
+        "link add name bridge0 up type bridge",
+        "link set dev down1 master bridge0",
+        "link set dev down1 nomaster",  # before its first port the kernel takes it to be up
+        "link show dev bridge0",
+    )
+    routing.follow()
+    routing.add(source, lab.addresses.group, "up0", ["bridge0"])
+    assert routing.told == ("waiting", "Interface 'bridge0' has no carrier")
+    lab.router.ip("link set dev down1 master bridge0")
+    lab.wait_until_up()
+    lab.router.wait_until_up(["bridge0"])
+    routing.follow()
+    assert routing.told == ("active", "")
+    sent = lab.sender().send(10)
+    assert lab.arrived() == {"down1": sent}
 
 
 def test_a_port_that_joins_or_leaves_a_bridge_has_not_gone(lab: Topology, routing: Routing) -> None:
@@ -240,7 +278,7 @@ def test_more_interfaces_than_the_kernel_takes_wait_and_harm_nobody(
         )
         lab.add_links("up0")
         routing.follow()
-        assert sorted(routing.states().values()) == ["active", "partial"]
+        assert sorted(routing.states().values()) == ["active", "waiting"]
         sent = lab.sender().send(10)
         lab.sender(group=addresses.other_group).send(10)
         assert lab.arrived() == dict.fromkeys(lab.downstreams[:31], sent)
@@ -324,7 +362,7 @@ def test_an_interface_that_flaps_beside_a_route_without_room_is_told_as_it_is(
     lab.add_links("down0")
     routing.follow()
     stream = f"({lab.addresses.source}, {lab.addresses.group})"
-    assert routing.states()[stream] == "partial"
+    assert routing.states()[stream] == "waiting"
     lab.sender().send(3)
     assert lab.arrived() == {}
     routing.delete(lab.addresses.source, f"{others}77")

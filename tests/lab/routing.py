@@ -196,6 +196,12 @@ class Routing:
         (state,) = self.states().values()
         return state
 
+    @property
+    def told(self) -> tuple[str, str]:
+        """The state of the one route that there is, and the reason."""
+        ((_, state, reason),) = self.controller.told.values()
+        return state, reason
+
     def _run(self, change: Coroutine[Any, Any, T]) -> T:
         with self.router, self._turn:
             return asyncio.run(change)

@@ -76,14 +76,20 @@ def network() -> Iterator[Namespace]:
             ),
             *(f"link set dev eth{n} up" for n in range(1, 5)),
         )
+        namespace.wait_until_up(f"eth{n}" for n in range(1, 5))
         yield namespace
 
 
 @pytest.fixture
 def own_network() -> Iterator[Namespace]:
-    """A network for a daemon of the test's own: eth1 and eth2."""
+    """A network for a daemon of the test's own: eth1 and eth2, which are up."""
     with closing(Namespace()) as namespace:
-        namespace.ip("link add name eth1 type veth peer name eth2")
+        namespace.ip(
+            "link add name eth1 type veth peer name eth2",
+            "link set dev eth1 up",
+            "link set dev eth2 up",
+        )
+        namespace.wait_until_up(["eth1", "eth2"])
         yield namespace
 
 

@@ -29,7 +29,7 @@ def many(count: int) -> dict[str, Any]:
 
 def plain(described: list[dict[str, Any]]) -> dict[str, Any]:
     """What of it a document says."""
-    told = ("state", "packets", "bytes", "wrong_if")
+    told = ("state", "reason", "packets", "bytes", "wrong_if")
     return document(
         *({key: value for key, value in each.items() if key not in told} for each in described)
     )
@@ -88,7 +88,7 @@ async def test_what_is_described_is_applied_with_no_change(bus: PrivateBus, daem
         await caller.apply(document(ONE, TWO, THREE))
         await caller.add(Route("*", "239.9.9.9", "eth1", ["eth77"]), wait=True)
         described = await caller.describe()
-        assert [each["state"] for each in described] == ["active"] * 3 + ["partial"]
+        assert [each["state"] for each in described] == ["active"] * 3 + ["waiting"]
         assert described[0] == ONE | {"state": "active", "packets": 0, "bytes": 0, "wrong_if": 0}
         assert await caller.apply(plain(described)) == [0, 0, 0]
 

@@ -219,6 +219,7 @@ def test_every_option_of_add_reaches_the_service(cli: CLI) -> None:
         "comment": "the lobby's",
         "persistent": False,
         "state": "partial",
+        "reason": "Interface 'soon' is missing",
     }
     assert cli.json("show") == [SHOWN | changed]
 

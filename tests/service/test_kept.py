@@ -45,6 +45,14 @@ def in_kernel(network: Namespace, *oifs: str) -> None:
     assert set(vifs(network, IPV4).values()) == ({"eth1", *oifs} if oifs else set())
 
 
+def add_veth(network: Namespace, *names: str) -> None:
+    one, other = names
+    network.ip(
+        f"link add name {one} type veth peer name {other}",
+        *(f"link set dev {name} up" for name in names),
+    )
+
+
 # Interfaces that are not there yet
 
 
@@ -56,22 +64,24 @@ async def test_a_route_waits_for_its_interfaces_and_says_how_far_it_is(
         await caller.follow()
         await refused(caller.add(route), f"{OWN}.NoSuchInterface", "Interface 'new' not found")
         await caller.add(route, wait=True)
-        assert (await extras(caller))[route.group] == {"state": "partial"}
+        partial = {"state": "partial", "reason": "Interface 'new' is missing"}
+        assert (await extras(caller))[route.group] == partial
         in_kernel(own_network, "eth2")
 
-        own_network.ip("link add name new type veth peer name far")
-        await caller.until(lambda: changed(caller) == ["active"])
+        add_veth(own_network, "new", "far")
+        await caller.until(lambda: changed(caller)[-1:] == ["active"])
         in_kernel(own_network, "eth2", "new")
 
         own_network.ip("link delete dev eth1")
         await caller.until(lambda: changed(caller)[-1] == "waiting")
-        assert (await extras(caller))[route.group] == {"state": "waiting"}
+        waiting = {"state": "waiting", "reason": "Interface 'eth1' is missing"}
+        assert (await extras(caller))[route.group] == waiting
         in_kernel(own_network)
 
-        own_network.ip("link add name eth1 type veth peer name eth2")
+        add_veth(own_network, "eth1", "eth2")
         await caller.until(lambda: changed(caller)[-1] == "active")
         in_kernel(own_network, "eth2", "new")
-        assert caller.told("RoutesAdded") == [[[[*route[:4], {"state": "partial"}]]]]
+        assert caller.told("RoutesAdded") == [[[[*route[:4], partial]]]]
         assert caller.told("RoutesRemoved") == []
 
 
@@ -81,7 +91,8 @@ async def test_a_route_whose_interfaces_are_all_missing_can_be_replaced_and_dele
     missing = ROUTE._replace(iif="in", oifs=["out"])
     async with Caller.at(own_bus.address) as caller:
         await caller.add(missing, wait=True)
-        assert await extras(caller) == {missing.group: {"state": "waiting"}}
+        waiting = {"state": "waiting", "reason": "Interface 'in' is missing"}
+        assert await extras(caller) == {missing.group: waiting}
         assert await caller.get("Interfaces") == []
         await caller.delete()
         await caller.add(missing, wait=True)
@@ -95,7 +106,8 @@ async def test_every_change_of_a_state_is_a_new_generation(
     own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace
 ) -> None:
     async with Caller.at(own_bus.address) as caller:
-        own_network.ip("link add name eth3 type veth peer name far")
+        add_veth(own_network, "eth3", "far")
+        own_network.wait_until_up(["eth3", "far"])
         await caller.add(ROUTE._replace(oifs=["eth2", "eth3"]))
         before = await caller.get("Generation")
         await caller.follow()
@@ -187,8 +199,9 @@ async def test_a_route_waits_on_in_the_next_process(
         await caller.add(ROUTE._replace(iif="in", oifs=["eth2", "out"]), wait=True)
         own_daemon.stop()
         with Daemon(own_bus.address, own_network, home=own_daemon.home):
-            assert await extras(caller) == {ROUTE.group: {"state": "waiting"}}
+            waiting = {"state": "waiting", "reason": "Interface 'in' is missing"}
+            assert await extras(caller) == {ROUTE.group: waiting}
             await caller.follow()
-            own_network.ip("link add name in type veth peer name out")
+            add_veth(own_network, "in", "out")
             await caller.until(lambda: "active" in changed(caller))
         assert "Traceback" not in own_daemon.log

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lab.fake import FakeKernel, FakeLinks
-from lab.ground import Ground, run
+from lab.ground import Ground, expected, run
 
 from mfc_dbus.addresses import FAMILIES, Family
 from mfc_dbus.advertising import FIRST, FIRST_WAIT, MOST, SHORTEST, Advertising
@@ -283,13 +283,14 @@ def test_a_controller_looks_when_something_is_due() -> None:
     assert ground.kernels[IPV4].said[1:] == [(TERMINATION, "eth1", 0)]
 
 
-def test_routes_do_not_mind_that_a_link_goes_down() -> None:
+def test_routes_stay_in_the_kernel_when_a_link_goes_down() -> None:
     ground = Ground("eth0", "eth1")
-    ground.add("10.0.0.1", "239.1.1.1", "eth0", "eth1")
-    before = ground.snapshot(), ground.kernels[IPV4].calls
+    route = ground.add("10.0.0.1", "239.1.1.1", "eth0", "eth1")
+    calls = ground.kernels[IPV4].calls
     ground.links.turn("eth1", up=False)
     ground.controller.follow()
-    assert (ground.snapshot(), ground.kernels[IPV4].calls) == before
+    assert ground.held() == {expected(route)}
+    assert ground.kernels[IPV4].calls == calls
 
 
 # What goes wrong

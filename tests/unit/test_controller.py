@@ -244,7 +244,7 @@ def test_more_interfaces_than_the_kernel_takes_wait_until_there_is_room() -> Non
     ground.add("10.0.0.1", "239.1.1.3", names[0], names[32], wait=True)
     ground.links.add(names[32])
     ground.controller.follow()
-    assert list(ground.states().values()) == ["active", "active", "partial"]
+    assert list(ground.states().values()) == ["active", "active", "waiting"]
     ground.delete("10.0.0.1", "239.1.1.2")
     assert list(ground.states().values()) == ["active", "active"]
 
@@ -336,7 +336,7 @@ def test_stored_routes_are_in_the_kernel_when_it_begins_and_told_to_nobody(groun
     ground.links.begin_anew()
     ground.begin([route, waiting])
     assert ground.held() >= {expected(route)}
-    assert list(ground.states().values()) == ["active", "partial"]
+    assert list(ground.states().values()) == ["active", "waiting"]
     assert ground.changes == []
 
 
@@ -860,6 +860,11 @@ class Machine(RuleBasedStateMachine):
         if name in self.ground.links.links:
             self.ground.links.remove(name)
 
+    @rule(name=interfaces, up=st.booleans(), enabled=st.booleans())
+    def interface_turns(self, name: str, up: bool, enabled: bool) -> None:
+        if name in self.ground.links.links:
+            self.ground.links.turn(name, up=up and enabled, enabled=enabled)
+
     @rule(name=interfaces, new=interfaces)
     def interface_is_renamed(self, name: str, new: str) -> None:
         if name in self.ground.links.links and new not in self.ground.links.links:
@@ -941,9 +946,11 @@ class Machine(RuleBasedStateMachine):
                 self._check_forwarding(source, group, name)
 
         self._collect()
-        assert self.told == {
-            key: Status(route, self._state(route, uses[key])) for key, route in self.model.items()
-        }
+        assert self.told.keys() == self.model.keys()
+        for key, route in self.model.items():
+            told = self.told[key]
+            assert told == Status(route, self._state(route, uses[key]), told.reason)
+            assert bool(told.reason) == (told.state != "active")
 
     def _check_forwarding(self, source: str, group: str, name: str) -> None:
         sources, groups = parse_stream(source, group)
@@ -972,9 +979,13 @@ class Machine(RuleBasedStateMachine):
         return iifs | {name for name, _ in placed_oifs(route, present, one)}
 
     def _state(self, route: Route, uses: set[str]) -> str:
-        if not uses:
+        up = {name for name in uses if self.ground.links.links[name].up}
+        iifs = up & iif_names(route, self.ground.links.links)
+        oifs = {name for iif in iifs for name, _ in placed_oifs(route, up, iif)}
+        if not iifs or (route.oifs and not oifs):
             return "waiting"
-        return "active" if self._named(route) <= uses else "partial"
+        named = self._named(route) - {route.iif}
+        return "active" if named <= up else "partial"
 
 
 TestMachine = Machine.TestCase

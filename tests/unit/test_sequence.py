@@ -158,7 +158,7 @@ def test_it_is_taken_back_with_the_interfaces_that_there_are_then(ground: Ground
     with in_small_parts(take), pytest.raises(StoreError):
         ground.apply(*streams(2, 4, "eth2", "eth3"))
     assert ground.held() == {expected(dataclasses.replace(each, oifs=())) for each in streams(0, 4)}
-    assert {*ground.states().values()} == {"partial"}
+    assert {*ground.states().values()} == {"waiting"}
     ground.links.add("eth1")
     ground.controller.follow()
     assert ground.held() == {expected(each) for each in streams(0, 4)}

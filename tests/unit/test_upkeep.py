@@ -27,6 +27,7 @@ from mfc_dbus.errors import (
 from mfc_dbus.model import Edit, Key, Route, RouteKey, TableId, parse_route
 from mfc_dbus.news import Status
 from mfc_dbus.plan import uses
+from mfc_dbus.states import state_of
 
 IPV4 = FAMILIES[0]
 STREAM = ("10.0.0.1", "239.1.1.1")
@@ -51,8 +52,11 @@ def test_its_place_may_be_taken_until_there_is_room_and_nobody_is_told_otherwise
     assert leaves(ground, "10.0.0.2", "239.2.2.2", "a0") == {"a1"}
     ground.links.add("a1")  # deleted, and made again
     ground.controller.follow()
-    for source, group in (("10.0.0.3", "239.3.3.3"), ("10.0.0.2", "239.2.2.2")):
-        assert ground.states()[f"({source}, {group})"] == "partial"
+    for source, group, state in (
+        ("10.0.0.3", "239.3.3.3", "waiting"),
+        ("10.0.0.2", "239.2.2.2", "partial"),
+    ):
+        assert ground.states()[f"({source}, {group})"] == state
         assert "a1" not in leaves(ground, source, group, "a0")
     ground.delete("10.0.0.1", "239.1.1.0")
     assert leaves(ground, "10.0.0.2", "239.2.2.2", "a0") == {"a1", "a9"}
@@ -249,7 +253,7 @@ def test_what_lacked_an_interface_that_has_a_vif_now_is_tried_at_once() -> None:
     ground.apply(*ground.routes(), *waiting, wait=True)
     ground.links.add("eth32")
     ground.controller.follow()
-    assert [*ground.states().values()].count("partial") == 40
+    assert [*ground.states().values()].count("waiting") == 40
     ground.add("10.0.0.1", "239.1.1.30", "eth30", "eth32", replace=True)
     assert {*ground.states().values()} == {"active"}
 
@@ -324,7 +328,7 @@ def test_what_the_kernel_refused_once_is_tried_again_before_long() -> None:
         ground.links.add("eth1")
         ground.controller.follow()
         run(ground.controller.mend())
-    assert {*ground.states().values()} == {"partial"}
+    assert {*ground.states().values()} == {"waiting"}
     for done in (16, 32, 40):
         run(ground.controller.mend())
         assert [*ground.states().values()].count("active") == done
@@ -434,7 +438,8 @@ class Scarcity(RuleBasedStateMachine):
             if route.iif in present and route.key not in table.installed:
                 assert len({*references, route.iif}) > self.LIMIT
             status = controller.told[route.key]
-            assert status == Status(route, table.state(route), table.shortage(route))
+            assert status == Status(route, *state_of(table, route, present))
+            assert bool(status.reason) == (status.state != "active")
         # Where one has no room, a wider one may take its streams.
         placed = [route for route in self.model.values() if route.key in table.installed]
         for stream in self.STREAMS:
