@@ -102,6 +102,10 @@ class Routes:
             if is_pattern(iif) or matches(key.iif, iif):
                 yield self._routes[key]
 
+    def named(self, interface: str) -> Iterable[RouteKey]:
+        """Those that have this interface by its name."""
+        return self._naming.get(interface, ())
+
     def naming(self, interface: str) -> list[Route]:
         """Those with this interface, as iif or oif, by its name or a pattern."""
         keys = self._naming.get(interface, {})

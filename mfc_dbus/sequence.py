@@ -78,8 +78,11 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
         placed = table.installed.get(route.key)
         for name in placed.interfaces if placed is not None else ():
             uses[name] -= 1
-    needed = {name: None for name, count in uses.items() if count > 0}
+    changing = {route.key for route in _old(routes)}
+    needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
+    for name in (name for name, count in uses.items() if count > 0):
+        (needed if table.is_named(name, but=changing) else wanted)[name] = None
     for route in _new(routes):
         await slices.pause()
         placed = place(route, present, native=False)

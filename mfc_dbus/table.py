@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from mfc_dbus.errors import InvalidArgs, KernelError, TableBusy
@@ -124,6 +124,13 @@ class Table:
             return f"Another program owns the {name} multicast routing table"
         cause = os.strerror(self._error.errno or 0)
         return f"This system does not route {name} multicast: {cause}"
+
+    def is_named(self, interface: str, but: Container[RouteKey]) -> bool:
+        """Whether a route is on an interface that names it; not for a pattern alone."""
+        return any(
+            key not in but and key in self.installed and interface in self.installed[key].interfaces
+            for key in self.routes.named(interface)
+        )
 
     def lost_vifs(self) -> list[str]:
         """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""

@@ -4,15 +4,16 @@ What follows from a change is part of it: routes whose kind is another now, and 
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Self
 
 from mfc_dbus.errors import KernelError, TooManyInterfaces
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.learned import derive
 from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
+from mfc_dbus.patterns import is_pattern
 from mfc_dbus.placement import Learned, Placement, Wide, narrow, place
-from mfc_dbus.plan import AddVif, ChangeEntry, DelVif, Step, entry, plan
+from mfc_dbus.plan import AddVif, ChangeEntry, DelVif, Step, entry, plan, uses
 from mfc_dbus.quoting import join
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
@@ -53,6 +54,7 @@ class _Planned(NamedTuple):
     placed: Mapping[RouteKey, Placement]
     left_out: Mapping[RouteKey, tuple[str, ...]]
     learned: Mapping[RouteKey, Learned | None]
+    evicted: Sequence[RouteKey] = ()
 
 
 def check(transition: Transition, present: Mapping[str, Link]) -> None:
@@ -61,15 +63,23 @@ def check(transition: Transition, present: Mapping[str, Link]) -> None:
     _plan(table, [route.key for route in old], new, present)
 
 
-def install(transitions: Sequence[Transition], present: Mapping[str, Link]) -> None:
+def install(
+    transitions: Sequence[Transition], present: Mapping[str, Link], *, evicting: bool = True
+) -> list[RouteKey]:
     """Desire the new routes, and put into the kernel what can be there with these interfaces.
 
-    Raises TableBusy, TooManyInterfaces and KernelError; then all is as it was.
+    evicting: these are all that there are. Then interfaces that routes name may take the room of
+    those that are wanted by patterns alone. Returns the routes beside these that had to give up
+    some. Raises TableBusy, TooManyInterfaces and KernelError; then all is as it was.
     """
     for transition in transitions:
         transition.desire()
     try:
-        _install([(each.table, _plan_all(each, present)) for each in transitions])
+        planned = [
+            (each.table, _plan_all(each, present, evicting=evicting)) for each in transitions
+        ]
+        _install(planned)
+        return [key for _, each in planned for key in each.evicted]
     except Exception:
         for transition in reversed(transitions):
             transition.back.desire()
@@ -122,7 +132,7 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
                 table.learned.put(learned)
 
 
-def _plan_all(transition: Transition, present: Mapping[str, Link]) -> _Planned:
+def _plan_all(transition: Transition, present: Mapping[str, Link], *, evicting: bool) -> _Planned:
     """Plan a transition that is desired already, with all that follows from it."""
     table, old, new = transition
     keys = [route.key for route in old]
@@ -136,7 +146,7 @@ def _plan_all(transition: Transition, present: Mapping[str, Link]) -> _Planned:
             streams |= dict.fromkeys(table.learned.of(key))
         for route in new:
             streams |= dict.fromkeys(table.learned.within(route))
-    return _plan(table, keys, new, present, tuple(streams))
+    return _plan(table, keys, new, present, tuple(streams), evicting=evicting)
 
 
 def _of_another_kind(transition: Transition) -> dict[RouteKey, Route]:
@@ -163,11 +173,14 @@ def _plan(
     new: Sequence[Route],
     present: Mapping[str, Link],
     streams: Sequence[RouteKey] = (),
+    *,
+    evicting: bool = True,
+    evicted: Set[str] = frozenset(),
 ) -> _Planned:
-    """streams: those whose learned entries may be others then."""
+    """streams: those whose learned entries may be others. evicted: what patterns do not get."""
     if new:
         table.check_owned()
-    placed, left_out = _place(table, new, present)
+    placed, left_out = _place(table, new, present, evicted)
     going = set(old)
 
     def placement(key: RouteKey) -> Placement | None:
@@ -183,6 +196,16 @@ def _plan(
     ]
     after = [*placed.values(), *(each for each in learned.values() if each is not None)]
     names = {name for each in after for name in each.interfaces}
+    named = {name for route in new if route.key in placed for name in _named(route)}
+    if evicting and (chosen := _to_evict(table, names, named, before, going)):
+        others = _holding(table, chosen, going | placed.keys())
+        keys = [*old, *others]
+        affected = dict.fromkeys(streams)
+        for key in others:
+            affected |= dict.fromkeys(table.learned.of(key))
+        routes = [*new, *others.values()]
+        whole = _plan(table, keys, routes, present, tuple(affected), evicting=False, evicted=chosen)
+        return whole._replace(evicted=[*others])
     ifindexes = {name: present[name].ifindex for name in names}
     vifs = table.vifs.copy()
     leaving = [DelVif(vif.number, vif.ifindex) for vif in vifs.make_room(names)]
@@ -217,36 +240,89 @@ def _common(
 
 
 def _place(
-    table: Table, routes: Sequence[Route], present: Mapping[str, Link]
+    table: Table, routes: Sequence[Route], present: Mapping[str, Link], evicted: Set[str]
 ) -> tuple[dict[RouteKey, Placement], dict[RouteKey, tuple[str, ...]]]:
-    """Place routes, and tell which interfaces their patterns are for that have no room."""
+    """Place routes, and tell which interfaces their patterns are for that have no room.
+
+    What any of them names goes before what a pattern wants.
+    """
     placed: dict[RouteKey, Placement] = {}
     left_out: dict[RouteKey, tuple[str, ...]] = {}
-    taken = {vif.name for vif in table.vifs if vif.references}
+    taken = {vif.name for vif in table.vifs if vif.references and vif.name not in evicted}
+    wanted: list[tuple[Route, Placement]] = []
     for route in routes:
-        native = table.routes.kinds.native(route)
-        possible = place(route, present, native=native)
-        if possible is None:
-            continue
-        if not taken.issuperset(possible.interfaces):
-            too_many = _without_room(route, possible, taken)
-            if too_many:
-                left_out[route.key] = too_many
-                fitting = {name: link for name, link in present.items() if name not in too_many}
-                possible = place(route, fitting, native=native)
-                if possible is None:
-                    continue
-            taken.update(possible.interfaces)
-        placed[route.key] = possible
+        possible = place(route, present, native=table.routes.kinds.native(route))
+        if possible is not None:
+            placed[route.key] = possible
+            if not taken.issuperset(possible.interfaces):
+                wanted.append((route, possible))
+    for route, possible in wanted:
+        taken.update(_named(route).intersection(possible.interfaces))
+    for route, possible in wanted:
+        too_many = _without_room(route, possible, taken, evicted)
+        if too_many:
+            left_out[route.key] = too_many
+            fitting = {name: link for name, link in present.items() if name not in too_many}
+            smaller = place(route, fitting, native=table.routes.kinds.native(route))
+            if smaller is None:
+                del placed[route.key]
+                continue
+            placed[route.key] = smaller
+        taken.update(placed[route.key].interfaces)
     return placed, left_out
 
 
-def _without_room(route: Route, placed: Placement, taken: set[str]) -> tuple[str, ...]:
+def _without_room(
+    route: Route, placed: Placement, taken: Set[str], evicted: Set[str]
+) -> tuple[str, ...]:
     """The interfaces for which there is no VIF left, where it is a pattern that wants them."""
-    named = set(route.interfaces)
+    named = _named(route)
     more = [name for name in placed.interfaces if name not in taken and name not in named]
-    room = MAX_VIFS - len(taken | named.intersection(placed.interfaces))
-    return tuple(more[max(room, 0) :])
+    out = [name for name in more if name in evicted]
+    fitting = [name for name in more if name not in evicted]
+    return (*out, *fitting[max(MAX_VIFS - len(taken), 0) :])
+
+
+def _to_evict(
+    table: Table,
+    names: Set[str],
+    named: Set[str],
+    before: Sequence[Placement | Learned],
+    changing: Set[RouteKey],
+) -> frozenset[str]:
+    """Choose interfaces that only patterns want, which lose their VIFs to those that are named.
+
+    names: those of what is placed then, and those of them that the routes name. before: what is
+    placed of it now, by its keys. Nothing is chosen where there is room, or where it would not be
+    enough. The last ones in the order of names go first.
+    """
+    if len(table.vifs.used | names) <= MAX_VIFS:
+        return frozenset()
+    going = uses(before)
+    staying = {vif.name for vif in table.vifs if vif.references > going.get(vif.name, 0)}
+    lacking = len(staying | names) - MAX_VIFS
+    if lacking <= 0:
+        return frozenset()
+    loose = sorted(
+        name for name in (staying | names) - named if not table.is_named(name, but=changing)
+    )
+    return frozenset(loose[-lacking:]) if len(loose) >= lacking else frozenset()
+
+
+def _holding(table: Table, names: Set[str], but: Set[RouteKey]) -> dict[RouteKey, Route]:
+    """Find the routes that are on some of these interfaces."""
+    return {
+        route.key: route
+        for name in names
+        for route in table.routes.naming(name)
+        if route.key not in but
+        and route.key in table.installed
+        and name in table.installed[route.key].interfaces
+    }
+
+
+def _named(route: Route) -> set[str]:
+    return {name for name in route.interfaces if not is_pattern(name)}
 
 
 def _removing_doubt(table: Table, steps: Sequence[Step]) -> Sequence[Step]:

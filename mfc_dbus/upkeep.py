@@ -59,7 +59,7 @@ class Upkeep:
         present = self.present
         if within is not None:
             present = {name: link for name, link in present.items() if name in within}
-        self._install(transitions, present)
+        self._install(transitions, present, evicting=within is None)
 
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""
@@ -196,8 +196,10 @@ class Upkeep:
                 self._settle(table, routes)
         self.watch()
 
-    def _install(self, transitions: Sequence[Transition], present: Mapping[str, Link]) -> None:
-        install(transitions, present)
+    def _install(
+        self, transitions: Sequence[Transition], present: Mapping[str, Link], *, evicting: bool
+    ) -> None:
+        self._note(install(transitions, present, evicting=evicting))
         for table, _, new in transitions:
             if table.owned:
                 self._installed(table, new)
@@ -257,7 +259,7 @@ class Upkeep:
         for more in ((), *((name,) for name in lacking if not full)):
             tried = taken | {name: here[name] for name in more}
             try:
-                self._install([Transition.again(table, [route])], tried)
+                self._install([Transition.again(table, [route])], tried, evicting=False)
             except RequestError:
                 continue
             taken = tried

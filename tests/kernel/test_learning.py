@@ -319,3 +319,27 @@ def test_a_pattern_of_40_interfaces_uses_32_and_says_which_are_left_out(
             lab.delete_link(name)
         routing.follow()
         assert routing.state == "active"
+
+
+def test_a_route_that_names_interfaces_takes_the_room_of_a_pattern_whose_others_lose_nothing(
+    family: socket.AddressFamily,
+) -> None:
+    with Topology(family, downstreams=40, upstreams=2) as lab, Routing(lab.router) as routing:
+        routing.add("*", PREFIXES[family].wide_group, "up0", ["down*"])
+        before = set(vifs(lab.router, family).values())
+        named = max(set(lab.downstreams) - before)
+        given_up = sorted(before)[-3:-1]  # and not the iif, which is the last
+        with lab.sender().flow(NORMAL // 10) as flow, routing.hearing():
+            flow.wait_for(5)
+            other = lab.addresses.other_group
+            routing.add(lab.addresses.source, other, "up1", [named])
+            flow.wait_for(5)
+        arrived = lab.arrived()
+        assert arrived.keys() == before - {"up0"} | {named}  # for which the pattern is, too
+        for name in before - {"up0", *given_up}:
+            assert arrived[name] == flow.sent
+        for name in given_up:
+            assert arrived[name] == flow.sent[: len(arrived[name])] != flow.sent
+        sent = lab.sender("up1", group=other).send(10)
+        assert lab.arrived() == {named: sent}
+        assert set(vifs(lab.router, family).values()) == before - {*given_up} | {"up1", named}

@@ -437,6 +437,10 @@ class Scarcity(RuleBasedStateMachine):
         for route in self.model.values():
             if route.iif in present and route.key not in table.installed:
                 assert len({*references, route.iif}) > self.LIMIT
+                # What only patterns have would not be enough for all that it names.
+                loose = {name for name in references if not table.is_named(name, but=())}
+                named = {name for name in route.interfaces if name in present}
+                assert len({*references} - (loose - named) | named) > self.LIMIT
             status = controller.told[route.key]
             assert status == Status(route, *state_of(table, route, present))
             assert bool(status.reason) == (status.state != "active")
