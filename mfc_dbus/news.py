@@ -6,6 +6,7 @@ from typing import NamedTuple
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.model import Route, RouteKey, TableId
 from mfc_dbus.slices import in_slices
+from mfc_dbus.statelog import StateLog
 from mfc_dbus.states import state_of
 from mfc_dbus.table import Table
 
@@ -51,6 +52,7 @@ class News:
         self._waiting: list[list[_Noted]] = []
         self._listener: Listener = lambda _: None
         self._prepare: Preparer = self._tell_listener
+        self._log = StateLog()
 
     def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
         """prepare: takes the listener's place for many routes. It changes nothing that is seen, but
@@ -97,7 +99,7 @@ class News:
                 await self._tell_many(noted)
 
     def _tell_few(self, noted: Iterable[_Noted]) -> None:
-        difference = _Difference(self.told)
+        difference = _Difference(self.told, self._log)
         for key, now in noted:
             difference.compare(key, now)
         if any(difference.change):
@@ -105,7 +107,7 @@ class News:
 
     async def _tell_many(self, noted: Iterable[_Noted]) -> None:
         told = dict(self.told)
-        difference = _Difference(told)
+        difference = _Difference(told, self._log)
         async for key, now in in_slices(noted):
             difference.compare(key, now)
         if any(difference.change):
@@ -131,8 +133,9 @@ class News:
 class _Difference:
     """Compares with what was told, which it brings up to date."""
 
-    def __init__(self, told: dict[RouteKey, Status]) -> None:
+    def __init__(self, told: dict[RouteKey, Status], log: StateLog) -> None:
         self._told = told
+        self._log = log
         self._added: list[Status] = []
         self._changed: list[Status] = []
         self._removed: list[Status] = []
@@ -149,5 +152,7 @@ class _Difference:
             assert before is not None
             self._removed.append(before)
             return
+        if before is not None and before[1:] != now[1:]:
+            self._log.note(*now)
         (self._changed if before else self._added).append(now)
         self._told[key] = now

@@ -1,6 +1,7 @@
 """A route's state says whether it forwards, and its reason what keeps it from that."""
 
 import errno
+import logging
 from collections.abc import Callable
 from unittest import mock
 
@@ -12,6 +13,7 @@ from mfc_dbus.addresses import FAMILIES
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.model import MAX_VIFS, Route, TableId, parse_route
 from mfc_dbus.news import Status
+from mfc_dbus.statelog import StateLog
 from mfc_dbus.states import state_of
 
 IPV4 = TableId(FAMILIES[0])
@@ -210,6 +212,34 @@ def test_when_an_interface_turns_its_routes_are_told_and_the_kernel_is_left_alon
     ground.controller.follow()
     assert [change.changed for change in ground.changes[1:]] == [[Status(named, "active")]]
     assert [kernel.calls for kernel in ground.kernels.values()] == calls
+
+
+def test_what_becomes_of_routes_is_logged_and_of_many_at_once_only_some(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ground = Ground()
+    ground.add(*STREAM, "eth0", "eth1")
+    with caplog.at_level(logging.INFO):
+        ground.links.turn("eth1", up=False)
+        ground.controller.follow()
+        ground.links.turn("eth1", up=True)
+        ground.controller.follow()
+        assert caplog.messages == [
+            "Route (10.0.0.1, 239.1.1.1) is waiting: Interface 'eth1' has no carrier",
+            "Route (10.0.0.1, 239.1.1.1) is active",
+        ]
+        caplog.clear()
+        now = 5.0
+        log = StateLog(lambda: now)
+        for number in range(100):
+            log.note(parse_route("*", f"239.1.1.{number}", "eth0", []), "active", "")
+        assert len(caplog.messages) == 10
+        now = 7.0
+        log.note(parse_route("*", "239.1.2.1", "eth0", []), "active", "")
+    assert caplog.messages[10:] == [
+        "and 90 more routes have another state",
+        "Route (*, 239.1.2.1) is active",
+    ]
 
 
 def test_a_reason_is_short_and_routes_with_the_same_share_it() -> None:

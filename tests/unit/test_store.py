@@ -15,7 +15,7 @@ ROUTES = [
     parse_route("10.0.0.1", "239.1.1.1", "eth0", ["eth1", "eth2"], {"eth2": 16}, "ein Kommentar"),
     parse_route("*", "239.1.1.1", "eth0", ["eth1"]),
     parse_route("*", "239.1.1.1", "eth3", ["eth1"]),
-    parse_route("fd00::1", "ff05::1", "eth0", ["eth1"]),
+    parse_route("fd00::1", "ff05::1", "eth0", ["eth1", "eth0"], hairpin=True),
     dataclasses.replace(parse_route("*", "ff05::2", "eth0", ["eth1"]), persistent=False),
     dataclasses.replace(parse_route("*", "ff05::3", "eth0", ["eth1"]), expires=2**62),
 ]

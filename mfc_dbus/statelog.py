@@ -1,0 +1,34 @@
+"""Logs what becomes of routes while nobody changes them; of many at once only some."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from mfc_dbus.model import Route
+
+log = logging.getLogger(__name__)
+
+_MOST = 10  # lines a second
+
+
+class StateLog:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._second = 0
+        self._count = 0  # of routes in this second
+
+    def note(self, route: Route, state: str, reason: str) -> None:
+        """Log that a route has another state now, or another reason for it."""
+        second = int(self._clock())
+        if second != self._second:
+            self.finish()
+            self._second = second
+        self._count += 1
+        if self._count <= _MOST:
+            log.info("Route %s is %s%s", route, state, f": {reason}" if reason else "")
+
+    def finish(self) -> None:
+        """Log how many routes were left out, if any were."""
+        if self._count > _MOST:
+            log.info("and %d more routes have another state", self._count - _MOST)
+        self._count = 0
