@@ -84,6 +84,10 @@ class Maker:
         """Say something of streams of their own, on one line or several."""
         if self.rng.random() < 0.6:
             base, length, full = f"239.1.{number}.", self.rng.choice([30, 32]), 32
+            sources, prefix = f"10.{number}.{{}}.1", f"10.{number}.9.9/16"
+            one = f"10.9.{number}.1"
+        else:
+            base, length, full = f"ff3e::{number}:", self.rng.choice([126, 128]), 128
             sources, prefix = f"fd00:{number}:{{}}::1", f"fd00:{number}::9/32"
             one = f"fd09::{number}"
         group = f"{base}{self.rng.randrange(1, 8)}"
