@@ -81,23 +81,28 @@ class _Files:
         (_, name) = line.words
         pattern = str(Path(line.file).parent / name) if line.file != "-" else name
         found = sorted(itertools.islice(glob.iglob(pattern), _MAX_FILES + 1))  # noqa: PTH207 - the pattern may be absolute
-        if not found:
+        if not found and not glob.has_magic(name):
             self._left_out.append(_at(line, f"there is no file {quote(name)}"))
         for each in found:
-            path = Path(each).resolve()
-            if path in self._seen:
-                continue
-            if len(self._seen) > _MAX_FILES:
-                self._left_out.append(_at(line, f"more than {_MAX_FILES} files are included"))
-                return
-            self._seen.add(path)
             try:
-                data = textfiles.read(path, self._room)
+                data = self._read(Path(each))
             except OSError as error:
                 self._left_out.append(_at(line, f"{each}: {error.strerror}"))
             else:
-                self._room -= len(data)
                 yield from self.lines(each, data.decode(errors="replace"))
+            if len(self._seen) > _MAX_FILES:
+                self._left_out.append(_at(line, f"more than {_MAX_FILES} files are included"))
+                return
+
+    def _read(self, path: Path) -> bytes:
+        """Read a file that was not read before. Raises OSError."""
+        resolved = path.resolve()
+        if resolved in self._seen:
+            return b""
+        self._seen.add(resolved)
+        data = textfiles.read(resolved, self._room)
+        self._room -= len(data)
+        return data
 
 
 def _words(line: str) -> list[str]:

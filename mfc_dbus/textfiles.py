@@ -48,6 +48,8 @@ def read_descriptor(fd: int, name: str, limit: int = MAX_BYTES) -> bytes:
             data = file.read(limit + 1)
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
+    if data is None:  # such as the kernel's log, which is a regular file to look at
+        raise OSError(errno.EAGAIN, "Has nothing to be read now, and no end", name)
     if len(data) > limit:
         size = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
         raise OSError(errno.EFBIG, f"Is larger than {size}", name)

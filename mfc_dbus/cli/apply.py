@@ -36,7 +36,7 @@ with a document such as
   comment = "the lobby's screens"
 
   [[membership]]                # joined, so that switches send the stream to eth1
-  group = "239.10.20.30"
+  group = "239.10.20.30"        # or a prefix: each of its groups
   interface = "eth1"
 """
 

@@ -239,7 +239,7 @@ MANY = " ".join(f"y{number}" for number in range(40))
         ("mgroup from eth0 group 225.0.0.0/x", "Group '225.0.0.0/x' is no address and no prefix"),
         ("mgroup from eth0 group 10.0.0.1", "Group '10.0.0.1' is not a multicast address"),
         ("route add default", "there is no directive 'route'"),
-        ("include /nowhere/*.conf", "there is no file '/nowhere/*.conf'"),
+        ("include /nowhere/x.conf", "there is no file '/nowhere/x.conf'"),
         ("include", "an include names one file or pattern"),
     ],
 )
@@ -285,6 +285,7 @@ def test_an_include_reads_files_alone_and_no_more_than_it_may(
         (tmp_path / f"{n}.conf").write_text(f"mgroup from eth0 group 239.1.1.{n}\n")
     imported = smcroute.read(str(tmp_path / "main"), "include *.conf\n")
     assert len(imported.memberships) == 3
+    assert smcroute.read(str(tmp_path / "main"), "include *.none\n").left_out == []
     assert imported.left_out[0].endswith(": more than 3 files are included")
     (tmp_path / "0.conf").write_text("#" * 101)
     (left_out,) = smcroute.read(str(tmp_path / "main"), "include 0.conf\n").left_out

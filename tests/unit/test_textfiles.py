@@ -70,6 +70,14 @@ def test_a_file_that_grows_is_read_to_its_limit_alone() -> None:
         textfiles.read(Path("/proc/self/status"), limit=10)
 
 
+def test_a_file_that_has_nothing_yet_is_not_waited_for() -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    with pytest.raises(OSError, match="Has nothing to be read now"):
+        textfiles.read_descriptor(reading, "pipe")
+    os.close(reading)
+    os.close(writing)
+
+
 @odd_files
 @pytest.mark.parametrize("words", [["import"], ["apply"]])
 def test_what_is_no_file_is_refused_by_the_command_line(
