@@ -4,7 +4,6 @@ What an address, an interface or a route may be is not decided here: every route
 `model.parse_route`, and every membership through `model.parse_memberships`.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
@@ -15,7 +14,14 @@ from msgspec import Meta, Struct, field
 from mfc_dbus import toml
 from mfc_dbus.addresses import format_address, format_source, of_source
 from mfc_dbus.errors import InvalidArgs, LimitExceeded, RequestError
-from mfc_dbus.expectations import JSON_WORDS, TOML_WORDS, Words, explain
+from mfc_dbus.expectations import (
+    JSON_WORDS,
+    TOML_WORDS,
+    Words,
+    check_repeated,
+    explain,
+    what_is_no_json,
+)
 from mfc_dbus.model import Desired, Membership, Route, parse_memberships, parse_route
 from mfc_dbus.problems import Problems, with_lines, write_path
 from mfc_dbus.quoting import quote
@@ -150,7 +156,8 @@ def from_json(data: bytes | str) -> Document:
     try:
         sections = _JSON_SECTIONS.decode(text)
     except _WRONG:
-        raise InvalidArgs(_what_is_no_json(text)) from None
+        raise InvalidArgs(what_is_no_json(text)) from None
+    check_repeated(text, _KINDS)
     return _read(sections, _JSON)
 
 
@@ -170,22 +177,6 @@ def from_toml(text: str) -> Document:
         return _read(sections, _TOML)
     except InvalidArgs as error:
         raise InvalidArgs(with_lines(str(error), text)) from None
-
-
-def _what_is_no_json(text: str) -> str:
-    """Say why a text is no object of JSON; of two parsers this one says where."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}"
-        return f"{where}: This is not JSON: {error.msg}, at column {error.colno}"
-    except RecursionError:
-        return "The document is nested too deeply"
-    except ValueError as error:
-        return f"The document is not JSON: {error}"
-    if not isinstance(value, dict):
-        return f'{JSON_WORDS.show(value)} is not an object, such as {{"route": []}}'
-    return "The document is not JSON"
 
 
 def to_json(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry] = ()) -> bytes:

@@ -1,13 +1,14 @@
 """What should have been where something else is, in words, by the types of the schema (pure)."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
 from mfc_dbus import toml
+from mfc_dbus.errors import InvalidArgs
 from mfc_dbus.quoting import shorten
 from mfc_dbus.toml import Path
 
@@ -57,6 +58,40 @@ TOML_WORDS = Words(
     key="{} = {}",
     section="[[{0}]], with two brackets, above the keys of each {0}",
 )
+
+
+def what_is_no_json(text: str) -> str:
+    """Say why a text is no object of JSON: of two parsers the standard one says where."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno}: This is not JSON: {error.msg}, at column {error.colno}"
+    except RecursionError:
+        return "The document is nested too deeply"
+    except ValueError as error:
+        return f"The document is not JSON: {error}"
+    if not isinstance(value, dict):
+        return f'{JSON_WORDS.show(value)} is not an object, such as {{"route": []}}'
+    return "The document is not JSON"
+
+
+def check_repeated(text: str, sections: Iterable[str]) -> None:
+    """Raise InvalidArgs where a section is there twice: for a decoder the last one counts."""
+    suspected = [name for name in sections if text.count(f'"{name}"') > 1]
+    if not suspected:
+        return
+    names: list[str] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> None:  # those of the whole text are the last
+        names[:] = [name for name, _ in pairs]
+
+    try:
+        json.loads(text, object_pairs_hook=keep)
+    except RecursionError:
+        raise InvalidArgs("The document is nested too deeply") from None
+    for name in suspected:
+        if names.count(name) > 1:
+            raise InvalidArgs(f"{name}: is there twice; write it once")
 
 
 def explain(value: Any, name: str, entry: type[Struct], words: Words) -> Iterator[tuple[Path, str]]:

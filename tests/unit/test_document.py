@@ -17,7 +17,7 @@ from mfc_dbus.problems import with_lines
 
 names = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters="/:"), min_size=1, max_size=3
-).filter(lambda name: name not in (".", ".."))
+).filter(lambda name: name not in (".", "..", "lo"))
 v4 = st.integers(1, 0xDF).map(lambda n: f"10.0.0.{n}")
 v6 = st.integers(1, 0xFFFF).map(lambda n: f"fd00::{n:x}")
 comments = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)

@@ -22,6 +22,7 @@ from mfc_dbus.errors import InvalidArgs, LimitExceeded, RequestError
         ),
         ('{"membership": 3}', 'membership: 3 is not an array: write "membership": [{...}]'),
         ('{"routes": []}', "routes: is not known; there are route, membership"),
+        ('{"route": [], "membership": [], "route": []}', "route: is there twice; write it once"),
     ],
 )
 def test_what_is_no_document_in_json_is_told_in_words(text: str, sentence: str) -> None:
@@ -66,6 +67,11 @@ def test_what_is_no_document_in_toml_is_told_in_words(text: str, sentence: str) 
     with pytest.raises(InvalidArgs) as caught:
         document.from_toml(text)
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_comment_may_have_the_name_of_a_section_in_it() -> None:
+    route = {"group": "239.1.1.1", "iif": "route", "oifs": ["membership"], "comment": '"route"'}
+    assert len(document.from_json(json.dumps({"route": [route]})).routes) == 1
 
 
 def test_a_byte_order_mark_of_json_is_no_part_of_it() -> None:
