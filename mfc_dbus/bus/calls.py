@@ -16,8 +16,8 @@ from mfc_dbus.bus.outgoing import Outgoing
 from mfc_dbus.bus.turns import Turns
 from mfc_dbus.bus.unread import TOO_MUCH_UNREAD, Unread
 from mfc_dbus.bus.variants import strange
-from mfc_dbus.quoting import quote
 
+_MAX_SHOWN = 40  # characters of an option's name
 # Before the event loop looks at anything else.
 _CALLS_AT_ONCE = 8
 _TURN = 0.005  # seconds; of calls that take long to decode, fewer
@@ -167,7 +167,7 @@ def _arguments(header: Header, body: bytes) -> list[Any]:
     try:
         found = strange(header.signature, body, header.order)
         if found:
-            what = f"Option {quote(found.name)}" if found.name else "An argument"
+            what = f"Option {found.name[:_MAX_SHOWN]!a}" if found.name else "An argument"
             raise BusError(
                 INVALID_ARGS,
                 f"{what} has type '{found.type}', which none has: it is one value, or 'as', or of "
