@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mfc_dbus import phyints, textfiles
+from mfc_dbus.addresses import Prefix, cut, format_source, parse_stream
 from mfc_dbus.document import MembershipEntry, RouteEntry, to_membership_entry
 from mfc_dbus.errors import InvalidArgs, RequestError
 from mfc_dbus.model import Membership, parse_memberships, parse_route
@@ -117,6 +118,7 @@ class _Mroute(NamedTuple):
     line: Line
     iif: str
     to: To
+    number: int
 
 
 class _Reader:
@@ -126,6 +128,8 @@ class _Reader:
         self._mrdisc: Line | None = None
         self._joined: set[Membership] = set()
         self._mroutes: dict[tuple[str, str], list[_Mroute]] = {}  # by source and group
+        self._count = 0
+        self._lengths: set[tuple[int, int]] = set()  # of their prefixes
         self._directives: dict[str, Callable[[Line], None]] = {
             "phyint": self._phyint,
             "mgroup": self._mgroup,
@@ -212,9 +216,12 @@ class _Reader:
         """mroute from IIF [source SOURCE[/LEN]] group GROUP[/LEN] to OIF [OIF ...]"""
         clauses = self._clauses(line)
         source, group = _source(clauses), _network(clauses["group"], "Group")
+        sources, groups = parse_stream(source, group)
+        self._lengths.add((sources.length, groups.length))
         to = To(clauses.get("to", "").split(), len(self._phyints))
         mroutes = self._mroutes.setdefault((source, group), [])
-        mroutes.append(_Mroute(line, clauses["from"], to))
+        self._count += 1
+        mroutes.append(_Mroute(line, clauses["from"], to, self._count))
 
     def _make(self, source: str, group: str, mroute: _Mroute, mroutes: Sequence[_Mroute]) -> None:
         """Make the route of an iif, by all lines on it.
@@ -226,6 +233,8 @@ class _Reader:
         if exact and iif != last.iif:
             where = f"{last.line.file}:{last.line.number}"
             raise InvalidArgs(f"of one source and one group the last iif counts, that of {where}")
+        if not exact:
+            self._check_first(source, group, mroute, mroutes)
         iifs = list(phyints.chosen([To([iif], mroute.to.known)], self._phyints, ipv4=False))
         if not iifs:
             raise InvalidArgs(f"{quote(iif)} is disabled")
@@ -249,6 +258,30 @@ class _Reader:
                     source=source, group=group, iif=name, oifs=[*oifs], ttls=ttls, hairpin=hairpin
                 )
             )
+
+    def _check_first(
+        self, source: str, group: str, mroute: _Mroute, mroutes: Sequence[_Mroute]
+    ) -> None:
+        """Of the routes of many streams smcroute takes the first that covers one, and we the most
+        specific: those that it never takes are left out, and those that it sometimes takes told.
+        """
+        number = next(each.number for each in mroutes if each.iif == mroute.iif)
+        sources, groups = parse_stream(source, group)
+        for source_length, group_length in sorted(self._lengths):
+            if source_length > sources.length or group_length > groups.length:
+                continue
+            wider = (
+                format_source(Prefix(cut(sources.address, source_length), source_length)),
+                str(Prefix(cut(groups.address, group_length), group_length)),
+            )
+            for first in self._mroutes.get(wider, []) if wider != (source, group) else []:
+                where = f"{first.line.file}:{first.line.number}"
+                if first.number < number and phyints.covers(first.iif, mroute.iif):
+                    raise InvalidArgs(f"smcroute takes that of {where} instead, which is wider")
+                if first.number < number and phyints.overlap(first.iif, mroute.iif):
+                    self._leave_out(
+                        mroute.line, f"smcroute takes that of {where} for {quote(first.iif)}"
+                    )
 
     def _clauses(self, line: Line) -> dict[str, str]:
         """Split "from eth0 group 225.1.2.3 to eth1 eth2" by the names of its clauses."""

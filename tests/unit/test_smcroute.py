@@ -123,6 +123,24 @@ mroute from eth2 source 10.0.0.1 group 225.1.1.1 to eth3
     assert left.endswith("of one source and one group the last iif counts, that of s.conf:2")
 
 
+def test_a_range_that_a_wider_one_before_it_covers_is_never_taken() -> None:
+    wide, narrow = (
+        "mroute from eth+ group 225.1.0.0/16 to br0\n",
+        "mroute from eth0 source 10.0.0.0/8 group 225.1.1.0/24 to br1\n",
+    )
+    assert len(routes(narrow + wide)) == 2
+    imported = smcroute.read("s.conf", wide + narrow)
+    assert [each.group for each in imported.routes] == ["225.1.0.0/16"]
+    (left,) = imported.left_out
+    assert left.endswith(": smcroute takes that of s.conf:1 instead, which is wider")
+    imported = smcroute.read("s.conf", wide.replace("eth+", "eth0") + narrow.replace("eth0", "e+"))
+    assert len(imported.routes) == 2
+    (left,) = imported.left_out
+    assert left.endswith(": smcroute takes that of s.conf:1 for 'eth0'")
+    one = "mroute from eth0 source 10.0.0.1 group 225.1.1.1 to br1\n"
+    assert len(routes(wide + one)) == 2
+
+
 def test_a_route_with_no_oif_stops_what_it_is_for() -> None:
     for line in ("mroute from eth0 group 225.1.1.1", "mroute from eth0 group 225.1.1.1 to # eth1"):
         assert routes(line) == [RouteEntry(group="225.1.1.1", iif="eth0", oifs=[])]
