@@ -27,6 +27,9 @@ interface does hold the stream back on the others, too: whoever wants to rely on
 on which the stream arrives. To enable a route is to add it, to disable it is to delete it, and to
 change it is to replace it.
 
+A route takes nothing from more specific ones, also where these came first: whoever adds a wide one
+later finds in `Routes` what is kept from it, and can delete that.
+
 Routes count as they are desired. One whose interface is missing loses its packets too, later.
 
 That a stream which arrives on two interfaces moves between the routes of both takes packets, and no

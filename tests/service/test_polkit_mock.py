@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from lab.witness import entries
 
 from mfc_dbus.access import MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 
 DENIED = f"{STANDARD}.AccessDenied"
@@ -383,6 +386,77 @@ async def test_what_is_other_meanwhile_is_not_what_polkit_said_yes_to(
         polkit.tell(first, YES)
         await refused(asking, DENIED, "changed meanwhile: try again")
         assert (await on.root.get("Routes"), await on.root.get("Memberships")) == now
+
+
+class InAnyOrder(MockPolkit):
+    """Grants groups of 239.1.0.0/16 on eth3, to whoever of those who wait comes up next."""
+
+    def __init__(self, connection: Connection, answer: Answer | None) -> None:
+        super().__init__(connection, answer)
+        self._random = random.Random(1)
+        self._waiting: list[Check] = []
+
+    def tell(self, check: Check, answer: Answer) -> None:
+        self._waiting.append(check)
+        self.tell_some()
+
+    def tell_some(self, most: int = 4) -> None:
+        """Answer some, so that so many wait."""
+        while len(self._waiting) > most:
+            check = self._waiting.pop(self._random.randrange(len(self._waiting)))
+            granted = check.details["group"].startswith("239.1.") and check.details["iif"] == "eth3"
+            super().tell(check, YES if granted else NO)
+
+
+async def test_whatever_races_with_root_the_routes_of_another_interface_are_his_alone(
+    bus: PrivateBus, nobody: int
+) -> None:
+    """Strangers, who are granted eth3 alone, toggle what root does, on six connections."""
+    keys = [Route(group=f"239.1.2.{number}") for number in range(3)]
+    keys += [Route("*", "239.1.2.0/24"), Route("*", "239.1.2.1")]
+    own: dict[Route, Route] = {}
+    done: Counter[str] = Counter()
+
+    async def toggle(caller: Caller, chance: random.Random) -> None:
+        """Add, replace or delete on eth3, and for ever."""
+        while True:
+            route = chance.choice(keys)._replace(iif="eth3", oifs=["eth4"])
+            try:
+                if chance.random() < 0.6:
+                    await caller.add(route, replace=chance.random() < 0.7)
+                else:
+                    await caller.delete(route)
+            except BusError as error:
+                done[error.message.rpartition(":")[2] if error.name == DENIED else error.name] += 1
+            else:
+                done["done"] += 1
+
+    async with ground(bus, nobody) as on, InAnyOrder.at(bus.address, NO) as polkit:
+        async with contextlib.AsyncExitStack() as stack:
+            callers = [
+                await stack.enter_async_context(Caller.at(bus.address, nobody)) for _ in range(6)
+            ]
+            toggling = [
+                asyncio.create_task(toggle(caller, random.Random(number)))
+                for number, caller in enumerate(callers)
+            ]
+            chance = random.Random(0)
+            for _ in range(150):
+                key = chance.choice(keys)
+                if key in own and chance.random() < 0.5:
+                    await on.root.delete(key, iif="eth1")
+                    del own[key]
+                else:
+                    own[key] = key._replace(oifs=chance.choice([["eth2"], ["eth2", "eth4"]]))
+                    await on.root.add(own[key], replace=True)
+                found = [route[:4] for route in await on.root.get("Routes") if route[2] == "eth1"]
+                assert sorted(found) == sorted([*each[:3], each.oifs] for each in own.values())
+            for task in toggling:
+                task.cancel()
+            await asyncio.wait(toggling)
+        polkit.tell_some(0)
+    assert done["done"] > 20
+    assert done[" try again"] > 5
 
 
 async def test_polkit_is_asked_about_all_that_a_route_takes_from_others(

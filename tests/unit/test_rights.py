@@ -2,16 +2,17 @@
 
 import itertools
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from lab.reference import specificity
 from lab.strategies import GROUPS, INTERFACES, SOURCES, routes
 
-from mfc_dbus.addresses import exactly, parse_stream
+from mfc_dbus.addresses import exactly, parse_group_prefix, parse_stream
 from mfc_dbus.errors import AccessDenied
-from mfc_dbus.model import Route, parse_route
+from mfc_dbus.model import Oif, Route, parse_route
 from mfc_dbus.patterns import matches, may_meet
 from mfc_dbus.rights import BULK, Touched, check_touched, route_details, touched
 from mfc_dbus.routes import Routes
@@ -85,6 +86,43 @@ def test_nobody_is_asked_about_routes_that_lose_nothing(several: list[Route], ne
         assert new.single or may_meet(new.iif, iif)
         assert specificity(route) < specificity(new)
     assert len(set(losers)) == len(losers)
+
+
+def fate(several: Collection[Route], packet: Packet) -> str:
+    """By which oifs a packet leaves, in a row; none where it does not."""
+    route = decider(several, packet)
+    if route is None or not matches(route.iif, packet[2]):
+        return ""
+    return route_details(route)["oifs"]
+
+
+@given(st.lists(routes(), max_size=12), routes(), st.none() | st.sampled_from(["", "eth1"]))
+def test_who_is_granted_some_packets_changes_what_becomes_of_no_others(
+    several: list[Route], drawn: Route, oifs: str | None
+) -> None:
+    """The grant is of groups of 239.0.0.0/8 that arrive on eth0; of some oifs or of all."""
+    group = drawn.group if drawn.group.address[0] == 239 else parse_group_prefix("239.0.0.0/8")
+    leaving = drawn.oifs if oifs is None else tuple(Oif(name) for name in oifs.split())
+    new = replace(drawn, group=group, iif="eth0", oifs=leaving)
+    before = {route.key: route for route in several}
+    assume(
+        all(
+            each.get("iif") == "eth0"
+            and each["group"].startswith("239.")
+            and oifs in (None, each["oifs"])
+            for each in touched(index(before.values()), new).questions(new)
+        )
+    )
+    after = before | {new.key: new}
+    for packet in PACKETS:
+        was = decider(before.values(), packet)
+        granted = (
+            packet[1][0] == 239
+            and packet[2] == "eth0"
+            and (was is None or oifs in (None, route_details(was)["oifs"]))
+        )
+        if not granted:
+            assert fate(after.values(), packet) == fate(before.values(), packet)
 
 
 WIDE = parse_route("*", "239.1.0.0/16", "eth0", ["eth3"])
