@@ -4,6 +4,7 @@ Addresses are packed, in network byte order. One address is the prefix of full l
 source is the prefix of length 0.
 """
 
+import functools
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -35,7 +36,11 @@ class Prefix(NamedTuple):
 
     def __contains__(self, address: object) -> bool:
         assert isinstance(address, bytes)
-        return len(address) == len(self.address) and cut(address, self.length) == self.address
+        size = len(address)
+        if size != len(self.address):
+            return False
+        shift = 8 * size - self.length
+        return int.from_bytes(address) >> shift == int.from_bytes(self.address) >> shift
 
     def covers(self, other: "Prefix") -> bool:
         """Whether all of the other is in this one."""
@@ -74,6 +79,8 @@ def count(prefix: Prefix) -> int:
 def cut(address: bytes, length: int) -> bytes:
     """Keep the first bits of an address, and make the others 0."""
     shift = 8 * len(address) - length
+    if not shift:
+        return address
     return (int.from_bytes(address) >> shift << shift).to_bytes(len(address))
 
 
@@ -234,6 +241,7 @@ def _scope(groups: Prefix) -> int:
     return groups.address[1] & 0x0F | (1 << max(0, 16 - groups.length)) - 1
 
 
+@functools.lru_cache(maxsize=1024)
 def _refusal(sources: Prefix) -> str:
     """Tell why none of these sources is ever forwarded; empty where some are."""
     for refused, reason in _REFUSED_SOURCES[len(sources.address)].items():

@@ -3,9 +3,11 @@
 A membership's addresses are packed; a source of zeros stands for any source.
 """
 
+import functools
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from sys import intern
 from typing import NamedTuple
 
 from mfc_dbus.addresses import (
@@ -285,12 +287,18 @@ def parse_route(
     return Route(
         sources,
         groups,
-        iif,
-        tuple(Oif(name, ttls.get(name, 1)) for name in oifs),
+        intern(iif),
+        _oifs(tuple(oifs), tuple(ttls.get(name, 1) for name in oifs)),
         comment,
         table=table,
         hairpin=hairpin,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _oifs(names: Sequence[str], ttls: Sequence[int]) -> tuple[Oif, ...]:
+    """Make oifs, of which many routes have the same: they share them."""
+    return tuple(map(Oif, map(intern, names), ttls))
 
 
 def parse_membership(group: str, source: str, interface: str, comment: str = "") -> Membership:
@@ -317,8 +325,10 @@ def parse_interface(name: str, *, pattern: bool = False) -> str:
 
     pattern: or a shell pattern of names.
     """
-    longest = _MAX_PATTERN if pattern and is_pattern(name) else _IFNAMSIZ - 1
-    if not _is_name(name, longest):
+    # The length first: what is longer is not to be remembered.
+    if len(name) > _MAX_PATTERN or not _is_name(
+        name, _MAX_PATTERN if pattern and is_pattern(name) else _IFNAMSIZ - 1
+    ):
         raise InvalidArgs(f"{quote(name)} is not an interface name")
     return name
 
@@ -331,6 +341,7 @@ def is_nameable(name: str) -> bool:
     return _is_name(name, _IFNAMSIZ - 1) and not is_pattern(name)
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_name(name: str, longest: int) -> bool:
     return (
         name.isprintable()

@@ -43,6 +43,9 @@ class Row(NamedTuple):
         return key, section.decode(), entry.decode(), expires, life.decode(), checksum
 
 
+_TYPES = tuple(Row.__annotations__.values())
+
+
 def write(desired: Desired, life: str) -> Row:
     """Make a row. life: with which a route or membership ends that is not durable."""
     section, entry = write_entry(desired)
@@ -74,9 +77,8 @@ def read(values: Sequence[Any]) -> tuple[Desired, str]:
     if len(values) != COLUMNS:
         raise InvalidArgs(f"It has {len(values)} columns and not {COLUMNS}")
     row = Row(*values)
-    for value, type_ in zip(row, Row.__annotations__.values(), strict=True):
-        if type(value) is not type_:
-            raise InvalidArgs("A column has a value of another type")
+    if tuple(map(type, row)) != _TYPES:
+        raise InvalidArgs("A column has a value of another type")
     if row.checksum != _checksum(*row[:-1]):
         raise InvalidArgs("Its checksum is wrong")
     try:
@@ -84,9 +86,9 @@ def read(values: Sequence[Any]) -> tuple[Desired, str]:
         desired = read_entry(row.section.decode(), row.entry)
     except UnicodeError as error:
         raise InvalidArgs("A text is not UTF-8") from error
-    if row.expires and not (isinstance(desired, Membership) or 0 < row.expires < _MAX_EXPIRES):
-        raise InvalidArgs("It expires at a time that is none")
-    if row.expires and not isinstance(desired, Membership):
+    if row.expires:
+        if isinstance(desired, Membership) or not 0 < row.expires < _MAX_EXPIRES:
+            raise InvalidArgs("It expires at a time that is none")
         desired = replace(desired, expires=row.expires)
     if row.key != pack(desired.key):
         raise InvalidArgs("Its key is another one's")
