@@ -58,9 +58,7 @@ class Keeper:
         durable, passing = self._read(state)
         left = self._open_left(state)
         if left:
-            _, passing = self._read(left)
-            if state:
-                _finish(state, left, passing)
+            passing = self._read_left(left, state, passing)
         if state and not self._refusal and left:
             try:
                 state.take_in(passing.values(), left.identity)
@@ -71,7 +69,7 @@ class Keeper:
             if left:
                 _remove(left)
         elif self._runtime:
-            self._store = left or self._begin_left(passing)
+            self._store = left or self._begin_left(state, passing)
         return [*durable.values(), *passing.values()]
 
     def forget(self, desired: Iterable[Desired]) -> None:
@@ -140,12 +138,26 @@ class Keeper:
             return None
         return left
 
-    def _begin_left(self, passing: _Kept) -> Store | None:
+    def _read_left(self, left: Store, state: Store | None, passing: _Kept) -> _Kept:
+        """Read what is not durable: of what the other has, what this has not taken in is added.
+
+        passing: what the other has.
+        """
+        _, here = self._read(left)
+        if state and passing and left.taken != state.identity:
+            here = {**passing, **here}
+            if self._refusal:
+                _take_in(left, here, state.identity)
+        if state:
+            _finish(state, left, here)
+        return here
+
+    def _begin_left(self, state: Store | None, passing: _Kept) -> Store | None:
         """Begin to keep in the runtime directory what is not durable."""
         assert self._runtime
         try:
             left = self._stack.enter_context(Store(self._runtime / _FILE, self._life))
-            left.take_in(passing.values(), "")
+            left.take_in(passing.values(), state.identity if state else "")
         except StoreError as error:
             self._refusal = self._refusal or str(error)
             log.error("%s", error)
@@ -167,6 +179,14 @@ class Keeper:
         self._refusal = str(error)
 
 
+def _take_in(store: Store, passing: _Kept, name: str) -> None:
+    try:
+        if not store.refusal:
+            store.take_in(passing.values(), name)
+    except StoreError as error:
+        log.error("%s", error)
+
+
 def _finish(state: Store, left: Store, passing: _Kept) -> None:
     """Finish a change of both files that an earlier version has begun."""
     try:
@@ -178,8 +198,7 @@ def _finish(state: Store, left: Store, passing: _Kept) -> None:
                 passing[key] = desired
             else:
                 passing.pop(key, None)
-        if not left.refusal:
-            left.take_in(passing.values(), rest.name)
+        _take_in(left, passing, rest.name)
     except StoreError as error:
         log.error("%s", error)
 

@@ -369,6 +369,10 @@ class Store:
             unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
         with closing(open_or_make(unfinished, self._life)) as database:
             _put(database, found)
+            # What closing does fails without a word.
+            busy, _, _ = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise sqlite3.OperationalError("database is locked")
         unfinished.rename(self._salvaged)
 
     def _replace(self) -> None:

@@ -42,7 +42,7 @@ PASSING: list[Desired] = [
 
 
 def make(path: Path, sql: str) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path)) as database:
         database.executescript(sql)
 

@@ -10,15 +10,16 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from lab import witness
 from lab.bus import PrivateBus
-from lab.caller import OWN, ROUTE, Caller, Route, refused
+from lab.caller import MEMBERSHIP, OWN, ROUTE, Caller, Membership, Route, refused
 from lab.daemon import Daemon
+from lab.faults import ALL, Faults
 from lab.flows import Flows
 from lab.manager import Manager
 from lab.netns import Namespace
@@ -44,7 +45,9 @@ class Host:
         self.library = library
         self.stack = ExitStack()
 
-    def start(self, manager: Manager | None = None) -> Daemon:
+    def start(
+        self, manager: Manager | None = None, environment: Mapping[str, str] | None = None
+    ) -> Daemon:
         """Start it; it is stopped at the end, if it was not before."""
         daemon = Daemon(
             self.bus.address,
@@ -52,6 +55,7 @@ class Host:
             library=self.library,
             home=self.home,
             manager=manager,
+            environment=environment,
         )
         return self.stack.enter_context(daemon)
 
@@ -426,6 +430,77 @@ async def test_a_read_only_directory_without_a_database_refuses_and_no_more(
         assert host.groups() == set()
         await caller.add(TRANSIENT, persistent=False)
         assert host.groups() == {TRANSIENT.group}
+
+
+# Syncs that fail
+
+CHANGES: dict[str, Callable[[Caller], Awaitable[object]]] = {
+    "add": lambda caller: caller.add(Route(group="239.9.9.9")),
+    "add transient": lambda caller: caller.add(Route(group="239.9.9.9"), persistent=False),
+    "replace": lambda caller: caller.add(DURABLE, replace=True, comment="another"),
+    "delete": lambda caller: caller.delete(DURABLE),
+    "flush": lambda caller: caller.flush(),
+    "apply": lambda caller: caller.apply(
+        {
+            "route": [{"group": "239.9.9.9", "iif": "eth1", "oifs": ["eth2"]}],
+            "membership": [{"group": "239.9.9.9", "interface": "eth2"}],
+        }
+    ),
+    "to transient": lambda caller: caller.add(DURABLE, replace=True, persistent=False),
+    "to persistent": lambda caller: caller.add(TRANSIENT, replace=True),
+    "join": lambda caller: caller.join(Membership("239.9.9.9")),
+    "leave": lambda caller: caller.leave(MEMBERSHIP),
+    "reload": lambda caller: caller.reload(),
+}
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
+    return Faults(tmp_path_factory.mktemp("faults"))
+
+
+async def everything(host: Host) -> tuple[object, ...]:
+    """What the service says, and what the kernel has."""
+    async with Caller.at(host.bus.address) as caller:
+        joined = sorted(map(repr, await caller.get("Memberships")))
+    return sorted(map(repr, await routes(host))), joined, host.groups()
+
+
+@pytest.mark.parametrize("failures", [1, ALL])
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_that_was_refused_when_a_sync_failed_is_not_done_after_kill_9(
+    own_bus: PrivateBus,
+    own_network: Namespace,
+    tmp_path: Path,
+    faults: Faults,
+    name: str,
+    failures: int,
+) -> None:
+    host = Host(own_bus, own_network, tmp_path, "")
+    faults.stop()
+    with host.stack:
+        daemon = host.start(environment=faults.environment)
+        await add_three(host)
+        async with Caller.at(own_bus.address) as caller:
+            await caller.join()
+        before = await everything(host)
+        file = tmp_path / "configuration" / "routes.d" / "routes.toml"
+        if name == "reload":
+            file.parent.mkdir()
+            file.write_text(
+                f'[[route]]\ngroup = "{DURABLE.group}"\nsource = "{DURABLE.source}"\n'
+                'iif = "eth1"\noifs = []\n'
+            )
+        faults.plan("fdatasync", failures=failures)
+        async with Caller.at(own_bus.address) as caller:
+            await refused(CHANGES[name](caller), f"{OWN}.StoreError", "I/O error")
+        assert faults.failed
+        assert await everything(host) == before
+        faults.stop()
+        file.unlink(missing_ok=True)
+        daemon.kill()
+        host.start()
+        assert await everything(host) == before
 
 
 # Files that are not as they should be

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab import earlier
 from lab.faults import ALL, CALLS, Faults
-from lab.kept import AFTERWARDS, BEFORE, CHANGES, LOGS, Victims, do, found, prepare
+from lab.kept import AFTERWARDS, BEFORE, CHANGES, LOGS, Victims, do, found, open_keeper, prepare
+
+from mfc_dbus.model import Desired
 
 _FAILURES = {"once": 1, "twice": 2, "from then on": ALL}
 _QUOTA = (errno.ENOSPC, errno.EDQUOT)
@@ -111,3 +114,54 @@ def test_after_a_failure_the_next_change_is_kept(
     assert victims.ask("delete") == "done"
     victims.kill()
     assert found(home) == do(do({*BEFORE}, AFTERWARDS), CHANGES["delete"])
+
+
+STARTS = ("after a crash", "an earlier version's", "damaged")
+
+
+@pytest.fixture(params=STARTS)
+def left(
+    request: pytest.FixtureRequest, scratch: Path, prepared: Path
+) -> tuple[Path, set[Desired]]:
+    """What an earlier process has left, and what of it a start finds."""
+    home = scratch / request.param.replace(" ", "-")
+    if not home.exists():
+        if request.param == "an earlier version's":
+            earlier.make_both(home)
+        else:
+            shutil.copytree(prepared, home)
+            pid = os.fork()
+            if not pid:  # it leaves a log
+                keeper = open_keeper(home)
+                keeper.read()
+                keeper._write(AFTERWARDS)
+                os._exit(0)
+            os.waitpid(pid, 0)
+        if request.param == "damaged":
+            path = home / "state" / "routes.db"
+            path.write_bytes(b"no database" + path.read_bytes()[11:])
+    if request.param == "an earlier version's":
+        return home, {*earlier.DURABLE, *earlier.PASSING}
+    return home, do({*BEFORE}, AFTERWARDS)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_failure_at_the_start_ends_it_or_loses_anything(
+    left: tuple[Path, set[Desired]], call: str, faults: Faults, victims: Victims
+) -> None:
+    origin, expected = left
+    home = origin.with_name("home")
+    for how, failures in _FAILURES.items():
+        if (call, how) == ("any", "twice"):
+            continue  # of the index of the log: SQLite removes a log that it could not read then
+        for skip in range(_MAX_CALLS):
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(origin, home)
+            faults.plan(call, skip, failures, path="/state/")
+            victims.start(home, "new")
+            failed = faults.failed
+            faults.stop()
+            victims.kill()
+            assert found(home) == expected, f"{call} {skip} {how}"
+            if not failed:
+                break
