@@ -39,6 +39,7 @@ class Keeper:
         self._life = _life(runtime)
         self._store: Store | None = None
         self._refusal = ""  # of what is durable: why it cannot be written
+        self._known = False  # whether what is durable was read
         self._wait = _FIRST_WAIT
         self._timer: asyncio.TimerHandle | None = None
         with ExitStack() as stack:
@@ -55,7 +56,7 @@ class Keeper:
     def read(self) -> list[Desired]:
         """Read what was kept, once. A store that cannot be read is left alone from now on."""
         state = self._state
-        durable, passing = self._read(state)
+        durable, passing = self._read_state()
         left = self._open_left(state)
         if left:
             passing = self._read_left(left, state, passing)
@@ -108,10 +109,26 @@ class Keeper:
         if store is not self._state or store is None:
             # It holds nothing that is durable.
             if self._refusal and any(each and each.durable for e in edits.values() for each in e):
-                raise StoreError(self._refusal)
+                self._return_to_state()
+                self._write(edits)
+                return
             changes = {key: None if new and new.durable else new for key, new in changes.items()}
         if store and changes:
             store.write(changes)
+
+    def _return_to_state(self) -> None:
+        """Keep everything where it belongs again. Raises StoreError where that still cannot be."""
+        state, left = self._state, self._store
+        if state is None or not self._known:
+            raise StoreError(self._refusal)
+        if state.refusal:
+            state.open_again()
+        if left:
+            passing = [each for each in left.read() if not each.durable]
+            state.take_in(passing, left.identity)
+            _remove(left)
+        self._store, self._refusal = state, ""
+        log.info("%s can be written again", state.path)
 
     def _open(self, stack: ExitStack, directory: Path | None) -> Store | None:
         if directory is None:
@@ -143,7 +160,11 @@ class Keeper:
 
         passing: what the other has.
         """
-        _, here = self._read(left)
+        here: _Kept = {}
+        try:
+            here = {each.key: each for each in left.read() if not each.durable}
+        except StoreError as error:
+            log.error("%s", error)
         if state and passing and left.taken != state.identity:
             here = {**passing, **here}
             if self._refusal:
@@ -157,19 +178,20 @@ class Keeper:
         assert self._runtime
         try:
             left = self._stack.enter_context(Store(self._runtime / _FILE, self._life))
-            left.take_in(passing.values(), state.identity if state else "")
+            left.take_in(passing.values(), state.identity if state and self._known else "")
         except StoreError as error:
             self._refusal = self._refusal or str(error)
             log.error("%s", error)
             return None
         return left
 
-    def _read(self, store: Store | None) -> tuple[_Kept, _Kept]:
+    def _read_state(self) -> tuple[_Kept, _Kept]:
         """Read what is durable, and what is not."""
         kept: tuple[_Kept, _Kept] = {}, {}
         try:
-            for each in store.read() if store else ():
+            for each in self._state.read() if self._state else ():
                 kept[not each.durable][each.key] = each
+            self._known = True
         except StoreError as error:
             self._refuse(error)
         return kept

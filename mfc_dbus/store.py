@@ -61,7 +61,7 @@ class Store:
     def __init__(self, path: Path, life: str) -> None:
         """Open or make it. Raises StoreError."""
         self.path = path
-        self.refusal = ""
+        self.refusal = self._told = ""
         self._life = life
         self._doubtful = False
         with ExitStack() as stack:
@@ -74,6 +74,21 @@ class Store:
             except (sqlite3.Error, OSError, ValueError, Unusable, Newer) as error:
                 raise StoreError(f"Cannot open {path}: {_brief(error)}") from error
             self._stack = stack.pop_all()
+
+    def open_again(self) -> None:
+        """Open what could not be written once more. Raises StoreError where it still cannot."""
+        before, self.refusal = self.refusal, ""
+        try:
+            database = self._open()
+        except (sqlite3.Error, OSError, ValueError, Unusable, Newer) as error:
+            self.refusal = before
+            raise StoreError(before) from error
+        if self.refusal:
+            database.close()
+            raise StoreError(self.refusal)
+        self._database.close()
+        self._database = self._stack.enter_context(closing(database))
+        self._read_header()
 
     def __enter__(self) -> Self:
         return self
@@ -334,8 +349,10 @@ class Store:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _refuse(self, error: Exception) -> None:
-        self.refusal = f"Cannot write {self.path}: {_brief(error)}"
-        log.error("%s can be read, and not written: %s", self.path, _brief(error))
+        before, self.refusal = self._told, f"Cannot write {self.path}: {_brief(error)}"
+        if self.refusal != before:
+            log.error("%s can be read, and not written: %s", self.path, _brief(error))
+            self._told = self.refusal
 
     @property
     def _salvaged(self) -> Path:

@@ -175,6 +175,33 @@ def test_of_a_read_only_state_directory_all_is_read_and_what_is_transient_change
     assert home.read() == {*DURABLE}
 
 
+def test_when_the_state_directory_can_be_written_again_it_is(home: Home) -> None:
+    put(home, *DURABLE)
+    with read_only(home):
+        keeper = home.keeper()
+        keeper.read()
+        edit(keeper, (None, TRANSIENT))
+        with pytest.raises(StoreError, match="readonly"):
+            edit(keeper, (ROUTE, None))
+    with keeper:
+        edit(keeper, (ROUTE, None), (None, PASSING[1]))
+        edit(keeper, (None, PASSING[2]))
+    expected = {*DURABLE[1:], *PASSING}
+    assert [each.name for each in home.runtime.iterdir()] == ["life"]
+    assert home.read() == expected
+
+
+def test_what_could_not_be_read_is_not_written_either(home: Home) -> None:
+    put(home, *EVERYTHING)
+    failing = mock.patch.object(Store, "read", side_effect=StoreError("disk I/O error"))
+    with failing:
+        keeper = home.keeper()
+        assert keeper.read() == []
+    with keeper, pytest.raises(StoreError, match="I/O error"):
+        edit(keeper, (None, parse_route("*", "239.7.7.7", "eth0", [])))
+    assert home.read() == {*EVERYTHING}
+
+
 def test_what_was_taken_in_is_not_taken_in_again(home: Home) -> None:
     """The file in the runtime directory could not be removed."""
     with read_only(home), home.keeper() as keeper:
