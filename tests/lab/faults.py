@@ -66,6 +66,11 @@ class Faults:
         self._plan.call = -1
 
     @property
+    def seen(self) -> int:
+        """How many calls there were, failed or not."""
+        return int(self._plan.seen)
+
+    @property
     def failed(self) -> int:
         """How many calls have failed of this plan."""
         return int(self._plan.failed)

@@ -98,6 +98,22 @@ def test_what_a_start_finds_is_what_was_answered(
             print(f"| {name} | {log} | {call} {number} {how} | {answer} | {count} |")
 
 
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_any_kind_costs_one_sync(
+    name: str, faults: Faults, victims: Victims, prepared: Path
+) -> None:
+    home = prepared.with_name("home")
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(prepared, home)
+    victims.start(home, "going")
+    faults.plan("fdatasync", failures=0)
+    assert victims.ask(name) == "done"
+    synced = faults.seen
+    faults.stop()
+    victims.kill()
+    assert synced == 1
+
+
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
 def test_after_a_failure_the_next_change_is_kept(
     call: str, faults: Faults, victims: Victims, prepared: Path
