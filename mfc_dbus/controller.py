@@ -5,10 +5,10 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import cast
 
-from mfc_dbus import apply
+from mfc_dbus import apply, garbage
 from mfc_dbus.addresses import Prefix
 from mfc_dbus.advertising import Advertising
 from mfc_dbus.apply import Applied
@@ -23,7 +23,7 @@ from mfc_dbus.errors import (
 )
 from mfc_dbus.expiries import Expiries
 from mfc_dbus.kernel.dump import Held
-from mfc_dbus.kernel.links import Event, Missed, Turned
+from mfc_dbus.kernel.links import Event, Link, Missed, Turned
 from mfc_dbus.ledger import Keeper, Ledger
 from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import (
@@ -38,13 +38,15 @@ from mfc_dbus.nameable import NameableLinks, NetworkLinks
 from mfc_dbus.news import Listener, News, Preparer, Status
 from mfc_dbus.rights import Touched, check_touched, touched
 from mfc_dbus.sequence import TableChange, split
-from mfc_dbus.slices import in_slices
+from mfc_dbus.slices import Slices, in_slices
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition, check
 from mfc_dbus.upcalls import Discoverer, Upcalls
 from mfc_dbus.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
+
+_EXPIRE = 50  # routes at one time
 
 
 class Controller:
@@ -71,15 +73,14 @@ class Controller:
         self._news = News(self.tables, lambda: self._upkeep.present)
         self._upcalls = Upcalls(self.tables, self._config)
         self._upkeep = Upkeep(
-            self.tables, self._news.note, self._upcalls.answer, self._config.watched
+            self.tables, self._news.note, self._upcalls.answer, self._config.watched, self._see
         )
-        self._checks = Checks(self.tables, self.memberships, self._upkeep.present, self._config)
+        self._checks = Checks(self.tables, self.memberships, self._upkeep.known, self._config)
         self._expiries = Expiries(self.find)
         self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
         self._advertising = Advertising(self.tables, self._config)
         self._links = NameableLinks(links)
         self._deaf = False  # whether the interfaces could not be listed the last time
-        self._doubtful: set[TableId] = set()  # tables that others may have written into
         self._commits = Commits(self._commit)
 
     def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
@@ -95,9 +96,9 @@ class Controller:
         return self._news.told
 
     @property
-    def present(self) -> Collection[str]:
-        """The names of the interfaces that there are."""
-        return self._upkeep.present.keys()
+    def present(self) -> Mapping[str, Link]:
+        """The interfaces that there are, by name."""
+        return self._upkeep.present
 
     @property
     def count(self) -> int:
@@ -149,7 +150,7 @@ class Controller:
 
     def check_join(self, wanted: Sequence[Membership], *, wait: bool = False) -> None:
         self.follow()
-        self.memberships.check_join(wanted, self._upkeep.present, wait=wait)
+        self.memberships.check_join(wanted, self._upkeep.known, wait=wait)
 
     # Changing
 
@@ -173,6 +174,7 @@ class Controller:
                 check_touched(shown, touched(transition.table.routes, route))
             self._ledger.change([transition])
 
+        await self._until_there(route.interfaces)
         await self._commits.run(change)
 
     async def delete(
@@ -230,6 +232,7 @@ class Controller:
             self._follow()
             self.memberships.join(wanted, self._upkeep.present, wait=wait)
 
+        await self._until_there([each.interface for each in wanted])
         await self._commits.run(change)
 
     async def leave(
@@ -276,6 +279,7 @@ class Controller:
                     await self._ledger.change_in_parts(parts)
             return applied
 
+        await self._until_all_there(routes, memberships)
         applied = cast(Applied, await self._commits.run(change))
         self.memberships.check_left(applied.memberships.deleted)
         return applied
@@ -324,6 +328,7 @@ class Controller:
                     raise
             return applied
 
+        await self._until_all_there(routes, memberships)
         applied = cast(Applied, await self._commits.run(change))
         deleted = Counter(each.file for each in applied.deleted)
         left = {route.file for route in routes} | {each.file for each in memberships}
@@ -331,42 +336,11 @@ class Controller:
             if file not in left:
                 log.warning("%s has gone, and with it %d routes and memberships", file, count)
 
-    async def verify(
-        self,
-        find: Callable[[], Collection[TableId]],
-        read: Callable[[Collection[TableId]], Mapping[TableId, Held]],
-    ) -> None:
-        """Repair what others did to our tables.
-
-        find: tells which are in doubt, and is asked when no change is half done. read: finds what
-        is in these; raises OSError.
-        """
-
-        def change() -> None:
-            self._follow()
-            self._doubtful.update(find())
-            try:
-                found = read([id_ for id_ in self._doubtful if self.tables[id_].owned])
-            except OSError as error:  # it is tried again
-                log.error("What the kernel holds cannot be read: %s", error)
-                return
-            self._doubtful.clear()
-            for id_, held in found.items():
-                table = self.tables[id_]
-                if {vif.number: vif.ifindex for vif in table.vifs} != held.vifs:
-                    log.warning("Somebody else changed the VIFs of the %s table", id_)
-                doubtful = table.doubtful  # of no more numbers, since no process came between
-                self._adopt(table, held)
-                table.doubtful = doubtful
-                self._news.note(route.key for route in table.routes)
-
-        await self._commits.run(change)
-
     async def mend(self) -> None:
         """Try to get the tables that are not ours, and what the kernel has refused or lost."""
 
         def change() -> None:
-            self._upkeep.take_tables()
+            self._follow()
             self._upkeep.retry()
             self.memberships.mend(self._upkeep.present)
 
@@ -377,9 +351,7 @@ class Controller:
 
         held: what the kernel has of tables that an earlier process left to us.
         """
-        for event in self._hear_links():
-            self._upkeep.see(event)
-            self._advertising.see(event)
+        self._upkeep.see(self._hear_links())
         memberships: list[Membership] = []
         for desired in kept:
             if isinstance(desired, Membership):
@@ -404,6 +376,23 @@ class Controller:
         self._follow()
         if self._commits.idle:
             self._tell()
+
+    async def keep_up(self) -> None:
+        """Work off, in slices and for ever, what interfaces and tables ask for of many routes."""
+        while True:
+            await self._upkeep.remove_doubt()
+            await self._upkeep.until_more()
+            slices = Slices()
+            with garbage.held_off():
+                while self.work():
+                    await slices.pause()
+
+    def work(self) -> bool:
+        """Do some of that; whether there is more. Never waits."""
+        more = self._upkeep.work()
+        if self._commits.idle:
+            self._tell()
+        return more
 
     def hear(self, id_: TableId) -> None:
         """Learn the streams that the kernel asks for, some at a time. Never waits."""
@@ -451,17 +440,35 @@ class Controller:
             log.info("Events of network interfaces were lost: looking at all of them")
         return events
 
-    def _follow(self) -> None:
+    def _follow(self) -> bool:
+        """Follow what happened to interfaces, or some of it; whether there was anything."""
         events = self._hear_links()
-        self._upkeep.take_tables()
-        for event in events:
-            self._upkeep.see(event)
-            self._advertising.see(event)
-            if isinstance(event, Turned):  # routes and memberships stay in the kernel meanwhile
-                self._upkeep.turn(event)
-                continue
+        self._upkeep.follow(events)
+        return bool(events)
+
+    async def _until_there(self, names: Collection[str]) -> None:
+        """Return when routes and memberships can be on those of these interfaces that there are."""
+        slices = Slices()
+        while self._follow():
+            await slices.pause()
+        await self._upkeep.until_there(names)
+
+    async def _until_all_there(
+        self, routes: Iterable[Route], memberships: Iterable[Membership]
+    ) -> None:
+        """Do so for the interfaces of many; mostly there is nothing to wait for."""
+        await self._until_there(())
+        if not self._upkeep.all_there:
+            names = {membership.interface for membership in memberships}
+            async for route in in_slices(routes):
+                names.update(route.interfaces)
+            await self._until_there(names)
+
+    def _see(self, event: Event) -> None:
+        """Have memberships and advertisements follow what happened to an interface."""
+        self._advertising.see(event)
+        if not isinstance(event, Turned):  # memberships stay in the kernel meanwhile
             self.memberships.follow(event, self._upkeep.present)
-            self._upkeep.follow(event)
 
     async def _commit(self) -> None:
         try:
@@ -490,16 +497,31 @@ class Controller:
             if applied.routes.get(id_)
         ]
 
-    def _expire(self, now: int) -> None:
-        errors: list[RequestError] = []
-        for route in self._expiries.take(now):
+    async def _expire(self, now: int) -> None:
+        failed: dict[Route, RequestError] = {}
+        slices = Slices()
+        while routes := self._expiries.take(now, _EXPIRE):
+            await slices.pause()
+            for table in self.tables.values():
+                going = [route for route in routes if route.table_id == table.id]
+                try:
+                    self._ledger.change([Transition(table, going, [])] if going else [])
+                except RequestError:
+                    failed |= self._expire_each(table, going)
+        for route in failed:
+            self._expiries.remember(route)
+        for error in failed.values():
+            raise error
+
+    def _expire_each(self, table: Table, routes: Sequence[Route]) -> dict[Route, RequestError]:
+        """Remove those that can be removed; the others, and why they cannot."""
+        failed: dict[Route, RequestError] = {}
+        for route in routes:
             try:
-                self._ledger.change([Transition(self.tables[route.table_id], [route], [])])
+                self._ledger.change([Transition(table, [route], [])])
             except RequestError as error:
-                self._expiries.remember(route)
-                errors.append(error)
-        if errors:
-            raise errors[0]
+                failed[route] = error
+        return failed
 
     def _configure(self, config: Config) -> None:
         self._config = self._upcalls.config = self._checks.config = config

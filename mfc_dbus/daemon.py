@@ -21,6 +21,7 @@ from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
 from mfc_dbus.config import Config
 from mfc_dbus.configuration import Configuration
 from mfc_dbus.controller import Controller
+from mfc_dbus.drift import Drift
 from mfc_dbus.errors import RequestError, StoreError
 from mfc_dbus.events import Guard, Pulse, Readers
 from mfc_dbus.joins import Joins
@@ -40,7 +41,6 @@ from mfc_dbus.service import MulticastForwarding
 from mfc_dbus.sockets import Sockets
 from mfc_dbus.table import Table
 from mfc_dbus.version import VERSION
-from mfc_dbus.witness import Witness
 
 log = logging.getLogger("mfc-dbusd")
 
@@ -190,13 +190,16 @@ async def _serve(
     async def configure(settings: Config, files: Files) -> None:
         await controller.configure(settings, files.routes, files.memberships)
 
+    drift = Drift(controller.tables, controller.present, changes.read, sockets)
+
     async def reload() -> None:
         try:
             await configuration.reload(configure)
         finally:
             tell_status()
         await configuration.warn(controller.present, controller.count)
-        await controller.verify(lambda: _owned(controller), sockets.read)
+        controller.follow()
+        await drift.verify([table.id for table in controller.tables.values() if table.owned])
         for table in controller.tables.values():
             _listen(controller, table, readers)
 
@@ -215,15 +218,14 @@ async def _serve(
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
-    changes.read()  # our own at the start
-    witness = Witness(controller.tables, changes.read)
     pulse = Pulse(_PATIENCE)
     ticking = asyncio.create_task(
-        _tick(controller, service, witness, sockets, readers, reasons, tell_status, pulse)
+        _tick(controller, service, drift, sockets, readers, reasons, tell_status, pulse)
     )
     looking = asyncio.create_task(_look(controller))
     living = asyncio.create_task(live(manager, pulse))
-    ours = [ticking, looking, living]
+    keeping_up = asyncio.create_task(_keep_up(controller))
+    ours = [ticking, looking, living, keeping_up]
     await asyncio.wait([stopping, lost, *ours], return_when=asyncio.FIRST_COMPLETED)
     if stopping.done() and not manager.exists:
         controller.part()  # a manager may be about to restart us, and does not say so
@@ -245,7 +247,7 @@ async def _serve(
 async def _tick(
     controller: Controller,
     service: MulticastForwarding,
-    witness: Witness,
+    drift: Drift,
     sockets: Sockets,
     readers: Readers,
     reasons: dict[TableId, str],
@@ -261,7 +263,8 @@ async def _tick(
         readers.retry()
 
     async def verify() -> None:
-        await controller.verify(witness.differing, sockets.read)
+        controller.follow()
+        await drift.verify()
 
     async def report() -> None:
         for id_, table in controller.tables.items():
@@ -299,6 +302,15 @@ async def live(manager: ServiceManager, pulse: Pulse) -> None:
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 
+async def _keep_up(controller: Controller) -> None:
+    """Do what concerns many routes, in slices."""
+    guard = Guard("the upkeep of many routes")
+    while True:
+        with guard:
+            await controller.keep_up()
+        await asyncio.sleep(_TICK)  # it has failed
+
+
 async def _look(controller: Controller) -> None:
     """Look whether what was learned is used, in slices."""
     guard = Guard("the look at what was learned")
@@ -310,10 +322,6 @@ async def _look(controller: Controller) -> None:
             when = controller.next_look
             wait = _TICK if when is None else (when - now) / 1e9
         await asyncio.sleep(min(max(wait, _SLICE), _TICK))
-
-
-def _owned(controller: Controller) -> list[TableId]:
-    return [id_ for id_, table in controller.tables.items() if table.owned]
 
 
 def _listen(controller: Controller, table: Table, readers: Readers) -> None:

@@ -29,10 +29,10 @@ class Expiries:
             self._room = 2 * len(self._heap) + _SLACK
         heapq.heappush(self._heap, (route.expires, route.key))
 
-    def take(self, now: int) -> list[Route]:
-        """Take the routes whose time has run out by now."""
+    def take(self, now: int, most: int) -> list[Route]:
+        """Take the routes whose time has run out by now, or so many of them."""
         taken: dict[RouteKey, Route] = {}
-        while self._heap and self._heap[0][0] <= now:
+        while len(taken) < most and self._heap and self._heap[0][0] <= now:
             expires, key = heapq.heappop(self._heap)
             route = self._find(key)
             if route is not None and route.expires == expires:

@@ -8,7 +8,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_MANY = 50_000  # objects: to look at them takes some milliseconds
+_MANY = 5_000  # objects: to look at them takes some milliseconds
 
 
 @contextmanager

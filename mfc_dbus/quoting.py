@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MAX_NAMED = 20  # interfaces in one sentence, where there may be thousands
+
 
 def quote(text: str) -> str:
     """Quote what a stranger wrote for use in a sentence: short, and nothing in it but text."""
@@ -23,6 +25,8 @@ def printable(text: str) -> str:
     )
 
 
-def join(names: Iterable[str]) -> str:
-    """Quote names in a row."""
-    return ", ".join(quote(name) for name in names)
+def join(names: Iterable[str], most: int | None = None) -> str:
+    """Quote names in a row, or so many of them and the number of the others."""
+    names = list(names)
+    shown = ", ".join(quote(name) for name in names[:most])
+    return shown if most is None or len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,6 +1,6 @@
 """The desired routes (pure): found by key, stream and interface however many there are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TypeVar
 
 from mfc_dbus.addresses import Prefix, cut, exactly
@@ -35,6 +35,9 @@ class Routes:
 
     def __len__(self) -> int:
         return len(self._routes)
+
+    def keys(self) -> Collection[RouteKey]:
+        return self._routes.keys()
 
     def get(self, key: RouteKey) -> Route | None:
         return self._routes.get(key)
@@ -108,11 +111,17 @@ class Routes:
 
     def naming(self, interface: str) -> list[Route]:
         """Those with this interface, as iif or oif, by its name or a pattern."""
-        keys = self._naming.get(interface, {})
+        found = {key: None for _, keys in self.concerned([interface]) for key in keys}
+        return [self._routes[key] for key in found]
+
+    def concerned(self, interfaces: Collection[str]) -> Iterator[tuple[str, Collection[RouteKey]]]:
+        """Find the names and patterns that are for some of these interfaces, and whose they are."""
+        for name in interfaces:
+            if name in self._naming:
+                yield name, self._naming[name]
         for pattern in self._patterns:
-            if matches(pattern, interface):
-                keys = keys | self._naming[pattern]
-        return [self._routes[key] for key in keys]
+            if any(matches(pattern, name) for name in interfaces):
+                yield pattern, self._naming[pattern]
 
     def put(self, route: Route) -> None:
         key = route.key

@@ -8,6 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SLICE = 0.005  # seconds in which nobody else is served
+_REST = 0.001  # seconds for the others: a call takes several turns of the event loop
 
 
 class Slices:
@@ -18,9 +19,9 @@ class Slices:
         self._until = time.monotonic() + seconds
 
     async def pause(self) -> None:
-        """Serve everybody else once, if the slice is used up."""
+        """Serve everybody else, if the slice is used up."""
         if time.monotonic() >= self._until:
-            await asyncio.sleep(0)
+            await asyncio.sleep(_REST)
             self._until = time.monotonic() + self._seconds
 
 
@@ -30,3 +31,22 @@ async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
     for item in items:
         await slices.pause()
         yield item
+
+
+class Bell:
+    """Wakes up all who wait for it to ring; whether that is what they waited for, they look."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Return when it rings the next time."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def ring(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,14 +1,15 @@
 """The sockets that outlive a process: what an earlier one left, and what is to be kept of ours."""
 
+import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack, suppress
 
 from mfc_dbus.addresses import Family
 from mfc_dbus.kernel import dump
-from mfc_dbus.kernel.dump import Held
+from mfc_dbus.kernel.dump import Dump, Held, HeldEntry
 from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MRoute
 from mfc_dbus.model import TableId
@@ -67,9 +68,15 @@ class Sockets:
                     mroute.done()
         return held
 
-    def read(self, ids: Iterable[TableId]) -> dict[TableId, Held]:
-        """Read what is in tables that are ours. Raises OSError."""
-        return {id_: dump.held(self._tables[id_]) for id_ in ids}
+    def read_vifs(self, id_: TableId) -> Mapping[int, int]:
+        """Find the VIFs of a table that is ours. Raises OSError."""
+        return dump.vifs(self._tables[id_])
+
+    async def read_entries(self, id_: TableId) -> AsyncIterator[Iterable[HeldEntry]]:
+        """Go through its entries, some at a time. Raises OSError."""
+        with Dump(id_.family, id_.number) as reading:
+            while not reading.done:
+                yield reading.read(await asyncio.to_thread(reading.receive))
 
     def keep_table(self, id_: TableId, fd: int) -> None:
         self._manager.keep(_name(id_), fd)

@@ -7,14 +7,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Self
 
+from mfc_dbus.doubt import removing_doubt
 from mfc_dbus.errors import KernelError, TooManyInterfaces
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.learned import derive
 from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
 from mfc_dbus.patterns import is_pattern
 from mfc_dbus.placement import Learned, Placement, Wide, narrow, place
-from mfc_dbus.plan import AddVif, ChangeEntry, DelVif, Step, entry, plan, uses
-from mfc_dbus.quoting import join
+from mfc_dbus.plan import AddVif, DelVif, Step, plan, uses
+from mfc_dbus.quoting import MAX_NAMED, join
 from mfc_dbus.table import Kernel, Table
 from mfc_dbus.vifs import Vifs
 
@@ -91,7 +92,7 @@ def add_vif(table: Table, link: Link) -> None:
     vifs = table.vifs.copy()
     vifs.acquire(link.name, link.ifindex, 0)
     add = AddVif(vifs[link.name].number, link.ifindex)
-    doubted = _removing_doubt(table, [add])
+    doubted = removing_doubt(table, [add])
     for step in (*doubted, add):
         step.do(table.kernel)
     table.vifs = vifs
@@ -104,7 +105,7 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
     undoubted: list[Table] = []
     try:
         for table, each in planned:
-            doubted = _removing_doubt(table, each.steps)
+            doubted = removing_doubt(table, each.steps)
             for step in (*doubted, *each.steps):
                 step.do(table.kernel)
                 done.append((table.kernel, step))
@@ -123,7 +124,7 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
         table.installed.update(each.placed)
         for key, names in each.left_out.items():
             table.left_out[key] = (
-                f"The kernel knows {MAX_VIFS} interfaces a table: {join(names)} left out"
+                f"The kernel knows {MAX_VIFS} interfaces a table: {join(names, MAX_NAMED)} left out"
             )
         for stream, learned in each.learned.items():
             if learned is None:
@@ -262,7 +263,9 @@ def _place(
         too_many = _without_room(route, possible, taken, evicted)
         if too_many:
             left_out[route.key] = too_many
-            fitting = {name: link for name, link in present.items() if name not in too_many}
+            fitting = dict(present)  # of thousands, maybe, of which few fit
+            for name in too_many:
+                del fitting[name]
             smaller = place(route, fitting, native=table.routes.kinds.native(route))
             if smaller is None:
                 del placed[route.key]
@@ -323,15 +326,6 @@ def _holding(table: Table, names: Set[str], but: Set[RouteKey]) -> dict[RouteKey
 
 def _named(route: Route) -> set[str]:
     return {name for name in route.interfaces if not is_pattern(name)}
-
-
-def _removing_doubt(table: Table, steps: Sequence[Step]) -> Sequence[Step]:
-    """What is to be done before a doubtful VIF number is used: all entries are written anew."""
-    if not any(isinstance(step, AddVif) and step.vif in table.doubtful for step in steps):
-        return ()
-    placed = (each for each in table.installed.values() if not isinstance(each, Wide))
-    wanted = [entry(each, table.vifs) for each in (*placed, *table.learned)]
-    return [ChangeEntry(each, each) for each in wanted]
 
 
 def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:

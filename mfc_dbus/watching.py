@@ -5,6 +5,7 @@ A VIF that no route uses has no references, and goes when a route needs its plac
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.model import MAX_VIFS
@@ -49,15 +50,18 @@ class Watching:
         for vif in surplus:
             lose(table, vif.name)
         room = MAX_VIFS - len(table.vifs)
-        lacking = [link for name, link in self._watched.items() if name not in table.vifs]
-        if len(lacking) > room and not self._full:
+        without = len(self._watched) - sum(vif.name in self._watched for vif in table.vifs)
+        if without > room and not self._full:
             log.warning(
                 "The kernel knows %d interfaces a table: %d are not watched",
                 MAX_VIFS,
-                len(lacking) - room,
+                without - room,
             )
-        self._full = len(lacking) > room
-        added = [link for link in lacking[:room] if _add(table, link)]
+        self._full = without > room
+        # There may be thousands: no more are gone through than there is room for.
+        lacking = (link for name, link in self._watched.items() if name not in table.vifs)
+        chosen = list(islice(lacking, room)) if without else []
+        added = [link for link in chosen if _add(table, link)]
         return bool(surplus or added)
 
     def _wants(self, link: Link) -> bool:

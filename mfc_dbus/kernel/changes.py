@@ -4,7 +4,7 @@ OSError is all that comes out. VIFs are not told of, nor what traffic does. Sour
 net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mfc_dbus.kernel.dump import HeldEntry, messages
@@ -24,12 +24,12 @@ class EntryChanges(EventSocket):
     def __init__(self) -> None:
         super().__init__(RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE)
 
-    def read(self) -> Sequence[EntryChange] | None:
-        """Take what has happened since the last time; None: so much that some of it is lost."""
-        changes: list[EntryChange] | None = []
+    def read(self) -> Iterator[EntryChange | None]:
+        """Go through what has happened since the last time; None: some of it is lost."""
         for data in self.receive():
             if data is None:
-                changes = None
-            elif changes is not None:
-                changes += [EntryChange(*message) for message in messages(data) if message]
-        return changes
+                yield None
+                continue
+            for message in messages(data):
+                if message is not None:
+                    yield EntryChange(*message)

@@ -8,12 +8,13 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from mfc_dbus.kernel.abi import MAXVIFS
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.kernel.netlink import RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE, EventSocket
+from mfc_dbus.kernel.owner import SocketOwner
 
 _RTNL_FAMILIES = {socket.AF_INET: 128, socket.AF_INET6: 129}  # RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR
 _RTM_GETROUTE = 26
@@ -21,6 +22,7 @@ _RTM_NEWROUTE = 24
 _RTM_DELROUTE = 25
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
+_NLM_F_REQUEST = 0x1
 _NLM_F_REQUEST_DUMP = 0x301
 _SOL_NETLINK = 270
 _NETLINK_GET_STRICT_CHK = 12
@@ -34,7 +36,8 @@ _RTATTR = struct.Struct("=HH")
 _RTNEXTHOP = struct.Struct("=HBBi")
 _UINT32 = struct.Struct("=L")
 _MESSAGE = 1024 * 1024
-_DUMPS = 8  # of one table, at the most, until nothing is deleted meanwhile
+_SOME = 8  # VIFs in one entry: of more the kernel may not be able to tell
+_TRIES = 8  # until nothing changes meanwhile
 _GROUPS = {socket.AF_INET: RTNLGRP_IPV4_MROUTE, socket.AF_INET6: RTNLGRP_IPV6_MROUTE}
 
 _Key = tuple[bytes, bytes, int]
@@ -72,43 +75,17 @@ def held(mroute: MRoute) -> Held:
     again where deletions were heard of, and what any of them has shown is there until its deletion.
     """
     found: dict[_Key, HeldEntry] = {}
-    vifs = None
     with EventSocket(_GROUPS[mroute.family]) as events:
-        for _ in range(_DUMPS):
-            now, entries_ = _dump(mroute)
-            vifs = now if now is not None else vifs
-            found |= {key(each): each for each in entries_}
-            whole = _take_in(events, mroute, found)
-            if whole and now is not None:
+        for _ in range(_TRIES):
+            found |= {key(each): each for each in entries(mroute.family, mroute.table)}
+            if _take_in(events, mroute, found):
                 break
-    if vifs is None:
-        raise OSError(errno.EBUSY, "devices come and go")
-    return Held(vifs, [*found.values()])
+    return Held(vifs(mroute), [*found.values()])
 
 
 def key(entry: HeldEntry) -> tuple[bytes, bytes, int]:
     """What the kernel finds an entry of a table by."""
     return entry.source, entry.group, 0 if any(entry.source) else entry.iif
-
-
-def _dump(mroute: MRoute) -> tuple[Mapping[int, int] | None, Sequence[HeldEntry]]:
-    """Read ifindexes by VIF number, and the entries; no VIFs where they changed meanwhile."""
-    # The kernel tells of devices, not of VIFs: an entry with all VIFs shows them in their order.
-    numbers = [number for number in range(MAXVIFS) if mroute.has_vif(number)]
-    source, group = _NOBODY[mroute.family], _NO_GROUP[mroute.family]
-    probe = MFCEntry(source, group, 0, tuple((number, 1) for number in numbers))
-    mroute.add_mfc(probe)
-    try:
-        found = list(entries(mroute.family, mroute.table))
-    finally:
-        with suppress(OSError):  # another program has deleted it
-            mroute.del_mfc(probe)
-    vifs = None
-    for shown in [each for each in found if each.source == source]:
-        found.remove(shown)
-        if len(shown.oifs) == len(numbers):
-            vifs = dict(zip(numbers, shown.oifs, strict=True))
-    return vifs, found
 
 
 def _take_in(events: EventSocket, mroute: MRoute, found: dict[_Key, HeldEntry]) -> bool:
@@ -132,22 +109,105 @@ def _take_in(events: EventSocket, mroute: MRoute, found: dict[_Key, HeldEntry]) 
     return whole
 
 
+def vifs(mroute: MRoute) -> dict[int, int]:
+    """Find the ifindexes of the table's VIFs by their numbers. Raises OSError, as `held` does.
+
+    The kernel tells of devices, not of VIFs: an entry with some VIFs shows them in their order.
+    """
+    for _ in range(_TRIES):
+        numbers = [number for number in range(MAXVIFS) if mroute.has_vif(number)]
+        found: dict[int, int] = {}
+        for some in (numbers[at : at + _SOME] for at in range(0, len(numbers), _SOME)):
+            shown = _probe(mroute, some)
+            if len(shown) == len(some):
+                found |= zip(some, shown, strict=True)
+        if len(found) == len(numbers):
+            return found
+    raise OSError(errno.EBUSY, "devices come and go")
+
+
+def _probe(mroute: MRoute, numbers: Sequence[int]) -> Sequence[int]:
+    """Find the ifindexes of some VIFs; there are fewer if one has gone."""
+    source, group = _NOBODY[mroute.family], _NO_GROUP[mroute.family]
+    probe = MFCEntry(source, group, 0, tuple((number, 1) for number in numbers))
+    mroute.add_mfc(probe)
+    try:
+        shown = _ask(mroute, source, group)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOENT):
+            raise
+        # An old kernel cannot be asked for one; or another program has deleted it.
+        found = (each for each in entries(mroute.family, mroute.table) if each.source == source)
+        shown = next(found, HeldEntry(source, group, 0, {}))
+    finally:
+        with suppress(OSError):  # another program has deleted it
+            mroute.del_mfc(probe)
+    return [*shown.oifs]
+
+
+class Dump(SocketOwner):
+    """A dump of a table's entries, piece by piece; those that are not resolved are left out."""
+
+    def __init__(self, family: socket.AddressFamily, table: int = 0) -> None:
+        self.done = False
+        self._sock = _requesting(family, table, _NLM_F_REQUEST_DUMP)
+
+    def receive(self) -> bytes:
+        """Have the kernel make the next piece; this takes milliseconds in a large table."""
+        return self._sock.recv(_MESSAGE)
+
+    def read(self, piece: bytes) -> Iterator[HeldEntry]:
+        """Go through the entries of a piece."""
+        for message in messages(piece):
+            if message is None:
+                self.done = True
+                return
+            yield message[0]
+
+
 def entries(family: socket.AddressFamily, table: int = 0) -> Iterator[HeldEntry]:
     """Go through the entries of a table; those that are not resolved are left out."""
-    number = table or _DEFAULT_TABLES[family]
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+    with Dump(family, table) as dump:
+        while not dump.done:
+            yield from dump.read(dump.receive())
+
+
+def _ask(mroute: MRoute, source: bytes, group: bytes) -> HeldEntry:
+    """Ask for the one entry of a stream."""
+    more = b"".join(
+        _RTATTR.pack(_RTATTR.size + len(source), type_) + address
+        for type_, address in ((_RTA_SRC, source), (_RTA_DST, group))
+    )
+    with closing(
+        _requesting(mroute.family, mroute.table, _NLM_F_REQUEST, 8 * len(source), more)
+    ) as sock:
+        for message in messages(sock.recv(_MESSAGE)):
+            if message is not None:
+                return message[0]
+    raise OSError(errno.ENOENT, "there is no such entry")
+
+
+def _requesting(
+    family: socket.AddressFamily, table: int, flags: int, length: int = 0, more: bytes = b""
+) -> socket.socket:
+    """Open a socket that has asked for the entries of a table, or for one of them.
+
+    length: of the addresses of that, in bits. more: its attributes.
+    """
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    try:
         # Only then the kernel looks at the table that is asked for.
         sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         sock.bind((0, 0))
-        request = _RTMSG.pack(_RTNL_FAMILIES[family], 0, 0, 0, 0, 0, 0, 0, 0)
+        request = _RTMSG.pack(_RTNL_FAMILIES[family], length, length, 0, 0, 0, 0, 0, 0) + more
+        number = table or _DEFAULT_TABLES[family]
         request += _RTATTR.pack(_RTATTR.size + 4, _RTA_TABLE) + _UINT32.pack(number)
         size = _NLMSGHDR.size + len(request)
-        sock.send(_NLMSGHDR.pack(size, _RTM_GETROUTE, _NLM_F_REQUEST_DUMP, 1, 0) + request)
-        while True:
-            for message in messages(sock.recv(_MESSAGE)):
-                if message is None:
-                    return
-                yield message[0]
+        sock.send(_NLMSGHDR.pack(size, _RTM_GETROUTE, flags, 1, 0) + request)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def messages(data: bytes) -> Iterator[tuple[HeldEntry, bool] | None]:

@@ -31,6 +31,7 @@ _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 _IFF_MULTICAST = 0x1000
 _MESSAGE = 1024 * 1024
+_MOST_MESSAGES = 500  # at one time, so that others are served in between
 _MOST_DUMPS = 10  # of those that something changes meanwhile
 
 
@@ -91,7 +92,7 @@ class Links(EventSocket):
         self._complete = False  # whether no event was missed
 
     def update(self) -> list[Event]:
-        """Take in what has happened since the last time: what went, then what came.
+        """Take in what has happened since the last time, or some of it: what went, then what came.
 
         What was in between is not told: it would be late, and a name may have moved on.
         """
@@ -121,8 +122,8 @@ class Links(EventSocket):
         return events + missed
 
     def _changes(self) -> Iterator[tuple[Link, bool]]:
-        """Read interfaces, and whether they are there, until there is no more or some are lost."""
-        for data in self.receive():
+        """Read interfaces, and whether they are there, some at a time, or until some are lost."""
+        for number, data in enumerate(self.receive()):
             if data is None:
                 self._complete = False
             # What was still in the queue when one was lost is older than a full look.
@@ -131,6 +132,8 @@ class Links(EventSocket):
                     link = _link(data, message)
                     if link is not None:
                         yield link, message.type == _RTM_NEWLINK
+                if number == _MOST_MESSAGES:
+                    return
 
 
 def _dump() -> list[Link]:

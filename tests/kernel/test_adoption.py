@@ -7,6 +7,7 @@ up1 ──┘        └── down1
 Whoever holds a copy of the socket keeps the kernel forwarding; here that is the test.
 """
 
+import errno
 import socket
 import struct
 import time
@@ -62,7 +63,7 @@ class Succession:
         done: list[tuple[int, bytes]] = []
         for mroute in self.routing.mroutes.values():
             assert isinstance(mroute, CountingMRoute)
-            # The first two calls are the dump's, which takes back what it does.
+            # The first two calls find out the VIFs, and the second takes back the first.
             done += mroute.calls[2:]
         return done
 
@@ -360,15 +361,25 @@ def test_an_entry_that_another_program_deletes_meanwhile_ends_nothing(
     lab: Topology, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even that by which the VIFs are found out."""
-    with monkeypatch.context() as patch, lab.router:
-        patch.setattr(dump, "entries", lambda *_: iter(()))
-        with pytest.raises(OSError, match="devices come and go"):
-            dump.held(table.mroute)
-        patch.setattr(table.mroute, "add_mfc", lambda _: None)
-        with pytest.raises(OSError, match="devices come and go"):
-            dump.held(table.mroute)
     with lab.router:
+        with monkeypatch.context() as patch:
+            patch.setattr(table.mroute, "add_mfc", lambda _: None)
+            with pytest.raises(OSError, match="devices come and go"):
+                dump.held(table.mroute)
         assert dump.held(table.mroute).entries == []
+
+
+def test_an_old_kernel_that_cannot_be_asked_for_one_entry_is_asked_for_all(
+    lab: Topology, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> HeldEntry:
+        raise OSError(errno.EOPNOTSUPP, "")
+
+    with lab.router:
+        expected = dump.vifs(table.mroute)
+        assert {*expected.values()} == {lab.ifindex(name) for name in lab.vifs().values()}
+        monkeypatch.setattr(dump, "_ask", refuse)
+        assert dump.vifs(table.mroute) == expected
 
 
 def test_streams_that_no_entry_is_for_are_left_out(lab: Topology, table: Table) -> None:

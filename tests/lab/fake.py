@@ -7,12 +7,13 @@ import asyncio
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from mfc_dbus.addresses import Family, exactly, of_source
 from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
+from mfc_dbus.kernel.changes import EntryChange
 from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Turned
 from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
@@ -26,6 +27,7 @@ from mfc_dbus.model import (
     MembershipRange,
     Route,
     RouteKey,
+    TableId,
 )
 
 
@@ -126,6 +128,7 @@ class FakeKernel:
         self.fail_in: int | None = None
         self.calls = 0
         self.waiting: list[Upcall] = []
+        self.changes: list[EntryChange | None] = []  # that listeners are told of
         # To switches: what, on which interface, and of advertisements the interval.
         self.said: list[tuple[str, str, int]] = []
         self.mute: int | None = None  # the error that all of that meets
@@ -226,12 +229,14 @@ class FakeKernel:
         # The kernel leaves out VIFs that it does not have, and says nothing.
         ttls = tuple((vif, ttl) for vif, ttl in entry.ttls if vif in self.vifs)
         self._entries[_key(entry)] = entry._replace(ttls=ttls)
+        self.changes.append(EntryChange(self._held(self._entries[_key(entry)]), False))
 
     def del_mfc(self, entry: MFCEntry) -> None:
         self._call()
         if _key(entry) not in self._entries:
             raise _error(errno.ENOENT)
-        del self._entries[_key(entry)]
+        deleted = self._entries.pop(_key(entry))
+        self.changes.append(EntryChange(self._held(deleted), True))
 
     def has_vif(self, vif: int) -> bool:
         return vif in self.vifs
@@ -284,15 +289,16 @@ class FakeKernel:
         """What a dump of the kernel shows."""
         return Held(
             dict(self.vifs),
-            [
-                HeldEntry(
-                    entry.source,
-                    entry.group,
-                    self.vifs.get(entry.parent, 0),
-                    {self.vifs[vif]: ttl for vif, ttl in self._shown(entry) if vif in self.vifs},
-                )
-                for entry in self.entries
-            ],
+            [self._held(entry) for entry in self.entries],
+        )
+
+    def _held(self, entry: MFCEntry) -> HeldEntry:
+        """An entry as the kernel tells of it."""
+        return HeldEntry(
+            entry.source,
+            entry.group,
+            self.vifs.get(entry.parent, 0),
+            {self.vifs[vif]: ttl for vif, ttl in self._shown(entry) if vif in self.vifs},
         )
 
     def _shown(self, entry: MFCEntry) -> tuple[tuple[int, int], ...]:
@@ -305,6 +311,31 @@ class FakeKernel:
             raise _error(errno.ENOMEM)
         if self.fail_in is not None:
             self.fail_in -= 1
+
+
+class FakeReader:
+    """Reads what kernels hold, and hears what they tell. `errors`: that the next looks meet."""
+
+    def __init__(self, kernels: Mapping[TableId, FakeKernel]) -> None:
+        self.errors: list[OSError] = []
+        self.looks = 0
+        self._kernels = kernels
+
+    def changes(self) -> Iterator[EntryChange | None]:
+        for kernel in self._kernels.values():
+            while kernel.changes:
+                yield kernel.changes.pop(0)
+
+    def read_vifs(self, id_: TableId) -> dict[int, int]:
+        self.looks += 1
+        if self.errors:
+            raise self.errors.pop()
+        return dict(self._kernels[id_].vifs)
+
+    async def read_entries(self, id_: TableId) -> AsyncIterator[Sequence[HeldEntry]]:
+        for held in self._kernels[id_].held().entries:
+            await asyncio.sleep(0)
+            yield [held]
 
 
 class FakeGroups:

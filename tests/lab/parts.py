@@ -24,3 +24,12 @@ def in_small_parts(meanwhile: Callable[[], object] = lambda: None) -> Iterator[N
         stack.enter_context(mock.patch("mfc_dbus.news._MANY", 1))
         stack.enter_context(mock.patch.object(Slices, "pause", pause))
         yield
+
+
+@contextmanager
+def looking_one_by_one() -> Iterator[None]:
+    """Have the routes that an interface concerns looked at one by one, and none of them at once."""
+    with ExitStack() as stack:
+        for name, value in (("FEW", 0), ("CHUNK", 1)):
+            stack.enter_context(mock.patch(f"mfc_dbus.backlog.{name}", value))
+        yield

@@ -147,6 +147,21 @@ async def test_our_own_changes_are_nobody_elses(
         assert daemon.log.count(WORD) == 1
 
 
+async def test_what_follows_from_devices_that_go_is_nobody_elses(
+    own_bus: PrivateBus, lab: Topology, daemon: Daemon, stranger: Stranger
+) -> None:
+    async with Caller.at(own_bus.address) as caller:
+        await caller.add(Route("*", lab.addresses.group, "up0", ["down0", "down1"]))
+        await caller.add(Route(lab.addresses.source, lab.addresses.other_group, "up0", ["down0"]))
+        for name in ("down0", "up0"):
+            lab.delete_link(name)
+        # By now it would have said so: it sees this, which came later.
+        await caller.add(Route("*", lab.addresses.group, "up1", ["down1"]))
+        stranger.mroute.del_mfc(stranger.entry("up1", source=lab.addresses.any_source))
+        wait_until(lambda: WORD in daemon.log)
+        assert daemon.log.count(WORD) == 1
+
+
 async def test_a_large_document_is_our_own_doing_however_long_it_takes(
     own_bus: PrivateBus, lab: Topology, daemon: Daemon
 ) -> None:

@@ -1,0 +1,253 @@
+"""What others do to our tables is found out and undone, and nothing of ours is taken for theirs."""
+
+import asyncio
+import errno
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from unittest import mock
+
+import pytest
+from lab.fake import FakeKernel, FakeReader
+from lab.ground import Ground, expected, run
+
+from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.config import Config
+from mfc_dbus.drift import Drift
+from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.mroute import MFCEntry
+from mfc_dbus.model import Route, TableId, parse_route
+from mfc_dbus.slices import Slices
+
+IPV4 = FAMILIES[0]
+TABLE = TableId(IPV4)
+WORD = "Somebody else changed"
+SOURCES = ["10.0.0.1", "*"]
+
+
+class Witnessed(Ground):
+    """A ground whose kernels are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel: FakeKernel = self.kernels[IPV4]
+        ids = {TableId(family): kernel for family, kernel in self.kernels.items()}
+        self.reader = FakeReader(ids)
+        controller = self.controller
+        self.drift = Drift(controller.tables, controller.present, self.reader.changes, self.reader)
+
+    def verify(self, *tables: TableId) -> None:
+        self.controller.follow()
+        run(self.drift.verify(tables))
+
+    def entry(self, route: Route, *oifs: int) -> MFCEntry:
+        """An entry that a stranger writes in place of a route's."""
+        iif = self.links.links[route.iif].ifindex
+        parent = next(vif for vif, ifindex in self.kernel.vifs.items() if ifindex == iif)
+        ttls = tuple((vif, 1) for vif in oifs)
+        return MFCEntry(route.source.address, route.group.address, parent, ttls)
+
+
+@pytest.fixture
+def ground() -> Witnessed:
+    return Witnessed()
+
+
+@pytest.mark.parametrize("missed", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_somebody_else_does_is_undone_and_logged(
+    ground: Witnessed, source: str, missed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    route = ground.add(source, "239.1.1.1")
+    strange = parse_route(source, "239.1.1.2", "eth0", ["eth1"])
+    ground.verify()
+    held = ground.held()
+    acts = [
+        (ground.kernel.del_mfc, ground.entry(route)),
+        (ground.kernel.add_mfc, ground.entry(route)),
+        (ground.kernel.add_mfc, ground.entry(strange, 1)),
+    ]
+    for number, (act, entry) in enumerate(acts):
+        act(entry)
+        assert ground.held() != held
+        if missed:
+            ground.kernel.changes[:] = [None]
+        ground.verify()
+        assert ground.held() == held
+        assert caplog.text.count(WORD) == number + 1
+    assert ground.reader.looks == (len(FAMILIES) * len(acts) if missed else 0)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("between", [False, True])
+def test_what_the_service_and_vanished_devices_do_is_nobody_elses(
+    ground: Witnessed, source: str, between: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ground.add(source, "239.1.1.1", "eth2", "eth1 eth3")
+    for name in ("eth1", "eth2"):
+        if between:
+            ground.verify()
+        ground.links.remove(name)
+        ground.controller.follow()
+    ground.verify()
+    ground.links.add("eth1")
+    ground.links.add("eth2")
+    ground.verify()
+    ground.verify(TABLE)
+    assert WORD not in caplog.text
+    assert {*ground.states().values()} == {"active"}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_device_that_has_gone_and_nobody_has_heard_of_it_is_nobody_elses_doing(
+    ground: Witnessed, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    route = ground.add(source, "239.1.1.1", "eth0", "eth1 eth2")
+    ground.verify()
+    ground.links.remove("eth2")
+    ground.kernel.add_mfc(ground.entry(route, 1, 2))
+    run(ground.drift.verify([TABLE]))
+    assert WORD not in caplog.text
+
+
+def test_what_a_look_does_not_show_is_asked_for_and_not_forgotten(
+    ground: Witnessed, caplog: pytest.LogCaptureFixture
+) -> None:
+    ground.add("*", "239.0.0.0/8")
+    ground.add("*", "238.1.1.1")
+    ground.add("10.0.0.1", "238.1.1.2")
+    ground.arrive("10.0.0.1", "239.1.1.1")
+    ground.arrive("10.0.0.1", "239.1.1.2")
+    held = ground.held()
+
+    async def nothing(_: TableId) -> AsyncIterator[Sequence[HeldEntry]]:
+        yield []
+
+    with mock.patch.object(ground.reader, "read_entries", nothing):
+        ground.verify(TABLE)
+        assert ground.held() == held
+        assert WORD not in caplog.text
+        lost = next(entry for entry in ground.kernel.entries if entry.group[-1] == 2)
+        ground.kernel.del_mfc(lost)
+        ground.kernel.changes.clear()
+        ground.verify(TABLE)
+    assert ground.held() == held
+    assert caplog.text.count(WORD) == 1
+    assert len(ground.controller.tables[TABLE].learned) == 2
+
+
+def test_a_change_of_ours_during_a_look_is_nobody_elses(
+    ground: Witnessed, caplog: pytest.LogCaptureFixture
+) -> None:
+    routes = [ground.add("10.0.0.1", f"239.1.1.{n}") for n in range(8)]
+
+    async def change() -> None:
+        for route in routes[::2]:
+            await ground.controller.delete(route.source, route.group)
+        for route in routes[1::2]:
+            other = parse_route("10.0.0.1", str(route)[11:-1], "eth0", ["eth2"])
+            await ground.controller.add(other, replace=True)
+
+    async def look() -> None:
+        await asyncio.gather(ground.drift.verify([TABLE]), change())
+
+    run(look())
+    assert ground.held() == {expected(route) for route in ground.routes()}
+    assert WORD not in caplog.text
+
+
+@pytest.mark.parametrize("stranger", ["removes", "replaces", "adds"])
+def test_vifs_that_somebody_else_changes_are_restored(
+    ground: Witnessed, stranger: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    route = ground.add("10.0.0.1", "239.1.1.1", "eth0", "eth1")
+    vifs, held = dict(ground.kernel.vifs), ground.held()
+    if stranger != "adds":
+        ground.kernel.del_vif(1)
+        ground.kernel.add_mfc(ground.entry(route, 1))
+    if stranger != "removes":
+        ground.kernel.add_vif(7 if stranger == "adds" else 1, ground.links.links["eth5"].ifindex)
+    ground.verify(TABLE)
+    assert ground.kernel.vifs == vifs
+    assert ground.held() == held
+    assert f"{WORD} the VIFs of the ipv4 table" in caplog.text
+
+
+def test_who_asks_for_a_look_waits_for_it_though_another_goes_on(ground: Witnessed) -> None:
+    route = ground.add("10.0.0.1", "239.1.1.1")
+    ground.kernel.del_mfc(ground.entry(route))
+    ground.kernel.changes.clear()
+
+    async def test() -> None:
+        other = asyncio.create_task(ground.drift.verify([TableId(FAMILIES[1])]))
+        await asyncio.sleep(0)
+        await ground.drift.verify([TABLE])
+        assert ground.held() == {expected(route)}
+        await other
+
+    run(test())
+
+
+def test_what_could_not_be_looked_at_is_looked_at_again(ground: Witnessed) -> None:
+    route = ground.add("10.0.0.1", "239.1.1.1")
+    ground.kernel.del_mfc(ground.entry(route))  # somebody else
+    ground.kernel.changes.clear()
+    ground.reader.errors = [OSError(errno.EBUSY, "devices come and go")] * 2
+    for _ in range(2):
+        ground.verify(TABLE)
+        assert ground.held() == set()
+    ground.verify()
+    assert ground.held() == {expected(route)}
+
+
+def test_what_cannot_be_restored_now_is_restored_later(ground: Witnessed) -> None:
+    route = ground.add("10.0.0.1", "239.1.1.1")
+    ground.verify()
+    ground.kernel.del_mfc(ground.entry(route))
+    ground.kernel.fail_in = 0
+    ground.verify()
+    assert ground.held() == set()
+    ground.verify()
+    assert ground.held() == {expected(route)}
+
+
+def test_a_table_that_was_given_up_meanwhile_is_looked_at_no_more(ground: Witnessed) -> None:
+    ground.reader.errors = [OSError(errno.EBUSY, "")]
+    ground.verify(TABLE)
+    ground.configure(FAMILIES[1])
+    ground.verify()
+    assert ground.reader.looks == 1
+
+
+def test_so_many_of_our_own_that_some_are_lost_are_nobody_elses(ground: Witnessed) -> None:
+    ground.add("*", "239.0.0.0/8")
+    ground.verify()
+    for n in range(1500):
+        ground.kernel.arrive(bytes((10, 0, n >> 8, n & 255)), bytes((239, 1, 1, 1)), "eth0")
+    while ground.kernel.waiting:
+        ground.controller.hear(TABLE)
+    ground.kernel.changes[:] = [None]
+    ground.verify()
+    assert ground.reader.looks == 0
+    ground.kernel.changes[:] = [None]
+    ground.verify()
+    assert ground.reader.looks == len(FAMILIES)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_however_much_it_is_others_are_served_in_between(ground: Witnessed, whole: bool) -> None:
+    run(ground.controller.configure(Config(max_routes=1000)))
+    ground.apply(*(parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(250)))
+    ground.verify()
+    for entry in ground.kernel.entries:
+        ground.kernel.del_mfc(entry)
+    if whole:
+        ground.kernel.changes[:] = [None]
+    calls: list[int] = []
+
+    async def pause(_: Slices) -> None:
+        calls.append(ground.kernel.calls)
+
+    with mock.patch.object(Slices, "pause", pause):
+        ground.verify()
+    assert max(after - before for before, after in itertools.pairwise(calls)) <= 60
+    assert ground.held() == {expected(route) for route in ground.routes()}
