@@ -172,7 +172,7 @@ async def test_a_large_document_is_our_own_doing_however_long_it_takes(
     ]
     async with Caller.at(own_bus.address) as caller:
         for document in (routes, routes[::2], [], routes):
-            await caller.apply({"route": document})
+            await caller.apply({"route": document}, empty=True)
         await caller.reload()
     assert len(lab.entries()) == len(routes)
     assert WORD not in daemon.log
