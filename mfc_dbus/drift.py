@@ -19,7 +19,7 @@ from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId, family_of
-from mfc_dbus.placement import Learned, Wide
+from mfc_dbus.placement import Learned, Placement, Wide
 from mfc_dbus.plan import AddEntry, AddVif, DelOrphan, DelVif, Step, entry
 from mfc_dbus.slices import Slices, in_slices
 from mfc_dbus.table import Table
@@ -171,12 +171,17 @@ class Drift:
                     self._judge(table, key, held)
                 await slices.pause()
             await self._hear()
-        async for key, placed in in_slices(list(_all(table))):
-            if id(placed) not in seen and _ours(table, key) is placed:
-                if not _exists(table, key):
-                    self._judge(table, key, None)
-                else:  # it was skipped, or it is another any-source entry that exists
-                    _restore(table, key)
+        written: list[Placement | Learned] = [*table.installed.values(), *table.learned]
+        async for placed in in_slices(written):
+            if isinstance(placed, Wide) or id(placed) in seen:
+                continue
+            ours = _key(table, placed)
+            if ours is None or _ours(table, ours) is not placed:
+                continue  # it is another by now
+            if not _exists(table, ours):
+                self._judge(table, ours, None)
+            else:  # it was skipped, or it is another any-source entry that exists
+                _restore(table, ours)
         await self._hear()
 
     def _repair_vifs(self, table: Table) -> None:
@@ -238,12 +243,14 @@ def _ours(table: Table, key: _Key) -> Route | Learned | None:
     return ours if isinstance(ours, Route | Learned) else None
 
 
-def _all(table: Table) -> Iterator[tuple[_Key, Route | Learned]]:
-    """Go through all that we wrote."""
-    for placed in (*table.installed.values(), *table.learned):
-        if not isinstance(placed, Wide):
-            iif = 0 if placed.source.length else table.vifs[placed.iif].ifindex
-            yield _Key(table.id, placed.source.address, placed.group.address, iif), placed
+def _key(table: Table, placed: Route | Learned) -> _Key | None:
+    """What the kernel finds by what we wrote; None where it is not on its iif any more."""
+    iif = 0
+    if not placed.source.length:
+        if placed.iif not in table.vifs:
+            return None
+        iif = table.vifs[placed.iif].ifindex
+    return _Key(table.id, placed.source.address, placed.group.address, iif)
 
 
 def _expected(table: Table, key: _Key) -> HeldEntry | None:
