@@ -10,8 +10,8 @@ async def _count_turns(turns: list[int]) -> None:
         await asyncio.sleep(0)
 
 
-def test_others_have_their_turn_once_a_slice_is_used_up() -> None:
-    async def work() -> tuple[int, int]:
+def test_others_have_their_turns_once_a_slice_is_used_up() -> None:
+    async def work() -> tuple[int, bool]:
         turns: list[int] = []
         others = asyncio.create_task(_count_turns(turns))
         await asyncio.sleep(0)
@@ -24,9 +24,9 @@ def test_others_have_their_turn_once_a_slice_is_used_up() -> None:
         await slices.pause()
         late = len(turns) - before
         others.cancel()
-        return early, late
+        return early, late > 1  # a call takes several
 
-    assert asyncio.run(work()) == (0, 1)
+    assert asyncio.run(work()) == (0, True)
 
 
 def test_items_come_whole_and_in_their_order() -> None:
