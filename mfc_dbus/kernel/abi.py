@@ -40,8 +40,9 @@ IGMPMSG_WRONGVIF = 2  # MRT6MSG_WRONGMIF
 _ICMP6_FILTER = 1
 _ICMP6_FILTER_BLOCK_ALL = b"\xff" * 32
 
-# struct igmpmsg: im_msgtype, im_mbz, im_vif, im_vif_hi, im_src, im_dst
-_IGMPMSG = struct.Struct("@8xBBBB4s4s")
+# struct igmpmsg: im_msgtype, im_mbz, im_vif, im_vif_hi, im_src, im_dst. Before these is what was
+# there in the packet's header, its version first.
+_IGMPMSG = struct.Struct("@B7xBBBB4s4s")
 # struct mrt6msg: im6_mbz, im6_msgtype, im6_mif, im6_src, im6_dst
 _MRT6MSG = struct.Struct("@BBH4x16s16s")
 
@@ -155,12 +156,15 @@ class Upcall(NamedTuple):
 
     type: IGMPMSG_NOCACHE, there is no entry for the stream, and up to 4 packets wait for one; or
     IGMPMSG_WRONGVIF, the entry is for another VIF, which it says at most once in 3 s.
+    has_packet: whether there was one. Anybody may ask by netlink for the route of a stream; in
+        IPv4 the kernel then asks in turn, about a packet that it makes up (ipmr_get_route).
     """
 
     type: int
     vif: int
     source: bytes
     group: bytes
+    has_packet: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +252,11 @@ class _IPv4ABI(FamilyABI):
     def upcall(self, message: bytes) -> Upcall | None:
         if len(message) < _IGMPMSG.size:
             return None
-        type_, mbz, low, high, source, group = _IGMPMSG.unpack_from(message)
-        # A packet has its protocol there, IGMP.
-        return None if mbz else Upcall(type_, high << 8 | low, source, group)
+        start, type_, mbz, low, high, source, group = _IGMPMSG.unpack_from(message)
+        if mbz:  # a packet has its protocol there, IGMP
+            return None
+        # One that the kernel has made up has version 0.
+        return Upcall(type_, high << 8 | low, source, group, has_packet=start >> 4 != 0)
 
     def set_address(self, field: Any, packed: bytes) -> None:
         field.s_addr = int.from_bytes(packed, sys.byteorder)
