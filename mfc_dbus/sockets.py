@@ -76,7 +76,8 @@ class Sockets:
         """Go through its entries, some at a time. Raises OSError."""
         with Dump(id_.family, id_.number) as reading:
             while not reading.done:
-                yield reading.read(await asyncio.to_thread(reading.receive))
+                piece = await asyncio.to_thread(reading.receive)
+                yield (each for each in reading.read(piece) if each.resolved)
 
     def keep_table(self, id_: TableId, fd: int) -> None:
         self._manager.keep(_name(id_), fd)

@@ -31,5 +31,5 @@ class EntryChanges(EventSocket):
                 yield None
                 continue
             for message in messages(data):
-                if message is not None:
+                if message is not None and message[0].resolved:
                     yield EntryChange(*message)

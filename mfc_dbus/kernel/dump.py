@@ -51,7 +51,8 @@ class HeldEntry(NamedTuple):
     """An MFC entry in terms of devices; iif is 0 where that has gone.
 
     oifs: TTL thresholds by ifindex. A device that has gone is left out, and still in the entry.
-    table: its number, 0 for the default table.
+    table: its number, 0 for the default table. resolved: whether it was written; if not, the kernel
+    has asked about the stream, and does not say where that arrives.
     """
 
     source: bytes
@@ -59,13 +60,18 @@ class HeldEntry(NamedTuple):
     iif: int
     oifs: Mapping[int, int]
     table: int = 0
+    resolved: bool = True
 
 
 class Held(NamedTuple):
-    """What a table has: ifindex by VIF number, and entries."""
+    """What a table has: ifindex by VIF number, and entries.
+
+    unresolved: sources and groups of the streams that the kernel has asked about.
+    """
 
     vifs: Mapping[int, int]
     entries: Sequence[HeldEntry]
+    unresolved: Sequence[tuple[bytes, bytes]] = ()
 
 
 def held(mroute: MRoute) -> Held:
@@ -80,7 +86,9 @@ def held(mroute: MRoute) -> Held:
             found |= {key(each): each for each in entries(mroute.family, mroute.table)}
             if _take_in(events, mroute, found):
                 break
-    return Held(vifs(mroute), [*found.values()])
+    resolved = [each for each in found.values() if each.resolved]
+    unresolved = tuple((each.source, each.group) for each in found.values() if not each.resolved)
+    return Held(vifs(mroute), resolved, unresolved)
 
 
 def key(entry: HeldEntry) -> tuple[bytes, bytes, int]:
@@ -103,7 +111,7 @@ def _take_in(events: EventSocket, mroute: MRoute, found: dict[_Key, HeldEntry]) 
                 continue
             if deleted:
                 found.pop(key(entry), None)
-                whole = False
+                whole = whole and not entry.resolved  # these come last in a dump
             else:
                 found[key(entry)] = entry
     return whole
@@ -146,7 +154,7 @@ def _probe(mroute: MRoute, numbers: Sequence[int]) -> Sequence[int]:
 
 
 class Dump(SocketOwner):
-    """A dump of a table's entries, piece by piece; those that are not resolved are left out."""
+    """A dump of a table's entries, piece by piece, also of those that are not resolved."""
 
     def __init__(self, family: socket.AddressFamily, table: int = 0) -> None:
         self.done = False
@@ -166,7 +174,7 @@ class Dump(SocketOwner):
 
 
 def entries(family: socket.AddressFamily, table: int = 0) -> Iterator[HeldEntry]:
-    """Go through the entries of a table; those that are not resolved are left out."""
+    """Go through the entries of a table; also those that are not resolved."""
     with Dump(family, table) as dump:
         while not dump.done:
             yield from dump.read(dump.receive())
@@ -216,9 +224,7 @@ def messages(data: bytes) -> Iterator[tuple[HeldEntry, bool] | None]:
     while at < len(data):
         length, type_, _, _, _ = _NLMSGHDR.unpack_from(data, at)
         if type_ in (_RTM_NEWROUTE, _RTM_DELROUTE):
-            entry = _entry(data, at + _NLMSGHDR.size, at + length)
-            if entry is not None:
-                yield entry, type_ == _RTM_DELROUTE
+            yield _entry(data, at + _NLMSGHDR.size, at + length), type_ == _RTM_DELROUTE
         elif type_ == _NLMSG_ERROR:
             (number,) = struct.unpack_from("=i", data, at + _NLMSGHDR.size)
             raise OSError(-number, "the kernel does not list its multicast routes")
@@ -227,10 +233,8 @@ def messages(data: bytes) -> Iterator[tuple[HeldEntry, bool] | None]:
         at += length + 3 & ~3  # the next begins at a multiple of 4, as attributes do
 
 
-def _entry(data: bytes, start: int, end: int) -> HeldEntry | None:
+def _entry(data: bytes, start: int, end: int) -> HeldEntry:
     *_, flags = _RTMSG.unpack_from(data, start)
-    if flags & _RTNH_F_UNRESOLVED:
-        return None
     attributes: dict[int, bytes] = {}
     at = start + _RTMSG.size
     while at < end:
@@ -239,7 +243,8 @@ def _entry(data: bytes, start: int, end: int) -> HeldEntry | None:
         at += length + 3 & ~3
     (iif,) = _UINT32.unpack(attributes.get(_RTA_IIF, bytes(4)))
     (table,) = _UINT32.unpack(attributes[_RTA_TABLE])
-    nexthops = _RTNEXTHOP.iter_unpack(attributes[_RTA_MULTIPATH])  # these have no attributes
+    nexthops = _RTNEXTHOP.iter_unpack(attributes.get(_RTA_MULTIPATH, b""))  # without attributes
     oifs = {ifindex: ttl for _, _, ttl, ifindex in nexthops}
     number = 0 if table in _DEFAULT_TABLES.values() else table
-    return HeldEntry(attributes[_RTA_SRC], attributes[_RTA_DST], iif, oifs, number)
+    resolved = not flags & _RTNH_F_UNRESOLVED
+    return HeldEntry(attributes[_RTA_SRC], attributes[_RTA_DST], iif, oifs, number, resolved)

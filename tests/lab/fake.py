@@ -132,8 +132,14 @@ class FakeKernel:
         # To switches: what, on which interface, and of advertisements the interval.
         self.said: list[tuple[str, str, int]] = []
         self.mute: int | None = None  # the error that all of that meets
+        # Streams that it has asked about, and the interfaces of at most 4 packets that wait.
+        self.unresolved: dict[tuple[bytes, bytes], list[str]] = {}
+        # Where a set, what it has told of packets on the wrong interface, and does not tell again
+        # as long as it is there: the real one does so for 3 s.
+        self.told: set[tuple[bytes, bytes]] | None = None
         self._entries: dict[tuple[bytes, bytes, int | None], MFCEntry] = {}
         self._counts: Counter[tuple[bytes, bytes]] = Counter()
+        self._wrong: Counter[tuple[bytes, bytes]] = Counter()
         self._links = links
         links.kernels.append(self)
 
@@ -145,6 +151,7 @@ class FakeKernel:
         """What closing its socket does."""
         self.vifs.clear()
         self._entries.clear()
+        self.unresolved.clear()
         self.owner = None
 
     def init(self) -> None:
@@ -188,13 +195,26 @@ class FakeKernel:
         )
 
     def arrive(self, source: bytes, group: bytes, iif: str) -> Oifs | None:
-        """Forward a packet, or ask what is to become of it."""
+        """Forward a packet, or ask what is to become of it.
+
+        About a stream without an entry it asks once, until that is written or 10 s pass.
+        """
         decision = self.decide(source, group, iif)
-        vif = self._vif(iif)
-        if decision.upcall is not None and vif is not None:
-            self.waiting.append(Upcall(decision.upcall, vif, source, group))
-        elif decision.oifs is not None:
-            self._counts[source, group] += 1
+        vif, stream = self._vif(iif), (source, group)
+        if decision.oifs is not None:
+            self._counts[stream] += 1
+        elif vif is not None and decision.upcall == IGMPMSG_WRONGVIF:
+            self._counts[stream] += 1
+            self._wrong[stream] += 1
+            if self.told is None or stream not in self.told:
+                self.waiting.append(Upcall(IGMPMSG_WRONGVIF, vif, source, group))
+            if self.told is not None:
+                self.told.add(stream)
+        elif vif is not None:
+            if stream not in self.unresolved:
+                self.waiting.append(Upcall(IGMPMSG_NOCACHE, vif, source, group))
+            self.unresolved.setdefault(stream, []).append(iif)
+            del self.unresolved[stream][4:]
         return decision.oifs
 
     def _vif(self, name: str) -> int | None:
@@ -228,8 +248,15 @@ class FakeKernel:
             raise _error(errno.EINVAL)
         # The kernel leaves out VIFs that it does not have, and says nothing.
         ttls = tuple((vif, ttl) for vif, ttl in entry.ttls if vif in self.vifs)
-        self._entries[_key(entry)] = entry._replace(ttls=ttls)
-        self.changes.append(EntryChange(self._held(self._entries[_key(entry)]), False))
+        key, stream = _key(entry), (entry.source, entry.group)
+        if key not in self._entries:
+            self._counts[stream] = self._wrong[stream] = 0
+            if self.told is not None:
+                self.told.discard(stream)
+        self._entries[key] = entry._replace(ttls=ttls)
+        self.changes.append(EntryChange(self._held(self._entries[key]), False))
+        for iif in self.unresolved.pop(stream, ()):
+            self.arrive(*stream, iif)
 
     def del_mfc(self, entry: MFCEntry) -> None:
         self._call()
@@ -249,7 +276,7 @@ class FakeKernel:
     def sg_count(self, source: bytes, group: bytes) -> SGCount:
         if not any((entry.source, entry.group) == (source, group) for entry in self.entries):
             raise _error(errno.EADDRNOTAVAIL)
-        return SGCount(self._counts[source, group], 0, 0)
+        return SGCount(self._counts[source, group], 0, self._wrong[source, group])
 
     def advertise(self, ifindex: int, interval: int) -> None:
         self._say("advertisement", ifindex, interval)
@@ -290,6 +317,7 @@ class FakeKernel:
         return Held(
             dict(self.vifs),
             [self._held(entry) for entry in self.entries],
+            (*self.unresolved,),
         )
 
     def _held(self, entry: MFCEntry) -> HeldEntry:
