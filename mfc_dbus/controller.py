@@ -424,7 +424,7 @@ class Controller:
     def _adopt(self, table: Table, held: Held) -> None:
         self._upkeep.adopt(table, held)
         self._upkeep.begin(table)
-        self._upcalls.take_up(table)
+        self._upcalls.take_up(table, held.unresolved)
 
     def _hear_links(self) -> Sequence[Event]:
         """Hear what happened to interfaces; what cannot be heard now is heard the next time."""

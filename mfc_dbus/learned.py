@@ -1,6 +1,7 @@
 """The entries that were learned, found by stream, by owner and by group (pure)."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 from mfc_dbus.addresses import Prefix
@@ -94,6 +95,85 @@ def derive(
     route = routes.best(stream.source.address, stream.group.address, iif)
     placed = placement(route.key) if route is not None else None
     return learn(stream, iif, placed) if isinstance(placed, Wide) else None
+
+
+def follow(
+    routes: Routes, learned: Learned, placement: Callable[[RouteKey], Placement | None]
+) -> Learned | None:
+    """Make what is to become of a learned entry, if anything is. placement: of a route."""
+    if isinstance(placement(learned.owner), Route):
+        own = derive_native(routes, learned.key, learned.iif, placement)
+        if own is not None and own.owner == learned.owner:
+            return own
+    return derive(routes, learned.key, learned.iif, placement)
+
+
+def derive_native(
+    routes: Routes,
+    stream: RouteKey,
+    iif: str,
+    placement: Callable[[RouteKey], Placement | None],
+) -> Learned | None:
+    """Make an entry that forwards a stream just as the kernel's own any-source entry does.
+
+    None: it has none for what arrives on this interface. placement: of a route.
+    """
+    if isinstance(placement(stream), Route):
+        return None
+    route = routes.best(stream.source.address, stream.group.address, iif)
+    placed = placement(route.key) if route is not None else None
+    return Learned(stream, iif, placed.oifs, placed.key) if isinstance(placed, Route) else None
+
+
+def elsewhere(
+    routes: Routes,
+    stream: RouteKey,
+    iif: str,
+    placement: Callable[[RouteKey], Placement | None],
+) -> Iterator[Learned]:
+    """Go through what could be learned of a stream, if it arrived on an interface but this one.
+
+    There is nothing where the kernel has entries of its own at most, since these need no help. If
+    not, they come first, lest they lose what they forward; then the most specific route. placement:
+    of a route.
+    """
+    wide = _elsewhere(routes, stream, iif, placement)
+    first = next(wide, None)
+    if first is None:
+        return
+    for native in natives(routes, stream, placement):
+        own = derive_native(routes, stream, native.iif, placement)
+        if own is not None and own.iif != iif:
+            yield own
+    yield first
+    yield from wide
+
+
+def _elsewhere(
+    routes: Routes,
+    stream: RouteKey,
+    iif: str,
+    placement: Callable[[RouteKey], Placement | None],
+) -> Iterator[Learned]:
+    seen = {iif}
+    wider = routes.sharing(stream.source, stream.group, "*")
+    for key in chain((stream,), (route.key for route in wider if route is not None)):
+        placed = placement(key)
+        for name in placed.iifs if isinstance(placed, Wide) else ():
+            if name not in seen:
+                seen.add(name)
+                learned = derive(routes, stream, name, placement)
+                if learned is not None:
+                    yield learned
+
+
+def natives(
+    routes: Routes, stream: RouteKey, placement: Callable[[RouteKey], Placement | None]
+) -> list[Route]:
+    """Find the any-source entries of the kernel's own that have a stream, on some interface."""
+    any_source = Prefix(bytes(len(stream.source.address)), 0)
+    placed = (placement(route.key) for route in routes.of_stream(any_source, stream.group))
+    return [each for each in placed if isinstance(each, Route)]
 
 
 def _discard(index: dict[K, dict[RouteKey, None]], key: K, stream: RouteKey) -> None:

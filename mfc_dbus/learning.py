@@ -1,42 +1,51 @@
 """Upcalls: streams of routes that have no entry of their own become entries, move, and expire.
 
 Nothing here is stored, and nobody waits for it: packets of a new stream wait in the kernel.
+
+1. A stream is learned on the interface where it arrives, if a route covers it there.
+2. The kernel asks about a stream once in 10 s, wherever else it arrives meanwhile. So where no
+   route covers it, it is learned for an interface where one would: packets that arrive there are
+   forwarded from the first on, and of others the kernel tells, as of those of a wrong interface.
+3. While packets use an entry it stays. It moves to another interface that brings the stream when
+   they have fallen silent; where none has ever used it, at once.
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.addresses import exactly, forwardable
 from mfc_dbus.config import Config
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
-from mfc_dbus.learned import derive
+from mfc_dbus.kernel.mroute import MFCEntry
+from mfc_dbus.learned import derive, derive_native, elsewhere, natives
 from mfc_dbus.model import Route, RouteKey
-from mfc_dbus.placement import Learned, Wide
+from mfc_dbus.placement import Learned
 from mfc_dbus.plan import entry
 from mfc_dbus.table import Table
 from mfc_dbus.unrouted import Stream
+from mfc_dbus.usage import Usage, Use
 
 log = logging.getLogger(__name__)
 
-_LOOKS = 4  # at an entry, in the time after which it goes
+_SECOND = 1_000_000_000
 # The kernel asks once for a stream, and asks again at the earliest when 10 s have passed
 # (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
-_WAITS = 11_000_000_000
+_WAITS = 11 * _SECOND
 _MOST_WAITING = 4096
 _FEW = 16  # routes that it is quicker to ask one by one
-
-
-class _Use(NamedTuple):
-    """How many packets had used an entry, and when it was first seen that it was so many."""
-
-    packets: int
-    since: int
+# The kernel tells of packets on the wrong interface at most once in 3 s (MFC_ASSERT_THRESH).
+_TELLS = 4 * _SECOND
+# When an entry has fallen silent: two packets came by another interface in this time and none by
+# its own. Of copies that arrive on both in turn there is never more than one between two others.
+_SILENCE = _SECOND // 2
+_OTHERS = 2
+_LONG_SILENCE = 10 * _SECOND  # in which one packet by another interface is enough
 
 
 class _Waiting(NamedTuple):
-    """Where a stream arrives that no route was for, and when the kernel asked."""
+    """Where a stream arrives that no route was for, and when the kernel said so."""
 
     iif: str
     since: int
@@ -47,41 +56,47 @@ class Learning:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._uses: dict[RouteKey, _Use] = {}
-        self._looks: deque[tuple[int, RouteKey]] = deque()  # when each was looked at last
-        self._waiting: dict[RouteKey, _Waiting] = {}  # in the order of asking
+        self._usage = Usage(table)
+        self._waiting: OrderedDict[RouteKey, _Waiting] = OrderedDict()  # in the order of asking
+        # Where streams arrive whose entries are in use for another interface, and when that was
+        # told; and when it is to be looked whether they are used still, in the order of time.
+        self._rivals: dict[RouteKey, _Waiting] = {}
+        self._looks: deque[tuple[int, RouteKey]] = deque()
         self._full = False
         self._refused = False
 
     def next_look(self, config: Config) -> int | None:
         """When `look` has something to do."""
-        return self._looks[0][0] + config.learned_expiry // _LOOKS if self._looks else None
+        at_uses = self._usage.next_look(config.learned_expiry)
+        if not self._looks:
+            return at_uses
+        return min(self._looks[0][0], at_uses) if at_uses is not None else self._looks[0][0]
 
     def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> list[Stream]:
         """Write the entries that the kernel asks for, where a route covers the stream.
 
-        The new streams of which nothing was learned.
+        The streams that arrive where none does.
         """
         names = {vif.number: vif.name for vif in self._table.vifs}
         others = []
-        for type_, vif, source, group in upcalls:
-            known = type_ in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF) and vif in names
-            if not known or not forwardable(source, group):
+        for upcall in upcalls:
+            known = upcall.type in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF) and upcall.vif in names
+            if not known or not forwardable(upcall.source, upcall.group):
                 continue
-            stream = RouteKey(exactly(source), exactly(group), "", self._table.id.number)
+            iif = names[upcall.vif]
+            stream = self._key(upcall.source, upcall.group)
             before = self._table.learned.get(stream)
-            learned = derive(self._table.routes, stream, names[vif], self._table.installed.get)
-            if learned is None:
-                if before is not None and self._is_native(stream, names[vif]):
-                    self._forget(before)
-                if type_ == IGMPMSG_NOCACHE:
-                    self._remember(stream, _Waiting(names[vif], now))
-                    if before is None:
-                        others.append(Stream(source, group, names[vif], self._table.id.number))
-            elif type_ == IGMPMSG_WRONGVIF and learned == before:
-                continue  # it has moved since
-            elif before is not None or self._has_room(config):
-                self._write(learned, now)
+            if before is not None:
+                covered = self._compare(before, iif, now)
+            elif upcall.type == IGMPMSG_NOCACHE:
+                covered = self._begin(stream, iif, now, config, has_packet=upcall.has_packet)
+                if not covered and upcall.has_packet:
+                    self._remember(stream, iif, now)
+            else:
+                here = self._derive(stream, iif)
+                covered = here is None or self._learn(here, now, config)
+            if not covered and upcall.has_packet:
+                others.append(Stream(upcall.source, upcall.group, iif, self._table.id.number))
         return others
 
     def covers(self, stream: Stream) -> bool:
@@ -96,42 +111,154 @@ class Learning:
         self._forget_waiting(now)
         if not self._waiting:
             return
-        wide = [route for route in routes if isinstance(self._table.installed.get(route.key), Wide)]
-        few = len(wide) <= _FEW
-        for stream, waiting in [*self._waiting.items()] if wide else ():
-            if few and not any(_covers(route, stream) for route in wide):
+        new = [each for each in routes if not each.single and each.key in self._table.installed]
+        few = len(new) <= _FEW
+        for stream, waiting in [*self._waiting.items()] if new else ():
+            if few and not any(_covers(route, stream) for route in new):
                 continue
-            learned = derive(self._table.routes, stream, waiting.iif, self._table.installed.get)
-            if learned is not None and self._has_room(config):
-                self._write(learned, now)
+            before = self._table.learned.get(stream)
+            if before is None:
+                self._begin(stream, waiting.iif, now, config)
+            elif self._is_covered(stream, waiting.iif):
+                self._compare(before, waiting.iif, now)
+            elif waiting.iif not in self._table.vifs:
+                use = self._usage.read(stream, now)
+                if use is not None and not use.brought:
+                    self._forget(before)  # and the kernel asks where it arrives now
 
-    def take_up(self, now: int) -> None:
-        """Begin to look at what was learned by an earlier process."""
+    def take_up(self, unresolved: Iterable[tuple[bytes, bytes]], now: int, config: Config) -> None:
+        """Begin to look at what was learned by an earlier process, and answer what it was asked.
+
+        unresolved: sources and groups that have no entry yet, and nobody knows where they arrive.
+        """
         for learned in self._table.learned:
-            if learned.key not in self._uses:
-                self._begin_to_look(learned.key, now)
+            self._usage.take_up(learned.key, now)
+        for source, group in unresolved:
+            stream = self._key(source, group)
+            if stream not in self._table.learned and forwardable(source, group):
+                self._guess(stream, "", now, config)
 
     def look(self, now: int, config: Config, most: int) -> None:
-        """Look at entries whose time it is, at most so many, and delete what is not used."""
-        for _ in range(most):
-            when = self.next_look(config)
-            if when is None or when > now:
-                break
-            _, stream = self._looks.popleft()
-            if not self._table.owned or stream not in self._table.learned:
-                del self._uses[stream]
-            elif self._is_used(stream, now, config):
-                self._looks.append((now, stream))
-            else:
-                del self._uses[stream]
-                self._forget(self._table.learned[stream])
+        """Look at entries whose time it is, at most so many of each kind.
 
-    def _remember(self, stream: RouteKey, waiting: _Waiting) -> None:
-        self._forget_waiting(waiting.since)
+        What is not used is deleted, or moves to where its stream arrives.
+        """
+        for stream in self._usage.expired(now, config.learned_expiry, most):
+            if stream in self._table.learned:
+                self._forget(self._table.learned[stream])
+        for _ in range(min(most, len(self._looks))):
+            when, stream = self._looks[0]
+            if when > now:
+                break
+            self._looks.popleft()
+            self._look_at_rival(stream, now)
+
+    # A stream without an entry
+
+    def _begin(
+        self, stream: RouteKey, iif: str, now: int, config: Config, *, has_packet: bool = True
+    ) -> bool:
+        """Learn a stream that arrives; whether a route covers it there."""
+        here = self._derive(stream, iif)
+        if here is not None:
+            done = self._learn(here, now, config, has_packet=has_packet)
+        else:
+            done = self._guess(stream, iif, now, config)
+        if not done and not has_packet:
+            self._ask_again(stream, iif)
+        return here is not None
+
+    def _guess(self, stream: RouteKey, iif: str, now: int, config: Config) -> bool:
+        """Learn it for another interface, where a route would cover it; whether that was done."""
+        there = next(self._elsewhere(stream, iif), None)
+        return there is not None and self._learn(there, now, config, has_packet=False)
+
+    def _ask_again(self, stream: RouteKey, iif: str) -> None:
+        """Have the kernel forget that it has asked about a stream: it asks at the next packet."""
+        own, vifs = self._natives(stream), self._table.vifs
+        if len(own) > 1 or iif not in vifs:
+            return  # of two one would lose what arrives in between
+        passing = MFCEntry(stream.source.address, stream.group.address, vifs[iif].number, ())
+        if own:
+            passing = entry(own[0], vifs)._replace(source=stream.source.address)
+        try:
+            self._table.kernel.add_mfc(passing)
+            self._table.kernel.del_mfc(passing)
+        except OSError as error:
+            log.debug("The kernel is not made to ask again: %s", error)
+        self._table.written += 2
+
+    # A stream with an entry
+
+    def _compare(self, before: Learned, iif: str, now: int) -> bool:
+        """Let a stream that arrives on another interface move; whether a route covers it."""
+        stream = before.key
+        if iif == before.iif:
+            return True  # it has moved since
+        use = self._usage.read(stream, now)
+        if self._is_covered(stream, iif):
+            if use is None or _is_silent(use, now):
+                self._move(before, iif, now)
+            else:
+                if stream not in self._rivals:
+                    self._looks.append((now + _SILENCE, stream))
+                self._rivals[stream] = _Waiting(iif, now)
+            return True
+        if use is not None and use.brought and now - use.since < _LONG_SILENCE:
+            return True
+        self._remember(stream, iif, now)
+        if use is not None and now - use.since >= _SILENCE:
+            self._guess_again(before, iif, now)
+        return False
+
+    def _guess_again(self, before: Learned, iif: str, now: int) -> None:
+        """Let an entry take its turn at all interfaces where its stream would be covered.
+
+        Packets that arrive there too are seldom those of which the kernel tells.
+        """
+        others = list(self._elsewhere(before.key, iif))
+        names = [each.iif for each in others]
+        turn = names.index(before.iif) + 1 if before.iif in names else 0
+        if others and others[turn % len(others)].iif != before.iif:
+            self._write(others[turn % len(others)], now)
+
+    def _look_at_rival(self, stream: RouteKey, now: int) -> None:
+        """Move a stream to where it arrives too, if its entry has fallen silent."""
+        rival = self._rivals.pop(stream)
+        before = self._table.learned.get(stream)
+        if before is None or before.iif == rival.iif:
+            return
+        use = self._usage.read(stream, now)
+        if use is None or _is_silent(use, now):
+            self._move(before, rival.iif, now)
+        elif now - rival.since < _TELLS:
+            self._rivals[stream] = rival
+            self._looks.append((now + _SILENCE, stream))
+
+    def _move(self, before: Learned, iif: str, now: int) -> None:
+        here = self._derive(before.key, iif)
+        own = self._derive_native(before.key, iif)
+        # While it arrives where no route covers it, the kernel would ask at once, and wait again.
+        learned = own if here is None and before.key in self._waiting else here
+        if learned is not None:
+            self._write(learned, now)
+        elif own is not None:
+            self._forget(before)
+
+    def _is_covered(self, stream: RouteKey, iif: str) -> bool:
+        """Whether a route has a stream that arrives on an interface, learned or in the kernel."""
+        if self._derive(stream, iif) is not None:
+            return True
+        return self._derive_native(stream, iif) is not None
+
+    # What is remembered
+
+    def _remember(self, stream: RouteKey, iif: str, now: int) -> None:
+        self._forget_waiting(now)
         self._waiting.pop(stream, None)
         if len(self._waiting) == _MOST_WAITING:
-            del self._waiting[next(iter(self._waiting))]
-        self._waiting[stream] = waiting
+            self._waiting.popitem(last=False)
+        self._waiting[stream] = _Waiting(iif, now)
 
     def _forget_waiting(self, now: int) -> None:
         while self._waiting:
@@ -140,22 +267,49 @@ class Learning:
                 break
             del self._waiting[stream]
 
-    def _is_native(self, stream: RouteKey, iif: str) -> bool:
-        """Whether an entry of the kernel's own has a stream, once it is not learned any more."""
-        route = self._table.routes.best(stream.source.address, stream.group.address, iif)
-        return route is not None and isinstance(self._table.installed.get(route.key), Route)
+    def _key(self, source: bytes, group: bytes) -> RouteKey:
+        return RouteKey(exactly(source), exactly(group), "", self._table.id.number)
 
-    def _has_room(self, config: Config) -> bool:
+    def _derive(self, stream: RouteKey, iif: str) -> Learned | None:
+        return derive(self._table.routes, stream, iif, self._table.installed.get)
+
+    def _derive_native(self, stream: RouteKey, iif: str) -> Learned | None:
+        return derive_native(self._table.routes, stream, iif, self._table.installed.get)
+
+    def _elsewhere(self, stream: RouteKey, iif: str) -> Iterator[Learned]:
+        return elsewhere(self._table.routes, stream, iif, self._table.installed.get)
+
+    def _natives(self, stream: RouteKey) -> Sequence[Route]:
+        return natives(self._table.routes, stream, self._table.installed.get)
+
+    # What is written
+
+    def _learn(
+        self, learned: Learned, now: int, config: Config, *, has_packet: bool = True
+    ) -> bool:
+        """Write an entry for a stream that has none, if there is room; whether there was.
+
+        has_packet: whether a packet waits for it; then it may take the place of one that had none
+        but those that waited.
+        """
         full = len(self._table.learned) >= config.max_learned
         if full and not self._full:
             log.warning(
                 "%d streams are learned, and the configuration allows no more", config.max_learned
             )
         self._full = full
-        return not full
+        if full:
+            unused = self._usage.unused(now, for_packets=has_packet)
+            if unused is None:
+                return False
+            self._forget(self._table.learned[unused])
+        self._write(learned, now)
+        return True
 
     def _write(self, learned: Learned, now: int) -> None:
-        self._waiting.pop(learned.key, None)
+        waiting = self._waiting.get(learned.key)
+        if waiting is not None and waiting.iif == learned.iif:
+            del self._waiting[learned.key]
         try:
             self._table.kernel.add_mfc(entry(learned, self._table.vifs))
         except OSError as error:
@@ -166,33 +320,24 @@ class Learning:
         self._refused = False
         self._table.written += 1
         self._table.learned.put(learned)
-        self._begin_to_look(learned.key, now)
-
-    def _begin_to_look(self, stream: RouteKey, now: int) -> None:
-        if stream not in self._uses:
-            self._looks.append((now, stream))
-        self._uses[stream] = _Use(0, now)
-
-    def _is_used(self, stream: RouteKey, now: int, config: Config) -> bool:
-        try:
-            count = self._table.kernel.sg_count(stream.source.address, stream.group.address)
-        except OSError:  # somebody else has deleted it
-            return False
-        packets = count.packets - count.wrong_if
-        before = self._uses[stream]
-        if packets != before.packets:
-            self._uses[stream] = _Use(packets, now)
-            return True
-        return now - before.since < config.learned_expiry
+        self._usage.begin(learned.key, now)
 
     def _forget(self, learned: Learned) -> None:
         self._table.learned.remove(learned.key)
+        self._usage.forget(learned.key)
         try:
             self._table.kernel.del_mfc(entry(learned, self._table.vifs))
         except OSError as error:
             log.debug("The entry of a stream was deleted by somebody else: %s", error)
         else:
             self._table.written += 1
+
+
+def _is_silent(use: Use, now: int) -> bool:
+    """Whether no packet uses an entry, while packets come by another interface."""
+    if not use.brought or now - use.since >= _LONG_SILENCE:
+        return True
+    return now - use.since >= _SILENCE and use.others >= _OTHERS
 
 
 def _covers(route: Route, stream: RouteKey) -> bool:

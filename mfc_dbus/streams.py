@@ -49,4 +49,7 @@ def _stream(table: Table, learned: Learned) -> Mapping[str, Variant]:
         count = table.kernel.sg_count(learned.source.address, learned.group.address)
     except (OSError, RequestError):  # it was deleted, or the table given up
         return described
-    return described | {"packets": Variant("t", count.packets), "bytes": Variant("t", count.bytes)}
+    used = count.packets - count.wrong_if
+    # The kernel does not tell apart the bytes that came by another interface.
+    size = count.bytes * used // count.packets if count.packets else 0
+    return described | {"packets": Variant("t", used), "bytes": Variant("t", size)}

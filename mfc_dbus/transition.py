@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 from mfc_dbus.doubt import removing_doubt
 from mfc_dbus.errors import KernelError, TooManyInterfaces
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.learned import derive
+from mfc_dbus.learned import follow
 from mfc_dbus.model import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
 from mfc_dbus.patterns import is_pattern
 from mfc_dbus.placement import Learned, Placement, Wide, narrow, place
@@ -187,10 +187,7 @@ def _plan(
     def placement(key: RouteKey) -> Placement | None:
         return placed.get(key) or (None if key in going else table.installed.get(key))
 
-    learned = {
-        stream: derive(table.routes, stream, table.learned[stream].iif, placement)
-        for stream in streams
-    }
+    learned = {stream: follow(table.routes, table.learned[stream], placement) for stream in streams}
     before = [
         *(table.installed[key] for key in old if key in table.installed),
         *(table.learned[stream] for stream in streams),

@@ -1,7 +1,7 @@
 """What the kernel asks about streams, in all tables: some are learned, and others are told of."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from mfc_dbus.config import Config
@@ -48,9 +48,12 @@ class Upcalls:
         """Learn what the kernel had asked for before there were these routes."""
         self._learning[table.id].answer(routes, _now(), self.config)
 
-    def take_up(self, table: Table) -> None:
-        """Begin to look at what was learned by an earlier process."""
-        self._learning[table.id].take_up(_now())
+    def take_up(self, table: Table, unresolved: Iterable[tuple[bytes, bytes]]) -> None:
+        """Begin to look at what was learned by an earlier process, and answer what it was asked.
+
+        unresolved: see `Held`.
+        """
+        self._learning[table.id].take_up(unresolved, _now(), self.config)
 
     def look(self, now: int) -> None:
         """Look whether what was learned is used, some of it at a time."""

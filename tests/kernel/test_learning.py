@@ -78,7 +78,7 @@ def test_many_streams_may_begin_at_once(
     assert lab.arrived() == {"down0": sent}
 
 
-def test_what_no_route_covers_is_not_learned(
+def test_what_no_route_covers_is_not_forwarded_and_learned_only_for_where_one_would(
     lab: Topology, routing: Routing, prefixes: Prefixes
 ) -> None:
     addresses = lab.addresses
@@ -87,7 +87,7 @@ def test_what_no_route_covers_is_not_learned(
     lab.sender(group=addresses.other_group).send(3)
     lab.sender("up1").send(3)
     routing.hear()
-    assert routing.learned() == set()
+    assert routing.learned() == {(addresses.source, addresses.group, "up0", ("down0",))}
     assert lab.arrived() == {}
 
 
@@ -196,6 +196,9 @@ def test_a_stream_that_arrives_on_another_covered_interface_moves_there(
     assert lab.arrived()["down0"][-5:] == sent
     second.send(1)
     routing.hear()
+    second.send(2)
+    assert lab.arrived() == {}
+    routing.look(1)
     sent = second.send(5)
     assert lab.arrived() == {"down1": sent}
 

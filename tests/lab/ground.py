@@ -96,7 +96,8 @@ class Ground:
         oifs = kernel.arrive(sources.address, groups.address, iif)
         if oifs is not None:
             return oifs
-        self.controller.hear(TableId(groups.family))
+        while kernel.waiting:
+            self.controller.hear(TableId(groups.family))
         return kernel.decide(sources.address, groups.address, iif).oifs
 
     def snapshot(self) -> tuple[object, ...]:

@@ -49,7 +49,8 @@ class Routing:
 
     keeper: what an earlier one has kept. kept: sockets that it left, by family.
     opener: what makes the kernel's tables. memberships: those of sockets of one's own. watched:
-    interfaces to listen on though no route uses them. streams: those told of that no route covers.
+    interfaces to listen on though no route uses them. max_learned: streams, in each table. streams:
+    those told of that no route covers.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Routing:
         opener: Opener = plain_mroute,
         memberships: Memberships | None = None,
         watched: Sequence[str] = (),
+        max_learned: int = 65536,
     ) -> None:
         kept = kept or {}
         self.router = router
@@ -76,7 +78,7 @@ class Routing:
                 [Table(TableId(family), mroute) for family, mroute in self.mroutes.items()],
                 self.links,
                 self.keeper,
-                Config(watched=tuple(watched)),
+                Config(watched=tuple(watched), max_learned=max_learned),
                 memberships=memberships,
             )
             self.controller.listen(self.changes.append)
@@ -147,17 +149,18 @@ class Routing:
 
     @contextmanager
     def hearing(self) -> Iterator[None]:
-        """Hear the kernel at all times, in the background, until the block ends."""
+        """Hear the kernel, and look at what was learned, at all times until the block ends."""
         stopped = threading.Event()
 
         def listen() -> None:
             with self.router:
                 while not stopped.is_set():
                     ready, _, _ = select.select([*self.mroutes.values()], [], [], 0.05)
-                    if ready:
-                        with self._turn:
+                    with self._turn:
+                        if ready:
                             for family in FAMILIES:
                                 self.controller.hear(TableId(family))
+                        self.controller.look(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
         thread = threading.Thread(target=listen)
         thread.start()

@@ -298,9 +298,14 @@ def test_a_stream_of_a_range_moves_to_the_other_interface_that_the_range_covers(
 ) -> None:
     router.add("up*", "down0", group=router.range.groups)
     router.forwards("up0", "down0")
-    first = router.lab.sender("up1")
-    first.send(1)  # the kernel drops it, and tells
-    eventually(lambda: router.iifs() == {"up1"})
+    sender = router.lab.sender("up1")
+
+    def moved() -> bool:
+        sender.send(1)  # the kernel drops it, and tells
+        return router.iifs() == {"up1"}
+
+    eventually(moved)
+    router.lab.arrived()
     router.forwards("up1", "down0")
 
 

@@ -3,23 +3,43 @@
 That it follows the routes in everything is shown by the state machine of test_controller.py.
 """
 
+import contextlib
 import logging
 import socket
 import time
+from unittest import mock
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from lab.fake import FakeKernel, FakeReader
 from lab.ground import Ground, run
+from lab.reference import forwards
 
-from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.addresses import FAMILIES, parse_stream
 from mfc_dbus.config import Config
 from mfc_dbus.drift import Drift
-from mfc_dbus.errors import KernelError
+from mfc_dbus.errors import KernelError, RouteExists
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, Upcall
 from mfc_dbus.model import TableId
+from mfc_dbus.unrouted import Stream
 
 IPV4, IPV6 = FAMILIES
 SECOND = 1_000_000_000
+
+
+class Discoverer:
+    """Whom the controller tells."""
+
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+
+    def arrived(self, stream: Stream) -> None:
+        self.streams.append(stream)
+
+    def watched(self) -> None:
+        """It is seen in the kernel."""
 
 
 @pytest.fixture
@@ -55,9 +75,9 @@ def test_nothing_is_stored_or_told_of_what_is_learned(ground: Ground) -> None:
 def test_what_must_stay_on_its_link_is_not_learned(ground: Ground, source: str, group: str) -> None:
     ground.add("*", "224.0.0.0/4" if ":" not in group else "ff00::/8")
     vif = 0
-    packed = [_packed(each) for each in (source, group)]
     family = IPV6 if ":" in group else IPV4
-    ground.kernels[family].waiting.append(Upcall(IGMPMSG_NOCACHE, vif, *packed))
+    upcall = Upcall(IGMPMSG_NOCACHE, vif, _packed(source), _packed(group))
+    ground.kernels[family].waiting.append(upcall)
     ground.controller.hear(TableId(family))
     assert learned(ground) == set()
 
@@ -113,19 +133,63 @@ def test_no_more_is_learned_than_the_settings_allow_and_that_is_logged_once(
     caplog.set_level(logging.WARNING)
     run(ground.controller.configure(Config(max_learned=2)))
     ground.add("*", "239.0.0.0/8")
-    ground.add("*", "239.0.0.0/8", "eth3", "eth4")
     for n in range(5):
-        ground.arrive("10.0.0.1", f"239.1.1.{n}")
+        for _ in range(2):
+            ground.arrive("10.0.0.1", f"239.1.1.{n}")
     assert learned(ground) == {
         "10.0.0.1 239.1.1.0 eth0 > eth1",
         "10.0.0.1 239.1.1.1 eth0 > eth1",
     }
     assert caplog.text.count("2 streams are learned") == 1
-    assert ground.arrive("10.0.0.1", "239.1.1.0", "eth3") == frozenset(
-        {("eth4", 1)}
-    )  # it moves all the same
-    ground.delete("*", "239.0.0.0/8", "eth3")
-    assert ground.arrive("10.0.0.1", "239.1.1.4") == frozenset({("eth1", 1)})
+    ground.add("*", "239.0.0.0/8", "eth3", "eth4")
+    ground.delete("*", "239.0.0.0/8", "eth0")
+    ground.kernels[IPV4].unresolved.clear()  # after 10 s it asks again
+    assert ground.arrive("10.0.0.1", "239.1.1.4", "eth3") == frozenset({("eth4", 1)})
+
+
+def test_what_one_packet_came_of_goes_first_when_room_is_needed(ground: Ground) -> None:
+    run(ground.controller.configure(Config(max_learned=3)))
+    ground.add("*", "239.0.0.0/8")
+    for n in (1, 2, 2, 3):
+        ground.arrive("10.0.0.1", f"239.1.1.{n}")
+    for n in range(10, 20):
+        ground.arrive("10.0.0.2", f"239.1.1.{n}")
+    ground.arrive("10.0.0.2", "239.1.1.19")
+    assert learned(ground) == {
+        "10.0.0.1 239.1.1.2 eth0 > eth1",
+        "10.0.0.2 239.1.1.18 eth0 > eth1",
+        "10.0.0.2 239.1.1.19 eth0 > eth1",
+    }
+
+
+def test_what_no_packet_came_of_goes_before_that_and_takes_no_room(
+    ground: Ground, kernel: FakeKernel
+) -> None:
+    run(ground.controller.configure(Config(max_learned=3)))
+    ground.add("*", "239.0.0.0/8")
+    discoverer = Discoverer()
+    ground.controller.discover(discoverer)
+    ground.arrive("10.0.0.1", "239.1.1.1")
+    for n in range(2, 20):
+        look_up(ground, "10.0.0.1", f"239.1.1.{n}")
+    look_up(ground, "10.0.0.1", "238.1.1.1")
+    assert len(learned(ground)) == 3
+    for n in (30, 31):
+        ground.arrive("10.0.0.1", f"239.1.1.{n}")
+    kept = {f"10.0.0.1 239.1.1.{n} eth0 > eth1" for n in (1, 30, 31)}
+    assert learned(ground) == kept
+    look_up(ground, "10.0.0.1", "239.1.1.40")
+    assert learned(ground) == kept
+    assert kernel.unresolved == {}
+    assert discoverer.streams == []
+
+
+def test_a_stream_that_somebody_looked_up_is_forwarded_when_it_comes(ground: Ground) -> None:
+    ground.add("*", "239.0.0.0/8")
+    look_up(ground, "10.0.0.1", "239.1.1.1")
+    kernel = ground.kernels[IPV4]
+    oifs = kernel.arrive(_packed("10.0.0.1"), _packed("239.1.1.1"), "eth0")
+    assert oifs == frozenset({("eth1", 1)})
 
 
 def test_a_stream_goes_after_its_time_and_what_flows_stays(ground: Ground) -> None:
@@ -301,6 +365,122 @@ def test_the_next_process_does_not_learn_a_route_that_was_deleted_beside_a_nativ
     ground.begin([native], kept_sockets=True)
     assert learned(ground) == set()
     assert len(kernel.entries) == 1
+
+
+def test_of_two_entries_of_the_kernels_own_none_loses_its_stream_to_one_that_nothing_covers() -> (
+    None
+):
+    ground = Ground()
+    ground.links.begin_anew()
+    ground.begin([], config=Config(watched=("eth3",)))
+    for iif in ("eth0", "eth1"):
+        ground.add("*", "239.1.1.1", iif, "eth5")
+    ground.add("*", "239.0.0.0/8", "eth2", "eth5")
+    lost = 0
+    for _ in range(20):
+        ground.arrive("10.0.0.1", "239.1.1.1", "eth3")
+        kernel = ground.kernels[IPV4]
+        lost += kernel.arrive(_packed("10.0.0.1"), _packed("239.1.1.1"), "eth1") is None
+        ground.controller.hear(TableId(IPV4))
+    assert lost == 1
+
+
+class Arrivals(RuleBasedStateMachine):
+    """One stream and few routes, in all orders: where it comes and is covered it is forwarded.
+
+    It comes from one interface at a time, or from another too that nothing covers.
+    """
+
+    STREAM = "10.0.0.1", "239.1.1.1"
+    NAMES = ("eth0", "eth1", "eth2", "eth3")
+    sources = st.sampled_from(["*", "10.0.0.0/8"])
+    groups = st.sampled_from(["239.1.1.1", "239.1.0.0/16", "239.0.0.0/8"])
+    iifs = st.sampled_from([*NAMES, "eth[01]", "eth*"])
+    names = st.sampled_from(NAMES)
+
+    @initialize()
+    def begin(self) -> None:
+        self.ground = Ground(*self.NAMES, "eth9")
+        self.ground.links.begin_anew()
+        self.ground.begin([], config=Config(watched=("eth*",)))
+        self.kernel = self.ground.kernels[IPV4]
+        self.kernel.told = set()
+        self.now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self.clock = mock.patch("mfc_dbus.upcalls._now", side_effect=lambda: self.now)
+        self.clock.start()
+
+    def teardown(self) -> None:
+        self.clock.stop()
+
+    @rule(source=sources, group=groups, iif=iifs)
+    def add(self, source: str, group: str, iif: str) -> None:
+        with contextlib.suppress(RouteExists):
+            self.ground.add(source, group, iif, "eth9")
+
+    @rule(which=st.integers(0, 3))
+    def delete(self, which: int) -> None:
+        for one in sorted(self.ground.routes(), key=str)[which : which + 1]:
+            source = str(one.source) if one.source.length else "*"
+            self.ground.delete(source, str(one.group), one.iif)
+
+    @precondition(lambda self: any(map(self.covers, self.NAMES)))
+    @rule(data=st.data(), order=st.booleans())
+    def stream_arrives(self, data: st.DataObject, order: bool) -> None:
+        name = data.draw(st.sampled_from([each for each in self.NAMES if self.covers(each)]))
+        other = data.draw(self.names)
+        others = [other] if not self.covers(other) else []
+        for _ in range(20):
+            for _ in range(3):
+                for each in [name, *others] if order else [*others, name]:
+                    self.ground.arrive(*self.STREAM, each)
+            self.pass_time(1)
+        sources, groups = parse_stream(*self.STREAM)
+        oifs = self.kernel.arrive(sources.address, groups.address, name)
+        assert oifs == frozenset({("eth9", 1)})
+
+    @rule(name=names)
+    def stream_arrives_where_nothing_covers_it(self, name: str) -> None:
+        if not self.covers(name):
+            assert self.ground.arrive(*self.STREAM, name) is None
+
+    @rule(seconds=st.sampled_from([1, 5, 30, 100]))
+    def time_passes(self, seconds: int) -> None:
+        self.pass_time(seconds)
+
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 10**9
+            second = self.now // 10**9
+            if second % 3 == 0:
+                self.kernel.told = set()
+            if second % 10 == 0:
+                self.kernel.unresolved.clear()
+            self.ground.controller.look(self.now)
+
+    @rule()
+    def daemon_is_replaced(self) -> None:
+        self.ground.links.begin_anew()
+        routes = [*self.ground.routes()]
+        self.ground.begin(routes, kept_sockets=True, config=Config(watched=("eth*",)))
+
+    def covers(self, name: str) -> bool:
+        packed = [prefix.address for prefix in parse_stream(*self.STREAM)]
+        links = self.ground.links.links
+        return forwards(self.ground.routes(), links, packed[0], packed[1], name) is not None
+
+
+TestArrivals = Arrivals.TestCase
+TestArrivals.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+
+
+def look_up(ground: Ground, source: str, group: str, iif: str = "eth0") -> None:
+    """Ask for the route of a stream, as anybody may: the kernel asks in turn."""
+    kernel, stream = ground.kernels[IPV4], (_packed(source), _packed(group))
+    (vif,) = (vif.number for vif in ground.controller.tables[TableId(IPV4)].vifs if vif.name == iif)
+    if kernel.decide(*stream, iif).upcall == IGMPMSG_NOCACHE and stream not in kernel.unresolved:
+        kernel.unresolved[stream] = []
+        kernel.waiting.append(Upcall(IGMPMSG_NOCACHE, vif, *stream, has_packet=False))
+    ground.controller.hear(TableId(IPV4))
 
 
 def _packed(address: str) -> bytes:
