@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.addresses import exactly, forwardable
+from mfc_dbus.addresses import Prefix, cut, exactly, forwardable
 from mfc_dbus.config import Config
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.mroute import MFCEntry
@@ -34,7 +34,7 @@ _SECOND = 1_000_000_000
 # (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
 _WAITS = 11 * _SECOND
 _MOST_WAITING = 4096
-_FEW = 16  # routes that it is quicker to ask one by one
+_ANSWERS = 64  # of these at one time, so that others are served in between
 # The kernel tells of packets on the wrong interface at most once in 3 s (MFC_ASSERT_THRESH).
 _TELLS = 4 * _SECOND
 # When an entry has fallen silent: two packets came by another interface in this time and none by
@@ -58,6 +58,7 @@ class Learning:
         self._table = table
         self._usage = Usage(table)
         self._waiting: OrderedDict[RouteKey, _Waiting] = OrderedDict()  # in the order of asking
+        self._unanswered: OrderedDict[RouteKey, None] = OrderedDict()  # that a new route may be for
         # Where streams arrive whose entries are in use for another interface, and when that was
         # told; and when it is to be looked whether they are used still, in the order of time.
         self._rivals: dict[RouteKey, _Waiting] = {}
@@ -67,6 +68,8 @@ class Learning:
 
     def next_look(self, config: Config) -> int | None:
         """When `look` has something to do."""
+        if self._unanswered:
+            return 0
         at_uses = self._usage.next_look(config.learned_expiry)
         if not self._looks:
             return at_uses
@@ -112,11 +115,20 @@ class Learning:
         if not self._waiting:
             return
         new = [each for each in routes if not each.single and each.key in self._table.installed]
-        few = len(new) <= _FEW
-        for stream, waiting in [*self._waiting.items()] if new else ():
-            if few and not any(_covers(route, stream) for route in new):
+        prefixes = {(each.source, each.group) for each in new}
+        lengths = {(source.length, group.length) for source, group in prefixes}
+        for stream in self._waiting:
+            source, group = stream.source.address, stream.group.address
+            if any((_around(source, n), _around(group, m)) in prefixes for n, m in lengths):
+                self._unanswered[stream] = None
+        self._answer_some(now, config)
+
+    def _answer_some(self, now: int, config: Config) -> None:
+        for _ in range(min(_ANSWERS, len(self._unanswered))):
+            stream, _ = self._unanswered.popitem(last=False)
+            waiting, before = self._waiting.get(stream), self._table.learned.get(stream)
+            if waiting is None or not self._table.owned:
                 continue
-            before = self._table.learned.get(stream)
             if before is None:
                 self._begin(stream, waiting.iif, now, config)
             elif self._is_covered(stream, waiting.iif):
@@ -135,14 +147,17 @@ class Learning:
             self._usage.take_up(learned.key, now)
         for source, group in unresolved:
             stream = self._key(source, group)
-            if stream not in self._table.learned and forwardable(source, group):
-                self._guess(stream, "", now, config)
+            if forwardable(source, group) and stream not in self._waiting:
+                self._remember(stream, "", now)
+                self._unanswered[stream] = None
+        self._answer_some(now, config)
 
     def look(self, now: int, config: Config, most: int) -> None:
         """Look at entries whose time it is, at most so many of each kind.
 
         What is not used is deleted, or moves to where its stream arrives.
         """
+        self._answer_some(now, config)
         for stream in self._usage.expired(now, config.learned_expiry, most):
             if stream in self._table.learned:
                 self._forget(self._table.learned[stream])
@@ -340,5 +355,5 @@ def _is_silent(use: Use, now: int) -> bool:
     return now - use.since >= _SILENCE and use.others >= _OTHERS
 
 
-def _covers(route: Route, stream: RouteKey) -> bool:
-    return route.group.covers(stream.group) and route.source.covers(stream.source)
+def _around(address: bytes, length: int) -> Prefix:
+    return Prefix(cut(address, length), length)
