@@ -98,7 +98,7 @@ _MULTICAST = {4: _prefix("224.0.0.0/4"), 16: _prefix("ff00::/8")}
 _LINK_LOCAL_GROUPS = _prefix("224.0.0.0/24")
 _LINK_LOCAL_SOURCES = _prefix("fe80::/10")
 _SCOPES = ("reserved", "interface-local", "link-local")  # RFC 4291, 2.7
-_REFUSED_SOURCES = {
+_NO_SENDERS = {
     4: {
         _prefix("224.0.0.0/4"): "a multicast address",
         _prefix("255.255.255.255/32"): "the broadcast address",
@@ -108,7 +108,6 @@ _REFUSED_SOURCES = {
     16: {
         _prefix("ff00::/8"): "a multicast address",
         _prefix("::1/128"): "the loopback address",
-        _LINK_LOCAL_SOURCES: "link-local: it must not leave its link",
         _prefix("::ffff:0:0/96"): "an IPv4-mapped address",
     },
 }
@@ -117,14 +116,14 @@ _REFUSED_SOURCES = {
 def parse_stream(source: str, group: str) -> tuple[Prefix, Prefix]:
     """Make prefixes of a source ("", "*", 0.0.0.0 or :: for any) and a multicast group.
 
-    Raises InvalidArgs, also for a stream that no kernel forwards.
+    Raises InvalidArgs, also for a group that no kernel forwards, and for a source of no host.
     """
     groups = _parse_group(group)
     sources = _parse_sources(source, groups)
     if sources.length:
         reason = _refusal(sources)
         if reason:
-            raise InvalidArgs(f"Source {quote(source)} is {reason}, so it is never forwarded")
+            raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
     return sources, groups
 
 
@@ -140,8 +139,8 @@ def parse_joined(source: str, group: str) -> tuple[Prefix, Prefix]:
             name = _SCOPES[scope]
             raise InvalidArgs(f"Group {quote(group)} has {name} scope and is on no network")
     sources = _parse_sources(source, groups)
-    for refused, reason in _REFUSED_SOURCES[len(sources.address)].items():
-        if sources.length and refused.overlaps(sources) and refused != _LINK_LOCAL_SOURCES:
+    for refused, reason in _NO_SENDERS[len(sources.address)].items():
+        if sources.length and refused.overlaps(sources):
             what = "is" if refused.covers(sources) else f"has {refused} in it, which is"
             raise InvalidArgs(f"Source {quote(source)} {what} {reason}, so it sends nothing")
     return sources, groups
@@ -161,9 +160,18 @@ def parse_group_prefix(text: str) -> Prefix:
 
 
 def forwardable(source: bytes, group: bytes) -> bool:
-    """Whether a stream that arrives may be forwarded, whatever prefix it is in."""
+    """Whether an entry can forward a stream that arrives, whatever prefix it is in.
+
+    The kernel looks at nothing else once a packet has come so far: its any-source entries forward
+    the packets of any sender. A source of zeros in an entry of one stream would mean any, too.
+    """
     local = group in _LINK_LOCAL_GROUPS if len(group) == 4 else group[1] & 0x0F < len(_SCOPES)
-    return not local and not _refusal(exactly(source))
+    return not local and any(source)
+
+
+def is_link_local(sources: Prefix) -> bool:
+    """Whether all of these are IPv6 addresses that mean a host on one link only (RFC 4007)."""
+    return _LINK_LOCAL_SOURCES.covers(sources)
 
 
 def format_address(packed: bytes) -> str:
@@ -243,8 +251,8 @@ def _scope(groups: Prefix) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _refusal(sources: Prefix) -> str:
-    """Tell why none of these sources is ever forwarded; empty where some are."""
-    for refused, reason in _REFUSED_SOURCES[len(sources.address)].items():
+    """Tell why none of these sources sends anything; empty where some may."""
+    for refused, reason in _NO_SENDERS[len(sources.address)].items():
         if refused.covers(sources):
             return reason
     return ""

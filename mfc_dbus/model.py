@@ -18,6 +18,7 @@ from mfc_dbus.addresses import (
     addresses,
     count,
     exactly,
+    is_link_local,
     of_source,
     parse_joined,
     parse_stream,
@@ -258,6 +259,11 @@ def parse_route(
             f"{MAX_VIFS} interfaces a table; this one has {len(oifs)}"
         )
     sources, groups = parse_stream(source, group)
+    if oifs and is_link_local(sources):
+        raise InvalidArgs(
+            f"Source {quote(source)} is link-local, and a router has to keep it on its link "
+            "(RFC 4007): only a route without oifs may name it"
+        )
     for name in (iif, *oifs):
         parse_interface(name, pattern=True)
     if len(set(oifs)) < len(oifs):

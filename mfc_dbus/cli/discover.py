@@ -8,6 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from mfc_dbus.addresses import is_link_local, parse_source_prefix
 from mfc_dbus.cli.pipe import end_with_the_pipe
 from mfc_dbus.cli.status import Status, complain
 from mfc_dbus.quoting import printable
@@ -91,8 +92,13 @@ def line(event: "UnroutedEvent", count: int) -> str:
 
 
 def command(event: "UnroutedEvent") -> list[str]:
-    """The words of the command that routes a stream, but for its outgoing interfaces."""
-    words = ["mfc-dbus-cli", "mfc", "add", "--source", event.source, "--group", event.group]
+    """The words of the command that routes a stream, but for its outgoing interfaces.
+
+    A link-local source is no route's own; any source has it in it.
+    """
+    local = is_link_local(parse_source_prefix(event.source))
+    source = [] if local else ["--source", event.source]
+    words = ["mfc-dbus-cli", "mfc", "add", *source, "--group", event.group]
     words += [f"--iif={event.iif}"] if event.iif.startswith("-") else ["--iif", event.iif]
     return [*words, "--table", str(event.table)] if event.table else words
 

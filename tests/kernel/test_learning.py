@@ -6,6 +6,7 @@ up1 ──┘        └── down1
 """
 
 import socket
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import pytest
 from lab.routing import Routing
 from lab.topology import Topology
 from lab.witness import Entry, vifs
+
+from mfc_dbus.errors import InvalidArgs
 
 # Packets a second. The kernel keeps 4 packets of a new stream, and here who hears of it shares one
 # interpreter with who sends.
@@ -226,6 +229,63 @@ def test_a_stream_expires_when_no_packet_uses_it_and_not_before(
     sent = sender.send(4)
     routing.hear()
     assert lab.arrived() == {"down0": sent}
+
+
+@pytest.mark.parametrize("width", ["the kernel's own", "learned"])
+def test_any_source_has_the_senders_in_it_that_the_kernel_forwards(
+    family: socket.AddressFamily, lab: Topology, routing: Routing, prefixes: Prefixes, width: str
+) -> None:
+    """Whatever addresses they have: nobody looks at these in an any-source entry of the kernel."""
+    group = prefixes.wide_group if width == "learned" else lab.addresses.group
+    routing.add("*", group, "up0", ["down0"])
+    odd = ["169.254.1.1", "0.1.2.3"] if family == socket.AF_INET else ["fe80::10"]
+    sent = []
+    for source in odd:
+        sent += lab.sender(source=source).send(3)
+        routing.hear()
+    assert lab.arrived() == {"down0": sent}
+
+
+@pytest.mark.parametrize("width", ["the kernel's own", "learned"])
+def test_a_stop_may_keep_link_local_senders_on_their_link(
+    lab: Topology, routing: Routing, prefixes: Prefixes, width: str
+) -> None:
+    if lab.family == socket.AF_INET:
+        return
+    group = prefixes.wide_group if width == "learned" else lab.addresses.group
+    routing.add("*", group, "up0", ["down0"])
+    routing.add("fe80::/10", group, "up0", [])
+    held, other = lab.sender(source="fe80::10"), lab.sender()
+    sent = []
+    for _ in range(2):
+        held.send(2)
+        sent += other.send(2)
+        routing.hear()
+    assert lab.arrived() == {"down0": sent}
+    with pytest.raises(InvalidArgs, match="only a route without oifs may name it"):
+        routing.add("fe80::10", lab.addresses.group, "up0", ["down0"])
+
+
+def test_a_sender_without_an_address_is_not_learned_as_any(
+    lab: Topology, routing: Routing, prefixes: Prefixes
+) -> None:
+    """An entry of a source of zeros would be one of any source, beside all that routes say."""
+    if lab.family == socket.AF_INET:
+        return  # the kernel drops them
+    routing.add("*", prefixes.wide_group, "up0", ["down0"])
+    routing.add(prefixes.source, prefixes.wide_group, "up0", [])
+    group = socket.inet_pton(lab.family, lab.addresses.group)
+    udp = struct.pack("!HHHH", 5000, 5000, 8, 0xFFFF)
+    packet = struct.pack("!IHBB16s16s", 0x60000000, len(udp), 17, 64, bytes(16), group) + udp
+    with lab.outside, socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as raw:
+        raw.sendto(packet, ("up0", 0x86DD, 0, 0, b"\x33\x33" + group[12:]))
+    lab.arrived()
+    routing.hear()
+    assert routing.learned() == set()
+    lab.sender().send(2)
+    routing.hear()
+    lab.sender().send(2)
+    assert lab.arrived() == {}
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -29,6 +29,11 @@ def test_another_table_is_part_of_the_command() -> None:
     assert command(event)[-2:] == ["--table", "7"]
 
 
+def test_a_link_local_sender_is_routed_as_any() -> None:
+    args = parsed(UnroutedEvent("fe80::10", "ff1e::123", "eth1", 0))
+    assert (args.source, args.group, args.iif) == ("*", "ff1e::123", "eth1")
+
+
 def test_no_name_of_an_interface_commands_the_terminal() -> None:
     event = UnroutedEvent("10.0.0.1", "239.1.1.1", "\x1b[2J", 0)
     assert line(event, 3).isprintable()

@@ -44,6 +44,8 @@ def test_a_route_holds_what_it_was_made_of(names: list[str], data: st.DataObject
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"source": "fe80::1", "group": "ff05::1"}, "Source 'fe80::1' is link-local"),
+        ({"source": "fe80::/64", "group": "ff05::/16"}, "Source 'fe80::/64' is link-local"),
         ({"oifs": ["b", "b"]}, "Oif 'b' is named twice"),
         ({"oifs": ["b", "c", "b"]}, "Oif 'b' is named twice"),
         ({"oifs": ["a"]}, "'a' is both the iif and an oif: with 'hairpin' what arrives"),

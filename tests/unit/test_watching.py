@@ -176,7 +176,7 @@ def test_a_stream_is_told_of_that_no_route_covers() -> None:
     ground.arrive("10.0.0.1", "239.1.1.2", "eth2")
     ground.arrive("10.0.1.1", "239.1.1.3")
     kernel = ground.kernels[IPV4]
-    for source, group in (("127.0.0.1", "239.1.1.33"), ("10.0.0.1", "224.0.0.251")):
+    for source, group in (("0.0.0.0", "239.1.1.33"), ("10.0.0.1", "224.0.0.251")):
         kernel.arrive(socket.inet_aton(source), socket.inet_aton(group), "eth0")
     ground.controller.hear(TableId(IPV4))
     assert discoverer.groups == [17, 18, 2, 3]
