@@ -201,7 +201,8 @@ class Learning:
             self._table.kernel.del_mfc(passing)
         except OSError as error:
             log.debug("The kernel is not made to ask again: %s", error)
-        self._table.written += 2
+        else:
+            self._table.written += 2
 
     # A stream with an entry
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import time
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -23,6 +24,7 @@ from mfc_dbus.drift import Drift
 from mfc_dbus.errors import KernelError, RouteExists
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, Upcall
 from mfc_dbus.model import TableId
+from mfc_dbus.streams import list_streams
 from mfc_dbus.unrouted import Stream
 
 IPV4, IPV6 = FAMILIES
@@ -368,6 +370,22 @@ def test_the_next_process_does_not_learn_a_route_that_was_deleted_beside_a_nativ
     ground.begin([native], kept_sockets=True)
     assert learned(ground) == set()
     assert len(kernel.entries) == 1
+
+
+def test_packets_that_arrive_elsewhere_are_not_listed_as_its_own(ground: Ground) -> None:
+    def packets() -> int:
+        streams, total = cast(Any, run(list_streams(ground.controller, None, None, None)))
+        assert total == 1
+        return cast(int, streams[0]["packets"].value)
+
+    ground.add("*", "239.0.0.0/8", "eth0", "eth1")
+    ground.add("*", "238.0.0.0/8", "eth2", "eth1")
+    for _ in range(3):
+        ground.arrive("10.0.0.1", "239.1.1.1", "eth2")
+    assert packets() == 0
+    for _ in range(2):
+        ground.arrive("10.0.0.1", "239.1.1.1", "eth0")
+    assert packets() == 2
 
 
 def test_of_two_entries_of_the_kernels_own_none_loses_its_stream_to_one_that_nothing_covers() -> (
