@@ -44,11 +44,11 @@ _OTHERS = 2
 _LONG_SILENCE = 10 * _SECOND  # in which one packet by another interface is enough
 
 
-class _Waiting(NamedTuple):
-    """Where a stream arrives that no route was for, and when the kernel said so."""
+class _Arrival(NamedTuple):
+    """The interface on which a stream arrives, and when the kernel told of it."""
 
     iif: str
-    since: int
+    told: int
 
 
 class Learning:
@@ -57,11 +57,13 @@ class Learning:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._usage = Usage(table)
-        self._waiting: OrderedDict[RouteKey, _Waiting] = OrderedDict()  # in the order of asking
-        self._unanswered: OrderedDict[RouteKey, None] = OrderedDict()  # that a new route may be for
-        # Where streams arrive whose entries are in use for another interface, and when that was
-        # told; and when it is to be looked whether they are used still, in the order of time.
-        self._rivals: dict[RouteKey, _Waiting] = {}
+        # Streams that arrive where no route covers them, in the order in which the kernel told of
+        # them, and those of them that a new route may cover.
+        self._waiting: OrderedDict[RouteKey, _Arrival] = OrderedDict()
+        self._unanswered: OrderedDict[RouteKey, None] = OrderedDict()
+        # Where streams arrive while packets use their entries on another interface, and when the
+        # counters of these entries are to be read again, in the order of time.
+        self._rivals: dict[RouteKey, _Arrival] = {}
         self._looks: deque[tuple[int, RouteKey]] = deque()
         self._full = False
         self._refused = False
@@ -78,7 +80,7 @@ class Learning:
     def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> list[Stream]:
         """Write the entries that the kernel asks for, where a route covers the stream.
 
-        The streams that arrive where none does.
+        Return the streams that arrive where no route covers them.
         """
         names = {vif.number: vif.name for vif in self._table.vifs}
         others = []
@@ -141,7 +143,8 @@ class Learning:
     def take_up(self, unresolved: Iterable[tuple[bytes, bytes]], now: int, config: Config) -> None:
         """Begin to look at what was learned by an earlier process, and answer what it was asked.
 
-        unresolved: sources and groups that have no entry yet, and nobody knows where they arrive.
+        unresolved: the sources and groups of streams that the kernel has asked about. It does not
+        say again where these arrive.
         """
         for learned in self._table.learned:
             self._usage.take_up(learned.key, now)
@@ -153,9 +156,9 @@ class Learning:
         self._answer_some(now, config)
 
     def look(self, now: int, config: Config, most: int) -> None:
-        """Look at entries whose time it is, at most so many of each kind.
+        """Read the counters of entries whose time it is, at most so many of each kind.
 
-        What is not used is deleted, or moves to where its stream arrives.
+        An entry that no packet uses is deleted, or moves to where its stream arrives.
         """
         self._answer_some(now, config)
         for stream in self._usage.expired(now, config.learned_expiry, most):
@@ -173,7 +176,10 @@ class Learning:
     def _begin(
         self, stream: RouteKey, iif: str, now: int, config: Config, *, has_packet: bool = True
     ) -> bool:
-        """Learn a stream that arrives; whether a route covers it there."""
+        """Learn a stream that has no entry. Return whether a route covers it on this interface.
+
+        has_packet: see `Upcall`.
+        """
         here = self._derive(stream, iif)
         if here is not None:
             done = self._learn(here, now, config, has_packet=has_packet)
@@ -184,15 +190,22 @@ class Learning:
         return here is not None
 
     def _guess(self, stream: RouteKey, iif: str, now: int, config: Config) -> bool:
-        """Learn it for another interface, where a route would cover it; whether that was done."""
+        """Learn a stream for an interface where a route would cover it, if there is one.
+
+        Return whether that was done.
+        """
         there = next(self._elsewhere(stream, iif), None)
         return there is not None and self._learn(there, now, config, has_packet=False)
 
     def _ask_again(self, stream: RouteKey, iif: str) -> None:
-        """Have the kernel forget that it has asked about a stream: it asks at the next packet."""
+        """Make the kernel forget that it has asked about a stream: it asks at the next packet.
+
+        It forgets when an entry is written. Packets that come before that is deleted again go where
+        the kernel's own any-source entry would send them; of two such entries one would lose them.
+        """
         own, vifs = self._natives(stream), self._table.vifs
         if len(own) > 1 or iif not in vifs:
-            return  # of two one would lose what arrives in between
+            return
         passing = MFCEntry(stream.source.address, stream.group.address, vifs[iif].number, ())
         if own:
             passing = entry(own[0], vifs)._replace(source=stream.source.address)
@@ -207,7 +220,10 @@ class Learning:
     # A stream with an entry
 
     def _compare(self, before: Learned, iif: str, now: int) -> bool:
-        """Let a stream that arrives on another interface move; whether a route covers it."""
+        """Decide where a stream belongs that arrives on an interface and has an entry.
+
+        Return whether a route covers it on this interface, or it flows on another one.
+        """
         stream = before.key
         if iif == before.iif:
             return True  # it has moved since
@@ -218,7 +234,7 @@ class Learning:
             else:
                 if stream not in self._rivals:
                     self._looks.append((now + _SILENCE, stream))
-                self._rivals[stream] = _Waiting(iif, now)
+                self._rivals[stream] = _Arrival(iif, now)
             return True
         if use is not None and use.brought and now - use.since < _LONG_SILENCE:
             return True
@@ -228,9 +244,10 @@ class Learning:
         return False
 
     def _guess_again(self, before: Learned, iif: str, now: int) -> None:
-        """Let an entry take its turn at all interfaces where its stream would be covered.
+        """Write an entry for the next of the interfaces where its stream would be covered.
 
-        Packets that arrive there too are seldom those of which the kernel tells.
+        The kernel tells of one packet in 3 s. Where the stream arrives on an uncovered interface
+        and on a covered one, that is the packet that comes first, which may always be of the first.
         """
         others = list(self._elsewhere(before.key, iif))
         names = [each.iif for each in others]
@@ -239,7 +256,7 @@ class Learning:
             self._write(others[turn % len(others)], now)
 
     def _look_at_rival(self, stream: RouteKey, now: int) -> None:
-        """Move a stream to where it arrives too, if its entry has fallen silent."""
+        """Move a stream to the other interface where it arrives, if its entry has fallen silent."""
         rival = self._rivals.pop(stream)
         before = self._table.learned.get(stream)
         if before is None or before.iif == rival.iif:
@@ -247,14 +264,15 @@ class Learning:
         use = self._usage.read(stream, now)
         if use is None or _is_silent(use, now):
             self._move(before, rival.iif, now)
-        elif now - rival.since < _TELLS:
+        elif now - rival.told < _TELLS:
             self._rivals[stream] = rival
             self._looks.append((now + _SILENCE, stream))
 
     def _move(self, before: Learned, iif: str, now: int) -> None:
         here = self._derive(before.key, iif)
         own = self._derive_native(before.key, iif)
-        # While it arrives where no route covers it, the kernel would ask at once, and wait again.
+        # Without an entry the kernel would ask about the packets that no route covers, and a guess
+        # would take the stream from its own entry once more.
         learned = own if here is None and before.key in self._waiting else here
         if learned is not None:
             self._write(learned, now)
@@ -274,12 +292,12 @@ class Learning:
         self._waiting.pop(stream, None)
         if len(self._waiting) == _MOST_WAITING:
             self._waiting.popitem(last=False)
-        self._waiting[stream] = _Waiting(iif, now)
+        self._waiting[stream] = _Arrival(iif, now)
 
     def _forget_waiting(self, now: int) -> None:
         while self._waiting:
             stream, waiting = next(iter(self._waiting.items()))
-            if now - waiting.since < _WAITS:
+            if now - waiting.told < _WAITS:
                 break
             del self._waiting[stream]
 
@@ -303,10 +321,10 @@ class Learning:
     def _learn(
         self, learned: Learned, now: int, config: Config, *, has_packet: bool = True
     ) -> bool:
-        """Write an entry for a stream that has none, if there is room; whether there was.
+        """Write an entry for a stream that has none, if there is room. Return whether there was.
 
-        has_packet: whether a packet waits for it; then it may take the place of one that had none
-        but those that waited.
+        has_packet: whether a packet waits for the entry. Then it may take the place of one that no
+        packet has used but those that had waited for it.
         """
         full = len(self._table.learned) >= config.max_learned
         if full and not self._full:
@@ -350,7 +368,7 @@ class Learning:
 
 
 def _is_silent(use: Use, now: int) -> bool:
-    """Whether no packet uses an entry, while packets come by another interface."""
+    """Tell whether no packet uses an entry while packets come by another interface."""
     if not use.brought or now - use.since >= _LONG_SILENCE:
         return True
     return now - use.since >= _SILENCE and use.others >= _OTHERS

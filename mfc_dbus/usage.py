@@ -1,4 +1,4 @@
-"""How packets use the entries of learned streams, as far as counters tell: one table's.
+"""How packets use the entries of learned streams, as far as the kernel's counters tell.
 
 Nothing is decided here. Times are nanoseconds.
 """
@@ -16,39 +16,43 @@ _TRIES = 16  # entries that are looked at, to find one that no packet has used
 
 
 class Use(NamedTuple):
-    """How many packets have used an entry, and how many came by other interfaces since then.
+    """What is known of the packets of an entry.
 
-    since: when it was first seen that they were so many. brought: whether any packet has used the
-    entry where it is, so that it is no mere guess that the stream arrives there.
+    packets: how many have used it, by arriving on its iif. since: when it was first seen that they
+        were so many.
+    others: how many have come by other interfaces since then.
+    brought: whether any packet has used the entry since it was written for its iif. If not, it is a
+        guess that the stream arrives there.
+    counted: the counters when `packets` were first seen.
     """
 
     packets: int
     others: int
     since: int
     brought: bool
-    counted: SGCount  # when `packets` were read first
+    counted: SGCount
 
 
 class Usage:
-    """Looks at the counters of entries: of each now and then, and of one when somebody asks."""
+    """Reads the counters of one table's entries: of each now and then, and when somebody asks."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._uses: dict[RouteKey, Use] = {}
-        # When each was looked at last. These three are in the order of time.
+        # When each entry was looked at last. This one and the next two are in the order of time.
         self._looks: OrderedDict[RouteKey, int] = OrderedDict()
-        # Entries that no packet is known to have used: never, and never but for the packets that
-        # had waited when the entry was written.
+        # Entries that no packet is known to have used; and those that were used by no packets but
+        # those that had waited until the entry was written.
         self._never: OrderedDict[RouteKey, None] = OrderedDict()
         self._once: OrderedDict[RouteKey, None] = OrderedDict()
 
     def begin(self, stream: RouteKey, now: int) -> None:
-        """Begin to look at an entry, or begin anew, since it was written for another interface."""
+        """Begin to look at an entry that was written, be it a new one or for another interface."""
         before = self._uses.get(stream)
         count = self._count(stream) or _NONE
         packets = count.packets - count.wrong_if
-        # Packets that had waited for the entry have used it by now. One that was deleted with its
-        # route and written again begins to count anew.
+        # Packets that had waited for the entry have used it by now. The kernel counts from 0 again
+        # in an entry that was deleted with its route and has been written once more.
         known = before.packets if before is not None else 0
         brought = packets > (known if known <= packets else 0)
         self._uses[stream] = Use(packets, 0, now, brought, count)
@@ -57,14 +61,14 @@ class Usage:
             (self._once if brought else self._never)[stream] = None
 
     def take_up(self, stream: RouteKey, now: int) -> None:
-        """Begin to look at an entry of an earlier process; whether it was used is seen later."""
+        """Begin to look at an entry of an earlier process, without reading its counters now."""
         if stream not in self._uses:
             self._uses[stream] = Use(0, 0, now, False, _NONE)
             self._looks[stream] = now
             self._once[stream] = None
 
     def read(self, stream: RouteKey, now: int) -> Use | None:
-        """Look at an entry. None: it is in the kernel no more, or was never looked at."""
+        """Read the counters of an entry. None: the kernel has none, or it is not known here."""
         use, count = self._uses.get(stream), self._count(stream)
         if use is None or count is None:
             return None
@@ -86,9 +90,9 @@ class Usage:
         self._once.pop(stream, None)
 
     def unused(self, now: int, *, for_packets: bool) -> RouteKey | None:
-        """Find an entry that no packet has used since it was written, the oldest first.
+        """Find the oldest entry that no packet has used since it was written.
 
-        for_packets: the packets that had waited for it do not count, since others wait now.
+        for_packets: also one that only those packets have used which had waited for it.
         """
         for entries in (self._never, self._once) if for_packets else (self._never,):
             for _ in range(min(_TRIES, len(entries))):
@@ -105,7 +109,7 @@ class Usage:
         return when + expiry // _LOOKS if when is not None else None
 
     def expired(self, now: int, expiry: int, most: int) -> Iterator[RouteKey]:
-        """Look at entries whose time it is, at most so many: those not used for so long."""
+        """Look at entries whose time it is, at most so many, and yield those unused for so long."""
         for _ in range(most):
             when = self.next_look(expiry)
             if when is None or when > now:
