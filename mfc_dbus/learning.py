@@ -37,10 +37,10 @@ _MOST_WAITING = 4096
 _ANSWERS = 64  # of these at one time, so that others are served in between
 # The kernel tells of packets on the wrong interface at most once in 3 s (MFC_ASSERT_THRESH).
 _TELLS = 4 * _SECOND
-# When an entry has fallen silent: two packets came by another interface in this time and none by
-# its own. Of copies that arrive on both in turn there is never more than one between two others.
+# When an entry has fallen silent: in this time so many packets came by other interfaces, and none
+# by its own. Of copies that arrive in turn on some interfaces there are fewer between two of one.
 _SILENCE = _SECOND // 2
-_OTHERS = 2
+_OTHERS = 4
 _LONG_SILENCE = 10 * _SECOND  # in which one packet by another interface is enough
 
 
@@ -236,7 +236,7 @@ class Learning:
                     self._looks.append((now + _SILENCE, stream))
                 self._rivals[stream] = _Arrival(iif, now)
             return True
-        if use is not None and use.brought and now - use.since < _LONG_SILENCE:
+        if use is not None and not _is_silent(use, now):
             return True
         self._remember(stream, iif, now)
         if use is not None and now - use.since >= _SILENCE:

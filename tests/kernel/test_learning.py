@@ -199,7 +199,7 @@ def test_a_stream_that_arrives_on_another_covered_interface_moves_there(
     assert lab.arrived()["down0"][-5:] == sent
     second.send(1)
     routing.hear()
-    second.send(2)
+    second.send(4)
     assert lab.arrived() == {}
     routing.look(1)
     sent = second.send(5)

@@ -261,7 +261,7 @@ async def test_of_several_routes_of_a_source_and_group_iif_tells_which(
     ("route", "source", "group", "family"),
     [
         (Route("10.1.0.0/16", "239.1.0.0/16", "eth1", ["eth3"]), "10.1.0.10", "239.1.2.3", IPV4),
-        (Route("*", "239.1.0.0/16", "eth[12]", []), "10.1.0.10", "239.1.2.3", IPV4),
+        (Route("*", "239.1.0.0/16", "eth[13]", []), "10.1.0.10", "239.1.2.3", IPV4),
         (Route("fd01::/64", "ff1e::/16", "eth1", ["eth3"]), "fd01::10", "ff1e::123", IPV6),
     ],
     ids=["ipv4", "pattern", "ipv6"],

@@ -830,7 +830,7 @@ class Machine(RuleBasedStateMachine):
         """Until it has moved here from where it came before, which is silent."""
         if name not in self.ground.links.links:
             return
-        for _ in range(4):
+        for _ in range(6):
             self.ground.arrive(*stream, name)
             self.now += 10**9
             self.ground.controller.look(self.now)
