@@ -252,7 +252,9 @@ class Learning:
         others = list(self._elsewhere(before.key, iif))
         names = [each.iif for each in others]
         turn = names.index(before.iif) + 1 if before.iif in names else 0
-        if others and others[turn % len(others)].iif != before.iif:
+        if not others:  # the kernel's own entries are all that covers the stream now
+            self._forget(before)
+        elif others[turn % len(others)].iif != before.iif:
             self._write(others[turn % len(others)], now)
 
     def _look_at_rival(self, stream: RouteKey, now: int) -> None:
