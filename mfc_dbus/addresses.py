@@ -124,7 +124,7 @@ def parse_stream(source: str, group: str) -> tuple[Prefix, Prefix]:
         reason = _refusal(sources)
         if reason:
             raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
-    return sources, groups
+    return _shared(sources), groups
 
 
 def parse_joined(source: str, group: str) -> tuple[Prefix, Prefix]:
@@ -187,6 +187,12 @@ def format_source(source: Prefix) -> str:
 def stream(source: Prefix, group: Prefix) -> str:
     """Write a stream as people in the field do: (S, G)."""
     return f"({format_source(source)}, {group})"
+
+
+@functools.lru_cache(maxsize=4096)
+def _shared(source: Prefix) -> Prefix:
+    """Find an equal one that was made before: many streams have the same source."""
+    return source
 
 
 def _parse_prefix(text: str, what: str) -> Prefix:

@@ -67,6 +67,10 @@ class Kinds:
                     del self._leaving[oif.name]
                     self._patterns.pop(oif.name, None)
 
+    def iifs(self, group: Prefix) -> Iterable[str]:
+        """The iifs of the routes of a group prefix, whatever their sources."""
+        return self._iifs.get(group, ())
+
     def native(self, route: Route) -> bool:
         if route.single:
             return True
@@ -128,6 +132,9 @@ class _Names:
 
     def __bool__(self) -> bool:
         return bool(self._counts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
 
     def __getitem__(self, name: str) -> int:
         return self._counts.get(name, 0)

@@ -1,7 +1,8 @@
 """The desired routes (pure): found by key, stream and interface however many there are."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mfc_dbus.addresses import Prefix, cut, exactly
 from mfc_dbus.kinds import Kinds
@@ -9,7 +10,7 @@ from mfc_dbus.model import Route, RouteKey
 from mfc_dbus.patterns import is_pattern, matches, precedence
 
 _Name = TypeVar("_Name", str, Prefix, tuple[Prefix, Prefix])
-_Key = TypeVar("_Key", RouteKey, Prefix)
+_Keys = TypeVar("_Keys", dict[RouteKey, None], Counter[Prefix])
 
 
 class Routes:
@@ -21,9 +22,9 @@ class Routes:
         self.kinds = Kinds(number)
         self._routes: dict[RouteKey, Route] = {}
         # Ordered sets of keys.
-        self._wide: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
         self._wide_patterns: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}  # as iifs
-        self._sources: dict[Prefix, dict[Prefix, None]] = {}  # of the wide, by group; not any
+        # Of the wide routes of some sources: how many have each, by group.
+        self._sources: dict[Prefix, Counter[Prefix]] = {}
         self._naming: dict[str, dict[RouteKey, None]] = {}
         self._patterns: dict[str, None] = {}  # those of the names
         # The prefix lengths of group and source that wide routes have, most specific first, and how
@@ -49,7 +50,8 @@ class Routes:
             key = RouteKey(source, group, "" if exact or iif is None else iif, self._number)
             route = self._routes.get(key)
             return [route] if route is not None and iif in (None, route.iif) else []
-        return [self._routes[key] for key in self._wide.get((source, group), ())]
+        keys = (RouteKey(source, group, name, self._number) for name in self.kinds.iifs(group))
+        return [self._routes[key] for key in keys if key in self._routes]
 
     def best(self, source: bytes, group: bytes, iif: str) -> Route | None:
         """Find the most specific route of a stream that arrives on an interface.
@@ -93,11 +95,15 @@ class Routes:
                     if sources.length == source_length and source.covers(sources):
                         yield from self._best_first(sources, groups, iif)
 
-    def _best_first(self, source: Prefix, group: Prefix, iif: str) -> Iterator[Route]:
-        """Find the wide routes of a source and group; iif: of a name, those for it alone."""
+    def _best_first(self, source: Prefix, group: Prefix, iif: str) -> Iterator[Route | None]:
+        """Find the wide routes of a source and group; iif: of a name, those for it alone.
+
+        None stands for a look at one that is not among them.
+        """
         if is_pattern(iif):
-            keys: Iterable[RouteKey] = self._wide.get((source, group), ())
-            yield from (self._routes[key] for key in keys if not is_pattern(key.iif))
+            for name in self.kinds.iifs(group):
+                if not is_pattern(name):
+                    yield self._routes.get(RouteKey(source, group, name, self._number))
         elif (key := RouteKey(source, group, iif, self._number)) in self._routes:
             yield self._routes[key]
         patterns = self._wide_patterns.get((source, group), ())
@@ -130,9 +136,8 @@ class Routes:
             self.remove(before)
         self._routes[key] = route
         if not route.exact:
-            self._wide.setdefault((route.source, route.group), {})[key] = None
             if route.source.length:
-                self._sources.setdefault(route.group, {})[route.source] = None
+                self._sources.setdefault(route.group, Counter())[route.source] += 1
             if is_pattern(route.iif):
                 self._wide_patterns.setdefault((route.source, route.group), {})[key] = None
             self._count_lengths(route, 1)
@@ -145,9 +150,10 @@ class Routes:
     def remove(self, route: Route) -> None:
         del self._routes[route.key]
         if not route.exact:
-            _discard(self._wide, (route.source, route.group), route.key)
-            if route.source.length and (route.source, route.group) not in self._wide:
-                _discard(self._sources, route.group, route.source)
+            if route.source.length:
+                self._sources[route.group][route.source] -= 1
+                if not self._sources[route.group][route.source]:
+                    _discard(self._sources, route.group, route.source)
             if is_pattern(route.iif):
                 _discard(self._wide_patterns, (route.source, route.group), route.key)
             self._count_lengths(route, -1)
@@ -168,7 +174,7 @@ class Routes:
             self._lengths = dict(sorted([*self._lengths.items(), (lengths, count)], reverse=True))
 
 
-def _discard(sets: dict[_Name, dict[_Key, None]], name: _Name, key: _Key) -> None:
+def _discard(sets: dict[_Name, _Keys], name: _Name, key: Any) -> None:
     """Take a key out of a set, and the set away with its last."""
     keys = sets[name]
     del keys[key]
