@@ -49,6 +49,9 @@ FAILED = 1
 NAME_TAKEN = 3
 BUS_LOST = 4
 
+# Seconds after which the service manager may take a start or an end for stuck. To take up the
+# sockets of as many routes as the settings allow by default takes a part of that.
+_LONGEST = 300
 _LEAST_FILES = 64  # it opens some 20, and more for memberships and while it stores
 _TICK = 1.0  # seconds
 _SLICE = 0.02  # seconds between looks at what was learned, at the least
@@ -101,6 +104,7 @@ def _run(stack: ExitStack) -> int:
     """Open everything, begin with what there is, and serve until the end; the exit status."""
     _check_files()
     manager = stack.enter_context(ServiceManager(os.environ))
+    manager.tell_of_long_work(_LONGEST)
     links = stack.enter_context(Links())
     changes = stack.enter_context(EntryChanges())
     configuration = Configuration(_CONFIGURATION)
@@ -230,6 +234,7 @@ async def _serve(
     if stopping.done() and not manager.exists:
         controller.part()  # a manager may be about to restart us, and does not say so
     manager.tell("STOPPING=1")
+    manager.tell_of_long_work(_LONGEST)
     stopping.cancel()
     for task in ours:
         if task.done():

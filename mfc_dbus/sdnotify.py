@@ -57,6 +57,10 @@ class ServiceManager:
         else:
             self._hears = True
 
+    def tell_of_long_work(self, seconds: int) -> None:
+        """Have a start or an end take longer than the unit says, at most so long from now on."""
+        self.tell(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}")
+
     def describe(self, status: str) -> None:
         """Let the service manager show how the service is, in a sentence of one line."""
         if status != self._status:

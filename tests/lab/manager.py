@@ -36,6 +36,7 @@ class Manager:
         self.kept_when_ready: set[str] = set()
         self.alive = 0
         self.status = ""
+        self.extended: list[float] = []  # seconds, each time that a start or an end may take longer
         self._ready = 0
         self._news = threading.Condition()
         with contextlib.ExitStack() as stack:
@@ -131,6 +132,8 @@ class Manager:
             self.kept_when_ready = {*self.kept}
         self.alive += "WATCHDOG" in assignments
         self.status = assignments.get("STATUS", self.status)
+        if "EXTEND_TIMEOUT_USEC" in assignments:
+            self.extended.append(int(assignments["EXTEND_TIMEOUT_USEC"]) / 1e6)
         if "FDSTORE" in assignments:
             (fd,) = fds
             self.keep(assignments["FDNAME"], fd)

@@ -1,6 +1,7 @@
 """How the daemon starts and ends, and what it leaves."""
 
 import asyncio
+import json
 import resource
 import socket
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from lab.bus import PrivateBus
 from lab.caller import Caller, Route
 from lab.daemon import BUS_NAME, Daemon
+from lab.manager import Manager
 from lab.netns import Namespace
 from lab.witness import entries, vifs
 
@@ -26,6 +28,30 @@ def in_kernel(network: Namespace) -> int:
 
 
 # It ends
+
+
+async def test_told_to_stop_in_the_middle_of_a_change_it_stores_all_or_nothing_of_it(
+    own_bus: PrivateBus, own_network: Namespace, tmp_path: Path
+) -> None:
+    for name in ("state", "runtime", "configuration"):
+        (tmp_path / name).mkdir()
+    routes = [{"source": "10.0.0.1", "group": f"239.2.{n >> 8}.{n & 255}"} for n in range(3000)]
+    text = json.dumps({"route": [each | {"iif": "eth1", "oifs": ["eth2"]} for each in routes]})
+    with Manager() as manager:
+        with Daemon(own_bus.address, own_network, home=tmp_path, manager=manager) as daemon:
+            begun = len(manager.extended)
+            assert begun == 1
+            async with Caller.at(own_bus.address) as caller:
+                applying = asyncio.create_task(caller.apply(text))
+                while not entries(own_network, socket.AF_INET):  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(0)
+                assert await asyncio.to_thread(daemon.stop) == STOPPED
+                answer = (await asyncio.gather(applying, return_exceptions=True))[0]
+            assert len(manager.extended) == 2
+        with Daemon(own_bus.address, own_network, home=tmp_path):
+            async with Caller.at(own_bus.address) as caller:
+                there = len(await caller.describe())
+        assert there == (3000 if answer == [3000, 0, 0] else 0)
 
 
 def test_without_a_bus_it_does_not_start(own_network: Namespace, library: str) -> None:

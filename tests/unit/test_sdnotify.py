@@ -108,6 +108,11 @@ def test_it_is_told_by_a_process_that_can_open_nothing_more(
     assert manager.told() == ["READY=1"]
 
 
+def test_a_start_or_an_end_may_take_longer(manager: Manager, service: ServiceManager) -> None:
+    service.tell_of_long_work(2)
+    assert manager.told() == ["EXTEND_TIMEOUT_USEC=2000000"]
+
+
 def test_a_status_is_told_when_it_is_another_one(manager: Manager, service: ServiceManager) -> None:
     for status in ("1 route", "1 route", "a\nb\x1b", "x" * 9000):
         service.describe(status)
