@@ -5,7 +5,6 @@ async with Client.open() as client:
 """
 
 import contextlib
-import ipaddress
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -27,13 +26,11 @@ from mfc_dbus.info import (
     ServiceEvent,
     TableInfo,
     UnroutedEvent,
-    bad_reply,
     info,
-    route_info,
     unrouted_event,
 )
 from mfc_dbus.names import BUS_NAME
-from mfc_dbus.remote import INTERACTIVE_TIMEOUT, TIMEOUT, Remote
+from mfc_dbus.remote import INTERACTIVE_TIMEOUT, LONG_TIMEOUT, TIMEOUT, Remote
 
 if TYPE_CHECKING:
     from mfc_dbus.document import Report
@@ -52,8 +49,6 @@ __all__ = [
     "TableInfo",
     "UnroutedEvent",
 ]
-
-_LONG_TIMEOUT = 300.0  # 100,000 routes take a slow machine a minute
 
 
 class Client:
@@ -191,7 +186,7 @@ class Client:
         given = {"merge": merge, "dry-run": dry_run, "wait": wait, "empty": empty}
         options = {name: Variant("b", True) for name, value in given.items() if value}
         added, changed, deleted = await self._change(
-            "Apply", "sa{sv}", [document, options], returns="uuu", timeout=_LONG_TIMEOUT
+            "Apply", "sa{sv}", [document, options], returns="uuu", timeout=LONG_TIMEOUT
         )
         return added, changed, deleted
 
@@ -200,34 +195,11 @@ class Client:
 
         In one message; what is too much for one is asked for by halves of the groups.
         """
-        from mfc_dbus.document import Report
-
-        try:
-            return await self._describe(_strings(group=group))
-        except ClientError as error:
-            halves = _halves(group) if error.name == "LimitExceeded" else []
-            if not halves:
-                raise
-        whole = Report()
-        if group is not None:  # its own routes are in neither half
-            whole = await self._describe(_strings(group=group) | {"exact": Variant("b", True)})
-        for half in halves:
-            part = await self.describe(group=half)
-            whole.route += part.route
-            whole.membership += part.membership
-        return whole
-
-    async def _describe(self, chosen: Mapping[str, Variant]) -> "Report":
-        from mfc_dbus.document import read_report
-
-        (text,) = await self._remote.call(
-            "Describe", "a{sv}", [chosen], returns="s", timeout=_LONG_TIMEOUT
-        )
-        with bad_reply():
-            return read_report(text)
+        return await self._remote.describe(group=group)
 
     async def routes(self) -> list[RouteInfo]:
-        return [route_info(fields) for fields in await self._remote.get("Routes")]
+        routes, _ = await self._remote.snapshot()
+        return routes
 
     async def interfaces(self) -> list[InterfaceInfo]:
         return [info(InterfaceInfo, fields) for fields in await self._remote.get("Interfaces")]
@@ -291,7 +263,7 @@ class Client:
         return await self._remote.owner()
 
     async def snapshot(self) -> tuple[list[RouteInfo], int]:
-        """Get the routes and the Generation that they are of, in one message."""
+        """Get the routes, and the Generation that they are of or that came shortly before."""
         return await self._remote.snapshot()
 
     async def _change(
@@ -319,13 +291,3 @@ def _strings(**options: str | None) -> dict[str, Any]:
 
 def _table(number: int | None) -> dict[str, Any]:
     return {} if number is None else {"table": Variant("u", number)}
-
-
-def _halves(group: str | None) -> list[str]:
-    """Split a prefix of groups, None for all; a single group has no halves."""
-    if group is None:
-        return ["224.0.0.0/4", "ff00::/8"]
-    network = ipaddress.ip_network(group)
-    if network.prefixlen == network.max_prefixlen:
-        return []
-    return [str(half) for half in network.subnets()]

@@ -38,7 +38,7 @@ class Config:
     """
 
     tables: tuple[TableId, ...] = tuple(map(TableId, FAMILIES))
-    max_routes: int = 1_000_000
+    max_routes: int = 200_000
     max_memberships: int = 1_000
     max_learned: int = 65_536
     learned_expiry: int = 60 * _SECOND

@@ -4,7 +4,10 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from mfc_dbus.document import RouteReport
 
 ANY_SOURCE = "*"
 
@@ -164,6 +167,25 @@ def route_info(fields: Sequence[Any]) -> RouteInfo:
             options.get("reason", ""),
             options.get("hairpin", False),
         )
+
+
+def described_route(report: "RouteReport") -> RouteInfo:
+    """Make it of what Describe tells."""
+    return RouteInfo(
+        report.source or ANY_SOURCE,
+        report.group,
+        report.iif,
+        tuple(report.oifs),
+        report.state,
+        report.ttls,
+        report.comment,
+        report.persistent,
+        report.expires,
+        report.origin,
+        report.table,
+        report.reason,
+        report.hairpin,
+    )
 
 
 def unrouted_event(body: Sequence[Any]) -> UnroutedEvent:

@@ -59,6 +59,9 @@ class Properties:
         return self.routes.as_variant() if name == "Routes" else [self._read(name)]
 
     def get_all(self) -> Body:
+        """Encode all values; a property that has none, since it is too long, is left out."""
+        if self.routes.too_long:
+            return encode("a{sv}", [{name: self._read(name) for name in self.plain}])
         return self.routes.added_to(
             encode("a{sv}", [{name: self._read(name) for name in self.plain}])
         )

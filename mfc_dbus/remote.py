@@ -5,18 +5,24 @@ Whatever fails is a ClientError.
 
 import asyncio
 import contextlib
+import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection, Signal
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.names import BUS, ERROR, PROPERTIES
-from mfc_dbus.info import ClientError, RouteInfo, bad_reply, route_info
+from mfc_dbus.info import ClientError, RouteInfo, bad_reply, described_route, route_info
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
+
+if TYPE_CHECKING:
+    from mfc_dbus.document import Report
 
 TIMEOUT = 30.0
 INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
+LONG_TIMEOUT = 300.0  # 100,000 routes take a slow machine a minute
 
 _NOT_RUNNING = f"The service {BUS_NAME} is not running: 'systemctl start mfc-dbus' starts it"
 # What a call meets that comes when the service has gone, or that it goes under.
@@ -78,12 +84,48 @@ class Remote:
         return _value(name, value)
 
     async def snapshot(self) -> tuple[list[RouteInfo], int]:
-        """Get the routes and the Generation that they are of, in one message."""
+        """Get the routes and the Generation that they are of, in one message.
+
+        If they are too many for that, some may be of a later one, and signals tell of them again.
+        """
         body = [INTERFACE]
         (properties,) = await self.call("GetAll", "s", body, interface=PROPERTIES, returns="a{sv}")
         with bad_reply():
-            routes = [route_info(fields) for fields in _value("Routes", properties["Routes"])]
-            return routes, _value("Generation", properties["Generation"])
+            generation = _value("Generation", properties["Generation"])
+            if "Routes" in properties:
+                fields = _value("Routes", properties["Routes"])
+                return [route_info(each) for each in fields], generation
+        return [described_route(each) for each in (await self.describe()).route], generation
+
+    async def describe(self, *, group: str | None = None) -> "Report":
+        """Get what is described of all, or of a group prefix.
+
+        In one message; what is too much for one is asked for by halves of the groups.
+        """
+        from mfc_dbus.document import Report
+
+        try:
+            return await self._describe(group)
+        except ClientError as error:
+            halves = _halves(group) if error.name == "LimitExceeded" else []
+            if not halves:
+                raise
+        whole = Report()
+        if group is not None:  # its own routes are in neither half
+            whole = await self._describe(group, exact=Variant("b", True))
+        for half in halves:
+            part = await self.describe(group=half)
+            whole.route += part.route
+            whole.membership += part.membership
+        return whole
+
+    async def _describe(self, group: str | None, **options: Variant) -> "Report":
+        from mfc_dbus.document import read_report
+
+        chosen = options if group is None else {"group": Variant("s", group), **options}
+        (text,) = await self.call("Describe", "a{sv}", [chosen], returns="s", timeout=LONG_TIMEOUT)
+        with bad_reply():
+            return read_report(text)
 
     async def owner(self) -> str:
         """Get the unique name of the service that runs; empty where none does."""
@@ -130,6 +172,16 @@ class Remote:
             with _client_errors():
                 await self._connection.subscribe(rule, handler)
         return signals
+
+
+def _halves(group: str | None) -> list[str]:
+    """Split a prefix of groups, None for all; a single group has no halves."""
+    if group is None:
+        return ["224.0.0.0/4", "ff00::/8"]
+    network = ipaddress.ip_network(group)
+    if network.prefixlen == network.max_prefixlen:
+        return []
+    return [str(half) for half in network.subnets()]
 
 
 def _value(name: str, variant: Any) -> Any:

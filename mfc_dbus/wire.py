@@ -48,6 +48,11 @@ class WireRoutes:
         self._bytes -= len(encoded)
         return encoded
 
+    @property
+    def too_long(self) -> bool:
+        """Whether all of them are too much for one message."""
+        return self._bytes > MAX_BYTES
+
     def as_variant(self) -> bytes:
         """Encode the property, as the variant that a message begins with."""
         return _variant(self._all(), 0)
@@ -63,10 +68,10 @@ class WireRoutes:
         return bytes(whole)
 
     def _all(self) -> Iterable[bytes]:
-        if self._bytes > MAX_BYTES:
+        if self.too_long:
             raise LimitExceeded(
                 f"All {len(self._routes)} routes are more than {MAX_BYTES >> 20} MiB, too much for "
-                "one message"
+                "one message: ask Describe for some at a time"
             )
         return self._routes.values()
 

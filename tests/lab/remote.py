@@ -21,6 +21,7 @@ class FakeBus:
 
     def __init__(self) -> None:
         self.owner = ""
+        self.too_many = False  # routes for one message
         self.generation = 0
         self.routes: dict[str, list[Any]] = {}
         self.properties: dict[str, Any] = {"Version": Variant("s", "1.2.3")}
@@ -62,6 +63,8 @@ class FakeBus:
             "Routes": Variant(ROUTES, [list(route) for route in self.routes.values()]),
             "Generation": Variant("t", self.generation),
         } | self.properties
+        if self.too_many:
+            del properties["Routes"]
         return [properties] if member == "GetAll" else [properties[body[1]]]
 
     async def call_bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:

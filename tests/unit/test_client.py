@@ -131,6 +131,30 @@ def test_what_is_too_much_for_one_message_is_asked_for_by_halves() -> None:
     on_bus(test)
 
 
+def test_routes_that_are_too_many_for_one_message_are_those_described() -> None:
+    async def test(bus: FakeBus, client: Client) -> None:
+        bus.start()
+        bus.too_many, bus.generation = True, 7
+        one = '{"group": "239.1.1.1", "iif": "a", "oifs": ["b"], "state": "active", "packets": 1}'
+        two = (
+            '{"source": "10.0.0.1", "group": "239.1.1.2", "iif": "a", "oifs": ["b", "c"], "ttls":'
+            ' {"c": 9}, "comment": "lobby", "persistent": false, "expires": 5, "table": 3, "state":'
+            ' "waiting", "reason": "so", "origin": "config", "hairpin": true}'
+        )
+        bus.returns = [f'{{"route": [{one}, {two}]}}']
+        expected = [
+            RouteInfo("*", "239.1.1.1", "a", ("b",), "active"),
+            RouteInfo(
+                *("10.0.0.1", "239.1.1.2", "a", ("b", "c"), "waiting", {"c": 9}, "lobby", False),
+                *(5, "config", 3, "so", True),
+            ),
+        ]
+        assert await client.routes() == expected
+        assert await client.snapshot() == (expected, 7)
+
+    on_bus(test)
+
+
 def test_only_a_change_may_ask_for_a_password_and_then_waits_longer() -> None:
     async def test(bus: FakeBus, client: Client) -> None:
         bus.start()

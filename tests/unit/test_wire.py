@@ -124,7 +124,9 @@ def test_more_than_24_mib_is_refused_and_less_is_not() -> None:
             wire.put(Status(parse_route("*", group, "a", ["b"], {}, "x" * 200), "active"))
 
     put(range(60_000))
+    assert not wire.too_long
     assert 16 * 1024 * 1024 < len(wire.as_variant()) <= 24 * 1024 * 1024
     put(range(60_000, 100_000))
+    assert wire.too_long
     with pytest.raises(LimitExceeded, match="All 100000 routes are more than 24 MiB"):
         wire.as_variant()
