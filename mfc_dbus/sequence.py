@@ -4,15 +4,15 @@ It ends where one transition would. On the way there every stream is forwarded b
 before or by those that come.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 from mfc_dbus.difference import Difference, Replacement
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.model import MAX_VIFS, Route
+from mfc_dbus.model import MAX_VIFS, Route, RouteKey
 from mfc_dbus.placement import place
-from mfc_dbus.slices import Slices
+from mfc_dbus.slices import Slices, in_slices
 from mfc_dbus.table import Table
 from mfc_dbus.transition import Transition
 from mfc_dbus.vifs import too_many
@@ -73,16 +73,18 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
     slices = Slices()
     uses = {vif.name: vif.references for vif in table.vifs if vif.references}
     before = frozenset(uses)
+    changing: set[RouteKey] = set()
     for route in _old(routes):
         await slices.pause()
+        changing.add(route.key)
         placed = table.installed.get(route.key)
         for name in placed.interfaces if placed is not None else ():
             uses[name] -= 1
-    changing = {route.key for route in _old(routes)}
     needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
     for name in (name for name, count in uses.items() if count > 0):
-        (needed if table.is_named(name, but=changing) else wanted)[name] = None
+        by_name = await _is_named(table, name, changing)
+        (needed if by_name else wanted)[name] = None
     for route in _new(routes):
         await slices.pause()
         placed = place(route, present, native=False)
@@ -94,6 +96,14 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
     # Those that have a VIF first.
     more = sorted((name for name in wanted if name not in needed), key=lambda n: n not in before)
     return _Room(before, frozenset([*needed, *more][:MAX_VIFS]))
+
+
+async def _is_named(table: Table, name: str, changing: Set[RouteKey]) -> bool:
+    """Whether a route that stays is on an interface by its name, and not by a pattern alone."""
+    async for key in in_slices(table.routes.named(name)):
+        if key not in changing and table.is_on(key, name):
+            return True
+    return False
 
 
 def _parts(table: Table, routes: Difference[Route], room: _Room) -> Iterator[Part]:

@@ -128,9 +128,13 @@ class Table:
     def is_named(self, interface: str, but: Container[RouteKey]) -> bool:
         """Whether a route is on an interface that names it; not for a pattern alone."""
         return any(
-            key not in but and key in self.installed and interface in self.installed[key].interfaces
-            for key in self.routes.named(interface)
+            key not in but and self.is_on(key, interface) for key in self.routes.named(interface)
         )
+
+    def is_on(self, key: RouteKey, interface: str) -> bool:
+        """Whether what is in the kernel of a route uses an interface."""
+        placed = self.installed.get(key)
+        return placed is not None and interface in placed.interfaces
 
     def lost_vifs(self) -> list[str]:
         """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""

@@ -2,14 +2,14 @@
 
 100,000 routes are one property. Encoded anew for each reader they would take seconds, in which
 nobody else is served; so each is kept as its bytes, which are the same wherever it stands in an
-array: a struct begins at a multiple of 8.
+array: a struct begins at a multiple of 8, and each is padded to one.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from mfc_dbus.addresses import format_source
-from mfc_dbus.bus.backend import Variant, encode
+from mfc_dbus.bus.backend import Variant, decode, encode
 from mfc_dbus.errors import LimitExceeded
 from mfc_dbus.model import RouteKey
 from mfc_dbus.news import Status
@@ -19,7 +19,6 @@ ROUTES = f"a{ROUTE}"
 # The bus disconnects whoever sends more than 32 MiB in one message.
 MAX_BYTES = 24 * 1024 * 1024
 _MAX_IN_SIGNAL = 1000
-_PADDING = [bytes(-length % 8) for length in range(8)]
 
 
 class WireRoutes:
@@ -35,8 +34,9 @@ class WireRoutes:
         return copied
 
     def put(self, status: Status) -> bytes:
-        """Encode and keep a route, in place of the one with its key."""
+        """Encode and keep a route, in place of the one with its key; padded to a multiple of 8."""
         encoded = encode_route(status)
+        encoded += bytes(-len(encoded) % 8)
         key = status.route.key
         self._bytes += len(encoded) - len(self._routes.get(key, b""))
         self._routes[key] = encoded
@@ -55,25 +55,25 @@ class WireRoutes:
 
     def as_variant(self) -> bytes:
         """Encode the property, as the variant that a message begins with."""
-        return _variant(self._all(), 0)
+        return b"".join(_variant(self._all(), 0, self._bytes))
 
     def added_to(self, properties: bytes) -> bytes:
         """Add the property to an encoded a{sv} that has others in it."""
         key = b"Routes"
         entry = struct.pack("<I", len(key)) + key + b"\0"
         head = properties + bytes(-len(properties) % 8) + entry
-        whole = bytearray(head + _variant(self._all(), len(head)))
+        pieces = _variant(self._all(), len(head), self._bytes)
         # The dictionary's length, without itself and the padding before its first entry.
-        struct.pack_into("<I", whole, 0, len(whole) - 8)
-        return bytes(whole)
+        length = len(head) + sum(map(len, pieces)) - 8
+        return b"".join([struct.pack("<I", length), head[4:], *pieces])
 
-    def _all(self) -> Iterable[bytes]:
+    def _all(self) -> Sequence[bytes]:
         if self.too_long:
             raise LimitExceeded(
                 f"All {len(self._routes)} routes are more than {MAX_BYTES >> 20} MiB, too much for "
                 "one message: ask Describe for some at a time"
             )
-        return self._routes.values()
+        return [*self._routes.values()]
 
 
 def encode_route(status: Status) -> bytes:
@@ -108,22 +108,30 @@ def encode_route(status: Status) -> bytes:
 
 
 def signal_bodies(encoded: list[bytes]) -> Iterator[bytes]:
-    """Encode the bodies of the signals that tell of these routes, at most 1,000 in each."""
+    """Encode the bodies of the signals that tell of these routes, at most 1,000 in each.
+
+    encoded: as `WireRoutes` does.
+    """
     for start in range(0, len(encoded), _MAX_IN_SIGNAL):
-        yield _array(encoded[start : start + _MAX_IN_SIGNAL], 0)
+        some = encoded[start : start + _MAX_IN_SIGNAL]
+        yield b"".join(_array(some, 0, sum(map(len, some))))
 
 
-def _variant(structs: Iterable[bytes], at: int) -> bytes:
+def _variant(structs: Sequence[bytes], at: int, size: int) -> list[bytes]:
     head = bytes((len(ROUTES),)) + ROUTES.encode() + b"\0"
-    return head + _array(structs, at + len(head))
+    return [head, *_array(structs, at + len(head), size)]
 
 
-def _array(structs: Iterable[bytes], at: int) -> bytes:
-    """Encode an array of structs that stands at an offset of its message's body."""
-    parts = list(structs)
-    joined = b"".join([part + _PADDING[len(part) % 8] for part in parts])
-    # What pads the last one is no longer part of the array.
-    length = len(joined) - (len(_PADDING[len(parts[-1]) % 8]) if parts else 0)
+def _array(structs: Sequence[bytes], at: int, size: int) -> list[bytes]:
+    """Encode an array of structs that stands at an offset of its message's body.
+
+    In pieces: they may be megabytes, of which each copy keeps others waiting. size: of all.
+    """
+    pieces = list(structs)
+    if pieces:  # what pads the last one is no part of the array
+        size -= len(pieces[-1])
+        pieces[-1] = encode(ROUTE, decode(ROUTE, pieces[-1]))
+        size += len(pieces[-1])
     lead = bytes(-at % 4)
     first = at + len(lead) + 4
-    return lead + struct.pack("<I", length) + bytes(-first % 8) + joined[:length]
+    return [lead, struct.pack("<I", size), bytes(-first % 8), *pieces]

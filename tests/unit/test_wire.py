@@ -105,7 +105,8 @@ def test_a_removed_route_leaves_nothing(some: list[Status]) -> None:
 
 def test_signals_carry_at_most_a_thousand_routes() -> None:
     routes = (parse_route("*", f"239.1.{n >> 8}.{n & 255}", "a", ["b"]) for n in range(2001))
-    encoded = [encode_route(Status(route, "active")) for route in routes]
+    wire = WireRoutes()
+    encoded = [wire.put(Status(route, "active")) for route in routes]
     decoded = [decode(ROUTES, body)[0] for body in signal_bodies(encoded)]
     assert [len(part) for part in decoded] == [1000, 1000, 1]
     assert [each[1] for part in decoded for each in part][-1] == "239.1.7.208"
