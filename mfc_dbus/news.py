@@ -79,8 +79,8 @@ class News:
         """Forget what became of routes in between: it was taken back."""
         waiting, self._waiting = self._waiting, []
         keys: dict[RouteKey, None] = {}
-        async for noted in in_slices(waiting):
-            keys.update((key, None) for key, _ in noted)
+        async for key in in_slices(key for noted in waiting for key, _ in noted):
+            keys[key] = None
         await self.note_all(keys)
 
     def tell(self) -> None:
