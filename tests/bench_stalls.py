@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import PROPERTIES
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.model import Route, parse_route
@@ -245,9 +247,68 @@ async def interfaces(stage: Stage) -> None:
         stage.namespace.ip(*(f"link delete v{n}" for n in range(2000)))
 
 
+def document(count: int, oif: str) -> str:
+    return json.dumps(
+        {
+            "route": [
+                {"source": SOURCE, "group": group(n), "iif": "in", "oifs": [oif]}
+                for n in range(256, 256 + count)
+            ]
+        }
+    )
+
+
+async def changes(stage: Stage) -> None:
+    stage.start()
+    new, other = (document(stage.count, oif) for oif in ("out", "other"))
+    for what, text in (("all new", new), ("the same", new), ("all changed", other)):
+        async with stage.measured(f"Apply, {what}") as caller:
+            await stage.ask(caller, "Apply", "sa{sv}", text, {})
+    async with stage.measured("Apply, all changed, and refused by the store") as caller:
+        state = stage.home / "state"
+        with sqlite3.connect(state / "routes.db", isolation_level=None) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            with contextlib.suppress(BusError):
+                await stage.ask(caller, "Apply", "sa{sv}", new, {})
+            database.execute("ROLLBACK")
+    async with stage.measured("GetAll") as caller:
+        await caller.call(
+            BUS_NAME, OBJECT_PATH, PROPERTIES, "GetAll", "s", [INTERFACE], timeout=_TIMEOUT
+        )
+    async with stage.measured("FlushRoutes") as caller:
+        await stage.ask(caller, "FlushRoutes", "a{sv}", {})
+
+
+async def reload(stage: Stage) -> None:
+    stage.start()
+    directory = stage.home / "configuration" / "routes.d"
+    directory.mkdir()
+    text = "".join(
+        f'[[route]]\nsource = "{SOURCE}"\ngroup = "{group(n)}"\niif = "in"\noifs = ["out"]\n'
+        for n in range(256, 256 + stage.count)
+    )
+    (directory / "many.toml").write_text(text)
+    async with stage.measured("Reload, all new") as caller:
+        await stage.ask(caller, "Reload", "a{sv}", {})
+    (directory / "many.toml").unlink()
+    async with stage.measured("Reload, all gone") as caller:
+        await stage.ask(caller, "Reload", "a{sv}", {})
+
+
 SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
     each.__name__: each
-    for each in (nothing, interface, verify, restart, starved, expiry, taken, interfaces)
+    for each in (
+        nothing,
+        interface,
+        verify,
+        restart,
+        starved,
+        expiry,
+        taken,
+        interfaces,
+        changes,
+        reload,
+    )
 }
 
 
