@@ -26,6 +26,7 @@ from mfc_dbus.quoting import join, quote
 _MAX_FILES = 1000  # that are included
 _MAX_BITS = 12  # of the groups that a line joins
 _BITS = 10  # of the groups that an entry joins
+_MAX_LEFT_OUT = 1000  # sentences on what is left out
 _MAX_SHOWN = 200  # characters of a line that is left out
 _ANY = {"0.0.0.0", "::", "0.0.0.0/0", "::/0"}
 _CLAUSES = ("from", "source", "group", "to")
@@ -41,18 +42,28 @@ class Line(NamedTuple):
 
 @dataclass
 class Imported:
-    """What could be carried over, and a sentence on each thing that could not."""
+    """What could be carried over, and a sentence on each thing that could not.
+
+    more: how many sentences there would be beyond those that are kept.
+    """
 
     routes: list[RouteEntry] = field(default_factory=list)
     memberships: list[MembershipEntry] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    more: int = 0
+
+    def leave_out(self, line: Line, sentence: str) -> None:
+        if len(self.left_out) < _MAX_LEFT_OUT:
+            self.left_out.append(_at(line, sentence))
+        else:
+            self.more += 1
 
 
 def read(path: str, text: str) -> Imported:
     """Read a file, and those that it includes."""
     imported = Imported()
     reader = _Reader(imported)
-    for line in _Files(path, imported.left_out).lines(path, text):
+    for line in _Files(path, imported).lines(path, text):
         reader.take(line)
     reader.finish()
     return imported
@@ -61,8 +72,8 @@ def read(path: str, text: str) -> Imported:
 class _Files:
     """A file and those that it includes, each of which is read once."""
 
-    def __init__(self, path: str, left_out: list[str]) -> None:
-        self._left_out = left_out
+    def __init__(self, path: str, imported: Imported) -> None:
+        self._imported = imported
         self._seen = {Path(path).resolve()}
         self._room = textfiles.MAX_BYTES
 
@@ -77,22 +88,22 @@ class _Files:
 
     def _included(self, line: Line) -> Iterator[Line]:
         if len(line.words) != 2:
-            self._left_out.append(_at(line, "an include names one file or pattern"))
+            self._imported.leave_out(line, "an include names one file or pattern")
             return
         (_, name) = line.words
         pattern = str(Path(line.file).parent / name) if line.file != "-" else name
         found = sorted(itertools.islice(glob.iglob(pattern), _MAX_FILES + 1))  # noqa: PTH207 - the pattern may be absolute
         if not found and not glob.has_magic(name):
-            self._left_out.append(_at(line, f"there is no file {quote(name)}"))
+            self._imported.leave_out(line, f"there is no file {quote(name)}")
         for each in found:
             try:
                 data = self._read(Path(each))
             except OSError as error:
-                self._left_out.append(_at(line, f"{each}: {error.strerror}"))
+                self._imported.leave_out(line, f"{each}: {error.strerror}")
             else:
                 yield from self.lines(each, data.decode(errors="replace"))
             if len(self._seen) > _MAX_FILES:
-                self._left_out.append(_at(line, f"more than {_MAX_FILES} files are included"))
+                self._imported.leave_out(line, f"more than {_MAX_FILES} files are included")
                 return
 
     def _read(self, path: Path) -> bytes:
@@ -169,7 +180,7 @@ class _Reader:
             self._leave_out(line, str(error))
 
     def _leave_out(self, line: Line, sentence: str) -> None:
-        self._imported.left_out.append(_at(line, sentence))
+        self._imported.leave_out(line, sentence)
 
     def _phyint(self, line: Line) -> None:
         """phyint IFNAME [enable|disable] [mrdisc] [ttl-threshold TTL]"""

@@ -48,4 +48,6 @@ def run_here(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     for sentence in imported.left_out:
         complain(sentence)
+    if imported.more:
+        complain(f"{imported.more} more lines or parts of them were left out")
     return Status.FAILED if imported.left_out else Status.DONE

@@ -310,6 +310,19 @@ def test_an_include_reads_files_alone_and_no_more_than_it_may(
     assert left_out.endswith("0.conf: Is larger than 100 bytes")
 
 
+def test_of_very_much_that_is_left_out_the_first_is_named_and_the_rest_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a file that is no smcroute.conf, or an include of everything."""
+    path = tmp_path / "smcroute.conf"
+    path.write_text("bad\n" * 54_000)
+    assert main(["import", str(path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1_001
+    assert lines[-2] == f"mfc-dbus-cli: {path}:1000: bad: there is no directive 'bad'"
+    assert lines[-1] == "mfc-dbus-cli: 53000 more lines or parts of them were left out"
+
+
 def test_the_command_writes_a_document_and_needs_no_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
