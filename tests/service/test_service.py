@@ -129,7 +129,9 @@ async def test_a_polkit_that_never_answers_is_a_no_and_is_told_to_stop(
         Caller.at(own_bus.address, nobody) as caller,
     ):
         await refused(
-            caller.add(interactive=interactive), f"{STANDARD}.AccessDenied", "Not authorised"
+            caller.add(interactive=interactive),
+            f"{STANDARD}.AccessDenied",
+            "polkit did not decide in time",
         )
         assert await polkit.cancelled.get() == (await polkit.asked.get()).cancellation
         assert await caller.get("Routes") == []
