@@ -25,6 +25,7 @@ _TURN = 0.005  # seconds; of calls that take long to decode, fewer
 # of the time goes to reading.
 _CROWD = 16 * 1024
 _READ_BETWEEN_TURNS = 256 * 1024
+_MANY_SENDERS = 8  # who wait at once, and may be one user's
 
 
 class Call(NamedTuple):
@@ -69,7 +70,7 @@ class IncomingCalls:
         self._outgoing = outgoing
         self._unread = unread
         self._answer = answer
-        self._turns = Turns()
+        self._turns = Turns(self._unread.user_of)
         self._large = LargeCalls()
         self._next_turn: asyncio.Handle | None = None
         self._came = 0  # bytes since a turn was thought of
@@ -97,6 +98,8 @@ class IncomingCalls:
 
     def put(self, frame: Frame) -> None:
         """Let a call that was admitted wait for its turn."""
+        if len(self._turns) >= _MANY_SENDERS:
+            self._unread.learn(frame.header.sender)
         self._turns.put(frame)
         self.plan_turn()
 
@@ -113,7 +116,7 @@ class IncomingCalls:
         """Cancel what is being handled, and forget what waits."""
         if self._next_turn:
             self._next_turn.cancel()
-        self._turns = Turns()
+        self._turns = Turns(self._unread.user_of)
         for task in self._tasks:
             task.cancel()
 

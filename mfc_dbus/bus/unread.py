@@ -114,6 +114,16 @@ class Unread:
                 known.waiting -= 1
         return self.has_room(receiver)
 
+    def learn(self, receiver: str) -> None:
+        """Find out whose connection this is, for `user_of`, if that is not known."""
+        known = self._heavy.get(receiver) or self._find_light(receiver)
+        self._learn_once(receiver, known)
+
+    def user_of(self, receiver: str) -> int | str:
+        """Return whose connection this is, or where that is not known, the connection itself."""
+        known = self._heavy.get(receiver) or self._light.get(receiver)
+        return receiver if known is None or known.uid == _UNKNOWN else known.uid
+
     def fits(self, receiver: str, size: int) -> bool:
         """Return whether a connection that has room may be sent an answer of this size."""
         known = self._heavy.get(receiver) or self._light.get(receiver)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mfc_dbus.bus import outgoing
-from mfc_dbus.bus.backend import encode
+from mfc_dbus.bus.backend import decode, encode
 from mfc_dbus.bus.calls import Call
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
@@ -18,7 +18,7 @@ LARGE = bytes(1024 * 1024)
 
 
 class SlowBus(asyncio.Transport):
-    """A transport to a bus that reads nothing until `read`, and answers for root's connections."""
+    """A transport to a bus that reads nothing until `read`; user 7 has the names ":7.1" and on."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -38,7 +38,9 @@ class SlowBus(asyncio.Transport):
         self.written += size
         for frame in self._framer.feed(b"".join(pieces)):
             if frame.header.member == "GetConnectionUnixUser":
-                asyncio.get_running_loop().call_soon(self._answer, frame.header.serial, "u", [0])
+                (name,) = decode("s", frame.body)
+                body = [int(name.removeprefix(":").partition(".")[0])]
+                asyncio.get_running_loop().call_soon(self._answer, frame.header.serial, "u", body)
             elif frame.header.member == "AddMatch":
                 asyncio.get_running_loop().call_soon(self._answer, frame.header.serial, "", [])
         if size > 64 * 1024:
@@ -108,7 +110,7 @@ def test_large_replies_are_made_one_at_a_time_as_the_bus_takes_them() -> None:
         bus = SlowBus(connection)
         service = Service(connection)
         connection.serve(service)
-        connection.data_received(calls(20, ":1.7"))
+        connection.data_received(calls(20, ":0.7"))
         for number in range(1, 21):
             await settle()
             assert len(service.handled) == number
@@ -128,18 +130,39 @@ def test_a_caller_is_reached_while_another_sends_without_end() -> None:
         SlowBus(connection)
         service = Service(connection)
         connection.serve(service)
-        flood = calls(2_000, ":1.7", Flag.NO_REPLY_EXPECTED)
+        flood = calls(2_000, ":0.7", Flag.NO_REPLY_EXPECTED)
         for _ in range(10):
             connection.data_received(flood)
             await asyncio.sleep(0)
-        connection.data_received(calls(1, ":1.8", Flag.NO_REPLY_EXPECTED))
+        connection.data_received(calls(1, ":0.8", Flag.NO_REPLY_EXPECTED))
         for _ in range(30):
             connection.data_received(flood)
             await asyncio.sleep(0)
-        assert ":1.8" in {header.sender for header in service.handled}
+        assert ":0.8" in {header.sender for header in service.handled}
         await settle()
         # Most of what the other sent was read and left out.
         assert len(service.handled) < 500
+
+    asyncio.run(scenario())
+
+
+def test_many_connections_of_a_user_keep_nobody_else_waiting() -> None:
+    async def scenario() -> None:
+        connection = Connection()
+        SlowBus(connection)
+        service = Service(connection)
+        connection.serve(service)
+        for _ in range(4):
+            for number in range(200):
+                connection.data_received(calls(1, f":7.{number}", Flag.NO_REPLY_EXPECTED))
+            await asyncio.sleep(0)
+        before = len(service.handled)
+        connection.data_received(calls(8, ":8.1", Flag.NO_REPLY_EXPECTED))
+        await settle()
+        senders = [header.sender for header in service.handled]
+        assert senders.count(":8.1") == 8
+        last = len(senders) - 1 - senders[::-1].index(":8.1")
+        assert last - before < 8 * 4  # each user in turn, and what was taken already
 
     asyncio.run(scenario())
 
@@ -150,7 +173,7 @@ def test_what_waits_when_the_bus_goes_is_not_done() -> None:
         SlowBus(connection)
         service = Service(connection)
         connection.serve(service)
-        connection.data_received(calls(20, ":1.7", Flag.NO_REPLY_EXPECTED))
+        connection.data_received(calls(20, ":0.7", Flag.NO_REPLY_EXPECTED))
         connection.connection_lost(None)
         await settle()
         assert service.handled == []
@@ -198,7 +221,7 @@ def test_nobody_else_answers_for_the_bus() -> None:
         SlowBus(connection)
         call = asyncio.ensure_future(connection.call_bus("GetId"))
         await asyncio.sleep(0)
-        for sender in (":1.7", BUS):
+        for sender in (":0.7", BUS):
             await asyncio.sleep(0)
             assert not call.done()
             reply = Header("<", MessageType.METHOD_RETURN, 0, 9, 0, sender=sender, reply_serial=1)

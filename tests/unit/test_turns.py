@@ -11,7 +11,7 @@ def frame(sender: str, serial: int = 1, size: int = 0) -> Frame:
 
 
 def test_each_sender_is_served_in_turn() -> None:
-    turns = Turns()
+    turns = Turns(str)
     for serial in range(1, 4):
         turns.put(frame("flood", serial))
     turns.put(frame("one"))
@@ -23,7 +23,7 @@ def test_each_sender_is_served_in_turn() -> None:
 
 
 def test_a_sender_who_fills_his_queue_leaves_room_for_others() -> None:
-    turns = Turns()
+    turns = Turns(str)
     while turns.has_room(frame("flood").header):
         turns.put(frame("flood"))
     assert turns.has_room(frame("one").header)
@@ -31,8 +31,51 @@ def test_a_sender_who_fills_his_queue_leaves_room_for_others() -> None:
     assert turns.has_room(frame("flood").header)
 
 
+def whose(sender: str) -> str:
+    """Whose connection it is: "alice.7" is of alice."""
+    return sender.partition(".")[0]
+
+
+def test_users_are_served_in_turn_however_many_connections_they_have() -> None:
+    turns = Turns(whose)
+    for _ in range(2):
+        for number in range(100):
+            turns.put(frame(f"alice.{number}"))
+    for number in range(2):
+        turns.put(frame(f"bob.{number}"))
+    order = [turns.take().header.sender for _ in range(202)]
+    assert order[:5] == ["alice.0", "bob.0", "alice.1", "bob.1", "alice.2"]
+    assert order[4:102] == [f"alice.{number}" for number in range(2, 100)]
+    assert not turns
+
+
+def test_a_user_has_room_for_so_many_calls_and_one_of_each_connection() -> None:
+    turns = Turns(whose)
+    put = 0
+    for number in range(250):
+        while turns.has_room(frame(f"alice.{number}").header):
+            turns.put(frame(f"alice.{number}"))
+            put += 1
+    assert put == 256 + 246
+    assert turns.has_room(frame("bob").header)
+    while turns:
+        turns.take()
+    assert turns.has_room(frame("alice.0").header)
+
+
+def test_a_sender_is_of_his_user_as_soon_as_that_is_known() -> None:
+    known: dict[str, str] = {}
+    turns = Turns(lambda sender: known.get(sender, sender))
+    for _ in range(2):
+        for sender in ("alice.0", "alice.1", "bob"):
+            turns.put(frame(sender))
+    known |= {"alice.0": "alice", "alice.1": "alice"}
+    order = [turns.take().header.sender for _ in range(6)]
+    assert order == ["bob", "alice.0", "bob", "alice.1", "alice.0", "alice.1"]
+
+
 def test_bytes_are_counted_over_all_senders() -> None:
-    turns = Turns()
+    turns = Turns(str)
     size = 16 * 1024
     for sender in range(16):
         for _ in range(64):
@@ -60,7 +103,7 @@ def test_large_calls_are_one_of_each_sender_and_few_in_all() -> None:
 
 
 def test_large_calls_take_no_room_of_others() -> None:
-    turns = Turns()
+    turns = Turns(str)
     for number in range(4):
         call = frame(f"s{number}", size=24 * 1024 * 1024)
         assert turns.has_room(call.header)
