@@ -18,9 +18,15 @@ class Commits:
     One that takes long may be a coroutine function; the others wait for it all the same.
     """
 
-    def __init__(self, commit: Callable[[], Awaitable[None]]) -> None:
-        """commit: stores what was done since it was called last, or takes it back and raises."""
+    def __init__(
+        self, commit: Callable[[], Awaitable[None]], go_on: Callable[[], None] = lambda: None
+    ) -> None:
+        """commit: stores what was done since it was called last, or takes it back and raises.
+
+        go_on: is called whenever a change was done or stored.
+        """
         self._commit = commit
+        self._go_on = go_on
         self._queue: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
@@ -68,36 +74,41 @@ class Commits:
 
     async def _run(self, batch: Sequence[_Waiting]) -> bool:
         """Do changes together. False: they could not be stored, of which some may need no store."""
-        answers = [await _do(waiting) for waiting in batch]
+        answers = [await self._do(waiting) for waiting in batch]
         try:
             await self._commit()
         except BaseException as error:  # noqa: BLE001 - each will have its own
             _raise_if_stopping(error)
             return False
+        finally:
+            self._go_on()
         for answer in answers:
             answer()
         return True
 
     async def _run_alone(self, waiting: _Waiting) -> None:
-        answer = await _do(waiting)
+        answer = await self._do(waiting)
         try:
             await self._commit()
         except BaseException as error:  # noqa: BLE001 - it is for the one who waits
             _raise_if_stopping(error)
             answer = partial(_fail, waiting.reply, error)
+        finally:
+            self._go_on()
         answer()
 
-
-async def _do(waiting: _Waiting) -> Callable[[], None]:
-    """Do a change; what answers it."""
-    try:
-        result = waiting.change()
-        if inspect.iscoroutine(result):
-            result = await result
-    except BaseException as error:  # noqa: BLE001 - it is for the one who waits
-        _raise_if_stopping(error)
-        return partial(_fail, waiting.reply, error)
-    return partial(_succeed, waiting.reply, result)
+    async def _do(self, waiting: _Waiting) -> Callable[[], None]:
+        """Do a change; what answers it."""
+        try:
+            result = waiting.change()
+            if inspect.iscoroutine(result):
+                result = await result
+        except BaseException as error:  # noqa: BLE001 - it is for the one who waits
+            _raise_if_stopping(error)
+            return partial(_fail, waiting.reply, error)
+        finally:
+            self._go_on()
+        return partial(_succeed, waiting.reply, result)
 
 
 def _succeed(reply: asyncio.Future[Any], result: Any) -> None:

@@ -5,7 +5,7 @@ Knows neither D-Bus nor sockets: it is given a kernel, the network interfaces an
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import cast
 
 from mfc_dbus import apply, garbage
@@ -65,7 +65,9 @@ class Controller:
         keeper: Keeper,
         config: Config | None = None,
         memberships: Memberships | None = None,
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
+        """go_on: is called again and again while changes are done."""
         self._config = self._committed = config or Config()
         self.memberships = memberships or Memberships()
         self.memberships.limit = self._config.max_memberships
@@ -77,11 +79,13 @@ class Controller:
         )
         self._checks = Checks(self.tables, self.memberships, self._upkeep.known, self._config)
         self._expiries = Expiries(self.find)
-        self._ledger = Ledger(self._upkeep, self.memberships, self._expiries, self._news, keeper)
+        self._ledger = Ledger(
+            self._upkeep, self.memberships, self._expiries, self._news, keeper, go_on
+        )
         self._advertising = Advertising(self.tables, self._config)
         self._links = NameableLinks(links)
         self._deaf = False  # whether the interfaces could not be listed the last time
-        self._commits = Commits(self._commit)
+        self._commits = Commits(self._commit, go_on)
 
     def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
         """Have someone told of every change, after it was stored and before its caller is.

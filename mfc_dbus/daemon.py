@@ -56,8 +56,9 @@ _LEAST_FILES = 64  # it opens some 20, and more for memberships and while it sto
 _TICK = 1.0  # seconds
 _SLICE = 0.02  # seconds between looks at what was learned, at the least
 _SWITCH = 0.001  # seconds that a thread may keep the others waiting, of which one serves
-# Seconds that a round of the upkeep may take: it waits for its turn behind changes that take long.
-_PATIENCE = 300.0
+# Seconds that a step of the upkeep may take, and what goes on while it waits: one part of a change
+# of many routes is to read, compare or store all of them.
+_PATIENCE = 60.0
 _CONFIGURATION = Path(os.environ.get("CONFIGURATION_DIRECTORY", "/etc/mfc-dbus"))
 
 _EPILOG = f"""\
@@ -118,11 +119,12 @@ def _run(stack: ExitStack) -> int:
     )
     joins = stack.enter_context(Joins(sockets.open_group))
     drop_all()
-    controller = Controller(tables, links, keeper, settings, Memberships(joins))
+    pulse = Pulse(_PATIENCE)
+    controller = Controller(tables, links, keeper, settings, Memberships(joins), pulse.go_on)
     with garbage.held_off():
         controller.restore(_desired(keeper, files), sockets.held())
     sockets.leave_earlier_groups()
-    return asyncio.run(_serve(controller, configuration, links, changes, manager, sockets))
+    return asyncio.run(_serve(controller, configuration, links, changes, manager, sockets, pulse))
 
 
 def _check_files() -> None:
@@ -177,6 +179,7 @@ async def _serve(
     changes: EntryChanges,
     manager: ServiceManager,
     sockets: Sockets,
+    pulse: Pulse,
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -222,7 +225,7 @@ async def _serve(
     manager.tell("READY=1")
     stopping = asyncio.create_task(stop.wait())
     lost = asyncio.create_task(connection.wait_closed())
-    pulse = Pulse(_PATIENCE)
+    pulse.beat()
     ticking = asyncio.create_task(
         _tick(controller, service, drift, sockets, readers, reasons, tell_status, pulse)
     )
@@ -278,15 +281,20 @@ async def _tick(
                 service.tables_changed()
         tell_status()
 
+    async def mend() -> None:
+        with pulse.queued():
+            await controller.mend()
+
     async def expire() -> None:
         try:
-            await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            with pulse.queued():
+                await controller.expire(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         except RequestError as error:  # it is tried again
             log.error("A route whose time has run out stays: %s", error)
 
     steps = [
         (Guard("the hearing of sockets that were in error"), look_at_sockets),
-        (Guard("the repair of what the kernel refused"), controller.mend),
+        (Guard("the repair of what the kernel refused"), mend),
         (Guard("the search for what others did to the tables"), verify),
         (Guard("the report of tables and of the status"), report),
         (Guard("the removal of routes whose time has run out"), expire),
@@ -295,15 +303,19 @@ async def _tick(
         for guard, step in steps:
             with guard:
                 await step()
-        pulse.beat()
+            pulse.beat()
         await asyncio.sleep(_TICK)
 
 
 async def live(manager: ServiceManager, pulse: Pulse) -> None:
     """Show the watchdog that somebody is served, also during a change that takes long."""
+    alive = True
     while True:
-        if pulse.alive:
+        before, alive = alive, pulse.alive
+        if alive:
             manager.tell("WATCHDOG=1")
+        elif before:
+            log.error("The upkeep stands still: the watchdog hears nothing more")
         await asyncio.sleep(min(_TICK, manager.watchdog / 3 or _TICK))
 
 

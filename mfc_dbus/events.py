@@ -5,7 +5,8 @@ import logging
 import select
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 log = logging.getLogger(__name__)
@@ -45,17 +46,32 @@ class Guard:
 
 
 class Pulse:
-    """Whether work that comes in rounds still gets through them."""
+    """Whether work that comes in steps still gets through them."""
 
     def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """patience: seconds that a round may take, at the most."""
+        """patience: seconds that a step may take, at the most, while nothing before it goes on."""
         self._patience = patience
         self._clock = clock
         self._last = clock()
+        self._queued = False
 
     def beat(self) -> None:
-        """Say that a round has ended."""
+        """Say that a step has ended."""
         self._last = self._clock()
+
+    @contextmanager
+    def queued(self) -> Iterator[None]:
+        """Do a step that waits behind the changes of others for its turn."""
+        self._queued = True
+        try:
+            yield
+        finally:
+            self._queued = False
+
+    def go_on(self) -> None:
+        """Say that these changes go on."""
+        if self._queued:
+            self.beat()
 
     @property
     def alive(self) -> bool:

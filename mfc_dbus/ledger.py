@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -41,12 +41,15 @@ class Ledger:
         expiries: Expiries,
         news: News,
         keeper: Keeper,
+        go_on: Callable[[], None],
     ) -> None:
+        """go_on: is called whenever a part of a change was done or taken back."""
         self._upkeep = upkeep
         self._memberships = memberships
         self._expiries = expiries
         self._news = news
         self._keeper = keeper
+        self._go_on = go_on
         self._done: list[Transition] = []
         self._halfway = 0  # changes that are done in part, or taken back in part
         self._whole = asyncio.Event()
@@ -77,6 +80,7 @@ class Ledger:
             try:
                 for part in parts:
                     self._do(part, wait=wait)
+                    self._go_on()
                     await slices.pause()
             except BaseException:
                 done = self._done[before:]
@@ -139,6 +143,7 @@ class Ledger:
         """Undo changes with the interfaces that there are now."""
         slices = Slices()
         for transition in reversed(transitions):
+            self._go_on()
             await slices.pause()
             back = transition.back
             try:

@@ -1,7 +1,7 @@
 """A controller on kernels and interfaces in memory, and what became of them."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from lab.fake import FakeKeeper, FakeKernel, FakeLinks, Oifs
@@ -23,10 +23,11 @@ def run(change: Coroutine[Any, Any, T]) -> T:
 class Ground:
     """A controller over fake kernels, and what it has told."""
 
-    def __init__(self, *interfaces: str) -> None:
+    def __init__(self, *interfaces: str, go_on: Callable[[], None] = lambda: None) -> None:
         self.links = FakeLinks(*(interfaces or INTERFACES), silent=("lo",))
         self.kernels = {family: FakeKernel(self.links) for family in FAMILIES}
         self.keeper = FakeKeeper()
+        self._go_on = go_on
         self.begin([])
 
     def begin(
@@ -44,6 +45,7 @@ class Ground:
             self.links,
             self.keeper,
             config,
+            go_on=self._go_on,
         )
         self.controller.listen(self.changes.append)
         self.controller.restore(routes, held if kept_sockets else None)

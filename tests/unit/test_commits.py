@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import pytest
-from lab.ground import run
+from lab.ground import Ground, run
 
 from mfc_dbus.commits import Commits
+from mfc_dbus.config import Config
+from mfc_dbus.errors import StoreError
+from mfc_dbus.model import parse_route
 
 
 class Odd(BaseException):
@@ -70,6 +74,36 @@ def test_a_commit_that_raises_is_answered_to_all_whom_it_concerns(error: BaseExc
 
     answer = dict(zip(map(repr, ERRORS), ANSWERS, strict=True))[repr(error)]
     assert run(test()) == [answer, answer, "2"]
+
+
+def test_whoever_waits_is_shown_that_each_change_before_it_goes_on() -> None:
+    signs: list[str] = []
+
+    async def commit() -> None:
+        signs.append("commit")
+
+    async def test() -> None:
+        commits = Commits(commit, lambda: signs.append("sign"))
+        changes = [partial(signs.append, name) for name in ("first", "second")]
+        await asyncio.gather(*map(commits.run, changes))
+
+    run(test())
+    assert signs == ["first", "sign", "second", "sign", "commit", "sign"]
+
+
+def test_a_change_of_many_routes_goes_on_with_each_of_its_parts() -> None:
+    signs: list[int] = []
+    routes = [parse_route("10.0.0.1", f"239.1.{n}.1", "eth0", ["eth1"]) for n in range(200)]
+    ground = Ground(go_on=lambda: signs.append(len(ground.routes())))
+    run(ground.controller.configure(Config(max_routes=1000)))
+    signs.clear()
+    ground.apply(*routes)
+    assert {50, 100, 150, 200} <= {*signs}
+    signs.clear()
+    ground.keeper.broken = True
+    with pytest.raises(StoreError):
+        ground.apply()
+    assert {0, 50, 100, 150, 200} <= {*signs}  # there and back
 
 
 def test_nobody_waits_for_a_worker_that_was_cancelled() -> None:

@@ -47,32 +47,52 @@ def test_a_cancellation_is_no_error() -> None:
         raise asyncio.CancelledError
 
 
-def test_the_watchdog_hears_nothing_more_when_the_rounds_of_the_upkeep_do_not_end() -> None:
-    now = 0.0
-    pulse = Pulse(10, lambda: now)
-    told: list[str] = []
+class Watchdog(ServiceManager):
+    """Hears of a pulse, by a clock of its own."""
 
-    class Watchdog(ServiceManager):
-        def __init__(self) -> None:
-            super().__init__({"WATCHDOG_USEC": "3000"})
+    def __init__(self) -> None:
+        super().__init__({"WATCHDOG_USEC": "3000"})
+        self.now = 0.0
+        self.pulse = Pulse(10, lambda: self.now)
+        self._told: list[str] = []
 
-        def tell(self, *assignments: str, fds: Sequence[int] = ()) -> None:
-            told.extend(assignments)
+    def tell(self, *assignments: str, fds: Sequence[int] = ()) -> None:
+        self._told.extend(assignments)
 
-    async def live() -> int:
-        living = asyncio.create_task(daemon.live(Watchdog(), pulse))
-        before = len(told)
-        await asyncio.sleep(0.05)
-        living.cancel()
-        return len(told) - before
+    def hears(self, seconds: float) -> bool:
+        """Whether it hears something when so many seconds have passed."""
 
-    assert run(live()) > 1
-    now = 9.0
-    assert run(live()) > 1
-    now = 11.0
-    assert run(live()) == 0
-    pulse.beat()
-    assert run(live()) > 1
+        async def live() -> None:
+            living = asyncio.create_task(daemon.live(self, self.pulse))
+            await turns(10)
+            living.cancel()
+
+        self.now += seconds
+        self._told.clear()
+        run(live())
+        return bool(self._told)
+
+
+def test_the_watchdog_hears_nothing_more_when_a_step_of_the_upkeep_does_not_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watchdog = Watchdog()
+    assert watchdog.hears(9)
+    assert not caplog.text
+    watchdog.pulse.go_on()  # as changes do that it does not wait for
+    assert not watchdog.hears(2)
+    assert "The upkeep stands still" in caplog.text
+    watchdog.pulse.beat()
+    assert watchdog.hears(0)
+
+
+def test_a_step_that_waits_for_its_turn_does_not_end_while_nothing_before_it_goes_on() -> None:
+    watchdog = Watchdog()
+    with watchdog.pulse.queued():
+        for _ in range(3):
+            assert watchdog.hears(9)
+            watchdog.pulse.go_on()
+        assert not watchdog.hears(11)
 
 
 def test_a_reader_that_raises_hears_what_comes_later(
