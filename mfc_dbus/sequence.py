@@ -82,15 +82,19 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
             uses[name] -= 1
     needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
-    for name in (name for name, count in uses.items() if count > 0):
-        by_name = await _is_named(table, name, changing)
-        (needed if by_name else wanted)[name] = None
     for route in _new(routes):
         await slices.pause()
         placed = place(route, present, native=False)
         named = route.interfaces
         for name in placed.interfaces if placed is not None else ():
             (needed if name in named else wanted)[name] = None
+    used = [name for name, count in uses.items() if count > 0]
+    everything = frozenset([*used, *needed, *wanted])
+    if len(everything) <= MAX_VIFS:
+        return _Room(before, everything)
+    named_before = [name for name in used if await _is_named(table, name, changing)]
+    needed = dict.fromkeys(named_before) | needed
+    wanted |= dict.fromkeys(used)
     if len(needed) > MAX_VIFS:
         raise too_many([*needed][MAX_VIFS])
     # Those that have a VIF first.

@@ -103,6 +103,22 @@ def of_patterns(ground: Ground, number: int) -> list[Route]:
     ]
 
 
+def hairpins(ground: Ground, number: int) -> list[Route]:
+    """They send back to their iif, so that the kernel's own entries are none for them."""
+    return [
+        parse_route(source, group("239.10.0.0", i), "eth0", ["eth0", "eth1"], hairpin=True)
+        for i in range(number)
+        for source in ["10.0.0.1" if i % 2 else "*"]
+    ]
+
+
+def timed(ground: Ground, number: int) -> list[Route]:
+    later = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 10**12
+    return [
+        dataclasses.replace(each, persistent=False, expires=later) for each in exact(ground, number)
+    ]
+
+
 def waiting(ground: Ground, number: int) -> list[Route]:
     return [parse_route("10.0.0.1", group("239.6.0.0", i), "gone", ["eth1"]) for i in range(number)]
 
@@ -125,6 +141,10 @@ def learned(ground: Ground, number: int) -> list[Route]:
     return [parse_route("*", "239.8.0.0/16", "eth0", ["eth1"])]
 
 
+def learned_by_patterns(ground: Ground, number: int) -> list[Route]:
+    return [parse_route("*", "239.8.0.0/16", "eth*", ["eth1", "none*"])]
+
+
 KINDS = [
     exact,
     from_any_source,
@@ -133,9 +153,12 @@ KINDS = [
     of_prefixes,
     from_source_prefixes,
     of_patterns,
+    hairpins,
+    timed,
     waiting,
     starved,
     learned,
+    learned_by_patterns,
 ]
 ONE = ("10.9.9.9", "239.9.9.9", "eth0", "eth1")
 ANY = ("*", "239.9.9.9", "eth0", "eth1")
@@ -215,6 +238,33 @@ def join(ground: Ground) -> None:
     run(ground.controller.join(range_.memberships(), wait=True))
 
 
+def leave(ground: Ground) -> None:
+    run(ground.controller.leave(parse_memberships("239.9.9.9", "", "gone")))
+
+
+def turn_its_interface(ground: Ground) -> None:
+    ground.links.turn("new0", up=False)
+    ground.controller.follow()
+
+
+def learn_one(ground: Ground) -> None:
+    add_wide_and_send(ground)
+    hear(ground)
+
+
+def send_uncovered(ground: Ground) -> None:
+    source, group_ = parse_stream("10.9.9.9", "239.11.9.9")
+    ground.kernels[FAMILIES[0]].arrive(source.address, group_.address, "eth0")
+
+
+def apply_one(ground: Ground) -> None:
+    ground.apply(parse_route(*ONE[:3], [ONE[3]]), merge=True)
+
+
+def mend(ground: Ground) -> None:
+    run(ground.controller.mend())
+
+
 def asking(route: tuple[str, ...]) -> tuple[Callable[[Ground], Any], Callable[[Ground], Any]]:
     """What a stranger can have looked at, who may add nothing."""
     source, group_, iif, oif = route
@@ -240,6 +290,19 @@ CHANGES = {
     "replacing one from any source": replacing(ANY),
     "replacing one of a prefix": replacing(WIDE),
     "replacing one of the others' group": replacing(NEIGHBOUR),
+    "deleting one of a learned stream": (
+        learn_one,
+        lambda ground: ground.delete("*", "239.9.0.0/16", "eth0"),
+    ),
+    "adding one of a learned stream": (
+        learn_one,
+        lambda ground: ground.add(*ONE),
+    ),
+    "a stream that no route covers": (send_uncovered, hear),
+    "an interface of one that turns": (add_one_that_follows, turn_its_interface),
+    "merging one": (prepare_nothing, apply_one),
+    "a leave": (join, leave),
+    "a round of the upkeep": (prepare_nothing, mend),
     "a stream of one": (add_wide_and_send, hear),
     "a stream of the others' group": (add_to_their_group_and_send, hear),
     "an interface of one that comes": (add_one_that_waits, bring_its_interface),
@@ -254,7 +317,7 @@ def cost(kind: Callable[[Ground, int], list[Route]], change: str, number: int) -
     ground.begin([], config=Config(max_routes=10_000))
     ground.links.begin_anew()
     ground.begin(kind(ground, number), config=Config(max_routes=10_000))
-    if kind is learned:
+    if kind in (learned, learned_by_patterns):
         for number_ in range(number):
             ground.arrive("10.0.0.1", group("239.8.0.0", number_))
         assert len(ground.controller.tables[TableId(FAMILIES[0])].learned) == number
