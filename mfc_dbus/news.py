@@ -73,7 +73,10 @@ class News:
 
     async def note_all(self, keys: Iterable[RouteKey]) -> None:
         """Do so for many."""
-        self._waiting.append([(key, self._now(key)) async for key in in_slices(keys)])
+        noted: list[_Noted] = []
+        self._waiting.append(noted)  # before what becomes of them meanwhile, which is noted too
+        async for key in in_slices(keys):
+            noted.append((key, self._now(key)))
 
     async def look_again(self) -> None:
         """Forget what became of routes in between: it was taken back."""

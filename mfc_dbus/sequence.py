@@ -4,6 +4,7 @@ It ends where one transition would. On the way there every stream is forwarded b
 before or by those that come.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
@@ -71,15 +72,13 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
             table.check_owned()
         return _Room(frozenset(), frozenset())
     slices = Slices()
-    uses = {vif.name: vif.references for vif in table.vifs if vif.references}
-    before = frozenset(uses)
     changing: set[RouteKey] = set()
+    going: Counter[str] = Counter()
     for route in _old(routes):
         await slices.pause()
         changing.add(route.key)
         placed = table.installed.get(route.key)
-        for name in placed.interfaces if placed is not None else ():
-            uses[name] -= 1
+        going.update(placed.interfaces if placed is not None else ())
     needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
     for route in _new(routes):
@@ -88,7 +87,8 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
         named = route.interfaces
         for name in placed.interfaces if placed is not None else ():
             (needed if name in named else wanted)[name] = None
-    used = [name for name, count in uses.items() if count > 0]
+    before = table.vifs.used
+    used = [vif.name for vif in table.vifs if vif.references > going[vif.name]]
     everything = frozenset([*used, *needed, *wanted])
     if len(everything) <= MAX_VIFS:
         return _Room(before, everything)

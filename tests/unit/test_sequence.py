@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import pytest
 from lab.fake import Oifs
@@ -14,6 +15,7 @@ from mfc_dbus.config import Config
 from mfc_dbus.errors import KernelError, StoreError, TableBusy, TooManyInterfaces
 from mfc_dbus.model import Route, RouteKey, parse_route
 from mfc_dbus.news import Status
+from mfc_dbus.states import state_of
 
 IPV4 = FAMILIES[0]
 FILE = "/etc/mfc-dbus/routes.d/a.toml"
@@ -100,6 +102,49 @@ def test_interfaces_are_followed_meanwhile(ground: Ground, change: str) -> None:
     assert pauses > 5
     assert ground.held() == {expected(each) for each in ground.routes() if each.exact}
     assert {*ground.states().values()} <= {"active"}
+
+
+def change_while_an_interface_turns(
+    ground: Ground, change: str, moment: int, *, comes: bool, broken: bool
+) -> int:
+    """Do a change, at whose given pause eth7 comes or eth1 goes. Return how many pauses it had."""
+    pauses = 0
+
+    def turn() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == moment and comes:
+            ground.links.add("eth7")
+        elif pauses == moment:
+            ground.links.remove("eth1")
+        ground.controller.follow()
+
+    ground.keeper.broken = broken
+    with in_small_parts(turn), pytest.raises(StoreError) if broken else nullcontext():
+        CHANGES[change](ground)
+    return pauses
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("comes", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_happens_to_interfaces_at_any_moment_is_told_at_the_end(
+    change: str, comes: bool, broken: bool
+) -> None:
+    moment, pauses = 0, 1
+    while moment < pauses:
+        moment += 1
+        ground = Ground()
+        oifs = ("eth1", "eth7")
+        wide = parse_route("*", "239.2.0.0/16", "eth0", oifs)
+        ground.apply(*streams(0, 4, "eth0", *oifs), wide, wait=True)
+        pauses = change_while_an_interface_turns(ground, change, moment, comes=comes, broken=broken)
+        controller = ground.controller
+        for key, status in controller.told.items():
+            now = state_of(controller.tables[key.table_id], status.route, controller.present)
+            assert (moment, status[1:]) == (moment, now)
+        assert {each.route for each in controller.told.values()} == ground.routes()
+    assert pauses > 10
 
 
 @pytest.mark.parametrize("change", CHANGES)
