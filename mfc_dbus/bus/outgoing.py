@@ -45,7 +45,8 @@ class Outgoing:
             transport.set_write_buffer_limits(_SEND_BUFFER)
 
     def end(self) -> None:
-        """Wait for nothing more."""
+        """Wait for nothing more, nor let anybody wait: what is sent from now on goes nowhere."""
+        self._writable.set()
         if self._patience:
             self._patience.cancel()
 

@@ -85,6 +85,18 @@ def test_a_bus_that_reads_nothing_for_long_is_given_up(monkeypatch: pytest.Monke
     through(test)
 
 
+def test_nobody_waits_for_a_bus_that_has_gone() -> None:
+    async def test(outgoing: Outgoing, _: Pipe) -> None:
+        outgoing.pause()
+        waiting = asyncio.create_task(outgoing.writable())
+        await asyncio.sleep(0)
+        outgoing.end()
+        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(outgoing.writable(), 10)
+
+    through(test)
+
+
 def test_a_bus_that_reads_again_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outgoing_module, "_LOOK", 0.001)
 
