@@ -48,7 +48,7 @@ class AddEntry(NamedTuple):
         kernel.add_mfc(self.entry)
 
     def undo(self, kernel: KernelTable) -> None:
-        kernel.del_mfc(self.entry)
+        _delete(kernel, self.entry)
 
 
 class ChangeEntry(NamedTuple):
@@ -68,7 +68,7 @@ class DelEntry(NamedTuple):
     entry: MFCEntry
 
     def do(self, kernel: KernelTable) -> None:
-        kernel.del_mfc(self.entry)
+        _delete(kernel, self.entry)
 
     def undo(self, kernel: KernelTable) -> None:
         kernel.add_mfc(self.entry)
@@ -80,14 +80,19 @@ class DelOrphan(NamedTuple):
     entry: MFCEntry
 
     def do(self, kernel: KernelTable) -> None:
-        try:
-            kernel.del_mfc(self.entry)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
+        _delete(kernel, self.entry)
 
     def undo(self, kernel: KernelTable) -> None:
         """What it was is not known, and nobody wanted it."""
+
+
+def _delete(kernel: KernelTable, entry: MFCEntry) -> None:
+    """Have no such entry any more: somebody else may have deleted it already."""
+    try:
+        kernel.del_mfc(entry)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
 
 
 Step = AddVif | DelVif | AddEntry | ChangeEntry | DelEntry | DelOrphan

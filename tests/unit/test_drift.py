@@ -1,18 +1,20 @@
 """What others do to our tables is found out and undone, and nothing of ours is taken for theirs."""
 
 import asyncio
+import dataclasses
 import errno
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from unittest import mock
 
 import pytest
 from lab.fake import FakeKernel, FakeReader
 from lab.ground import Ground, expected, run
 
-from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.addresses import FAMILIES, format_source
 from mfc_dbus.config import Config
 from mfc_dbus.drift import Drift
+from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model import Route, TableId, parse_route
@@ -170,6 +172,48 @@ def test_vifs_that_somebody_else_changes_are_restored(
     assert ground.kernel.vifs == vifs
     assert ground.held() == held
     assert f"{WORD} the VIFs of the ipv4 table" in caplog.text
+
+
+CHANGES: dict[str, Callable[[Ground, Route], object]] = {
+    "delete": lambda ground, route: ground.delete(format_source(route.source), str(route.group)),
+    "flush": lambda ground, _: ground.flush(),
+    "apply": lambda ground, _: ground.apply(parse_route("*", "239.9.9.9", "eth0", ["eth1"])),
+    "iif": lambda ground, route: ground.apply(dataclasses.replace(route, iif="eth3")),
+    "gone": lambda ground, _: ground.links.remove("eth0"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_somebody_else_has_deleted_can_be_changed_before_it_is_found_out(
+    ground: Witnessed, source: str, change: str
+) -> None:
+    route = ground.add(source, "239.1.1.1")
+    ground.kernel.del_mfc(ground.entry(route))
+    CHANGES[change](ground, route)
+    ground.verify()
+    assert ground.held() == {
+        expected(each) for each in ground.routes() if each.iif in ground.links.links
+    }
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_somebody_else_has_deleted_can_be_taken_back_before_it_is_found_out(
+    ground: Witnessed, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = ground.add("10.0.0.9", "239.1.1.9")
+    route = parse_route(source, "239.1.1.1", "eth0", ["eth1"])
+
+    async def lose(_: object) -> None:
+        ground.kernel.del_mfc(ground.entry(route))
+        raise StoreError("the disk is full")
+
+    with mock.patch.object(ground.keeper, "write", lose), pytest.raises(StoreError):
+        run(ground.controller.add(route))
+    ground.verify()
+    assert ground.routes() == {other}
+    assert ground.held() == {expected(other)}
+    assert "taken back" not in caplog.text
 
 
 def test_who_asks_for_a_look_waits_for_it_though_another_goes_on(ground: Witnessed) -> None:
