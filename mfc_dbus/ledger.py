@@ -9,7 +9,7 @@ from typing import Protocol
 from mfc_dbus.errors import RequestError
 from mfc_dbus.expiries import Expiries
 from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Edit, Key
+from mfc_dbus.model import Edit, Key, MembershipKey
 from mfc_dbus.news import News
 from mfc_dbus.sequence import Part
 from mfc_dbus.slices import Slices
@@ -94,6 +94,7 @@ class Ledger:
 
     def _do(self, part: Part, *, wait: bool) -> None:
         transitions, within = part
+        self._upkeep.hold_room()
         waiting = [each for each in transitions if wait and not each.table.owned]
         self._upkeep.install([each for each in transitions if each not in waiting], within)
         for transition in waiting:
@@ -110,18 +111,27 @@ class Ledger:
         # What is looked through does not change any more, and may be long.
         changed = await asyncio.to_thread(edits, done) if len(done) > _MANY else edits(done)
         changed.update((key, Edit(kept(old), kept(new))) for key, (old, new) in joined.items())
-        if changed:
-            try:
-                await self._keeper.write(changed)
-            except Exception:
-                with self._in_part():
-                    await self._take_back(done)
-                    self._memberships.take_back(joined, self._upkeep.present)
-                self._settle()
-                raise
-        self._memberships.leave_for_good()
-        if done:
+        try:
+            if changed:
+                await self._store(changed, done, joined)
+        finally:
             self._settle()
+        self._memberships.leave_for_good()
+
+    async def _store(
+        self,
+        changed: Mapping[Key, Edit],
+        done: Sequence[Transition],
+        joined: Mapping[MembershipKey, Edit],
+    ) -> None:
+        """Store changes, or take back what was done and joined."""
+        try:
+            await self._keeper.write(changed)
+        except Exception:
+            with self._in_part():
+                await self._take_back(done)
+                self._memberships.take_back(joined, self._upkeep.present)
+            raise
 
     @contextmanager
     def _in_part(self) -> Iterator[None]:

@@ -69,6 +69,7 @@ class Upkeep:
         self._starved: defaultdict[TableId, Starved] = defaultdict(Starved)
         # The interfaces that had VIFs when that was tried last.
         self._used: dict[TableId, frozenset[str]] = {}
+        self._held = False  # whether the room that there is has to stay
         self._failed = 0  # routes since the last retry
         self._watching = Watching(watched)
         self._watched = False  # others than before
@@ -208,8 +209,13 @@ class Upkeep:
         watched, self._watched = self._watched, False
         return watched
 
+    def hold_room(self) -> None:
+        """Give no room that there is to what had none: a change needs it, or its taking back."""
+        self._held = True
+
     def feed(self) -> None:
-        """Try again what had no room in the kernel, where there is more of it than before."""
+        """Give room again, and try what had none where there is more of it than before."""
+        self._held = False
         self._do_few()
 
     def retry(self) -> None:
@@ -263,7 +269,7 @@ class Upkeep:
     def _find_fed(self, table: Table) -> None:
         """Find what there is room for now, and was not before."""
         used, before = table.vifs.used, self._used.get(table.id, frozenset())
-        if not table.owned or used == before:
+        if self._held or not table.owned or used == before:
             return
         self._used[table.id] = used
         fitting = self._starved[table.id].fitting(used, before, MAX_VIFS - len(used))

@@ -259,6 +259,46 @@ def test_interfaces_take_the_place_of_all_others_in_parts() -> None:
     assert {*ground.states().values()} == {"active"}
 
 
+@pytest.fixture
+def crowded() -> Ground:
+    """All VIFs are used, by routes that name them, and one more route has no room."""
+    ground = Ground(*(f"eth{n}" for n in range(40)))
+    ground.apply(*streams(0, 6), *streams(100, 1, "eth0", *(f"eth{n}" for n in range(2, 32))))
+    ground.links.remove("eth39")
+    ground.add("10.0.0.3", "239.3.0.1", "eth39", "eth0", wait=True)
+    ground.links.add("eth39")
+    ground.controller.follow()
+    return ground
+
+
+def keep_up(ground: Ground) -> None:
+    ground.controller.follow()
+    while ground.controller.work():
+        pass
+
+
+def test_what_it_frees_on_its_way_is_given_to_no_other(crowded: Ground) -> None:
+    with in_small_parts(lambda: keep_up(crowded)):
+        crowded.apply(*streams(0, 6, "eth0", "eth35"), merge=True)
+    keep_up(crowded)
+    assert crowded.states().pop("(10.0.0.3, 239.3.0.1)") == "waiting"
+    assert {expected(route) for route in streams(0, 6, "eth0", "eth35")} < crowded.held()
+
+
+def test_what_it_has_freed_is_there_to_take_it_back(crowded: Ground) -> None:
+    held = crowded.held()
+    crowded.keeper.broken = True
+    with in_small_parts(lambda: keep_up(crowded)), pytest.raises(StoreError):
+        crowded.apply(*streams(0, 6, "eth0", "eth2"), merge=True)
+    assert crowded.held() == held
+
+
+def test_what_it_has_freed_is_given_away_when_it_is_done(crowded: Ground) -> None:
+    with in_small_parts(lambda: keep_up(crowded)):
+        crowded.apply(*streams(0, 6, "eth0", "eth2"), merge=True)
+    assert {*crowded.states().values()} == {"active"}
+
+
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_interfaces_without_room_are_told_before_the_kernel_is_touched(dry_run: bool) -> None:
     ground = Ground(*(f"eth{n}" for n in range(64)))
