@@ -103,6 +103,13 @@ class Access:
             self._uids[sender] = uid
         return uid
 
+    async def known_uid(self, sender: str) -> int | None:
+        """Do the same for what needs no right; None where the bus does not say it."""
+        try:
+            return await self.uid(sender)
+        except AccessDenied:
+            return None
+
     async def _ask_while_connected(
         self, call: Header, action: str, details: Sequence[Mapping[str, str]]
     ) -> None:

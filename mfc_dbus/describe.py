@@ -1,6 +1,5 @@
 """All routes and memberships as one document, with their states and counters."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from mfc_dbus.news import Status
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.slices import in_slices
 from mfc_dbus.table import Table
+from mfc_dbus.waiting import OneByOne
 
 OPTIONS = {"group": "s", "exact": "b", "source": "s", "iif": "s", "state": "s", "table": "u"}
 _STATES = ("active", "partial", "waiting", "unavailable", "joined", "failed")
@@ -142,22 +142,25 @@ def _counted(table: Table, status: Status, *, alone: bool) -> RouteReport:
 
 
 class Readers:
-    """Long answers are made one by one, and each caller waits for one at most."""
+    """Long answers are made one by one, for users in turn; each caller waits for one at most."""
 
     def __init__(self) -> None:
         self._waiting: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._of_user: Counter[int | None] = Counter()
+        self._turns = OneByOne()
 
     @asynccontextmanager
-    async def turn(self, sender: str) -> AsyncIterator[None]:
-        """Wait for this caller's turn. Raises LimitExceeded."""
+    async def turn(self, sender: str, uid: int | None) -> AsyncIterator[None]:
+        """Wait for the turn of this caller, and of this user. Raises LimitExceeded."""
         if sender in self._waiting:
             raise LimitExceeded("A call of this caller is being answered: wait for it")
-        if len(self._waiting) >= _MAX_WAITING:
-            raise LimitExceeded(f"{_MAX_WAITING} calls wait already: try again later")
+        if self._of_user[uid] >= _MAX_WAITING:
+            raise LimitExceeded(f"{_MAX_WAITING} calls of this user wait already: try again later")
         self._waiting.add(sender)
+        self._of_user[uid] += 1
         try:
-            async with self._turn:
+            async with self._turns.turn(uid):
                 yield
         finally:
             self._waiting.discard(sender)
+            self._of_user -= Counter([uid])

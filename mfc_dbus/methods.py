@@ -25,6 +25,7 @@ from mfc_dbus.problems import of_entries
 from mfc_dbus.quoting import join, quote
 from mfc_dbus.rights import BULK, Touched
 from mfc_dbus.streams import list_streams
+from mfc_dbus.waiting import OneByOne
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Methods:
         self._controller = controller
         self._reload = reload
         self._readers = Readers()
-        self._listing = asyncio.Lock()  # long answers are made one by one
+        self._listing = OneByOne()
         self.table = {
             f"{INTERFACE}.AddRoute": Method("sssasa{sv}", "", self._add_route, looks=True),
             f"{INTERFACE}.DeleteRoute": Method("ssa{sv}", "", self._delete_route, looks=True),
@@ -259,7 +260,8 @@ class Methods:
         chosen = parse_filter(_options(options, _DESCRIBE_OPTIONS))
 
         async def act() -> Body:
-            async with self._readers.turn(call.header.sender):
+            sender = call.header.sender
+            async with self._readers.turn(sender, await self._access.known_uid(sender)):
                 await self._connection.writable()
                 text = await describe(self._controller, chosen)
             return struct.pack("<I", len(text)) + text + b"\0"
@@ -274,7 +276,7 @@ class Methods:
         table = given.get("table")
 
         async def act() -> Body:
-            async with self._listing:
+            async with self._listing.turn(await self._access.known_uid(call.header.sender)):
                 return await list_streams(self._controller, group, iif, table)
 
         return Request(act)

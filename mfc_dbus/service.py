@@ -32,7 +32,7 @@ from mfc_dbus.bus.names import (
 )
 from mfc_dbus.controller import Controller
 from mfc_dbus.document import MAX_BYTES
-from mfc_dbus.errors import AccessDenied, RequestError
+from mfc_dbus.errors import RequestError
 from mfc_dbus.logcontrol import LogControl
 from mfc_dbus.methods import Method, Methods, Request, answer
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
@@ -160,10 +160,7 @@ class MulticastForwarding:
             return
         limited = self._waiting.limited
         with limited("this caller", sender, _MAX_WAITING_OF_SENDER):
-            try:
-                uid: int | None = await self._access.uid(sender)
-            except AccessDenied:  # it is for those who go on to decide that
-                uid = None
+            uid = await self._access.known_uid(sender)
             with ExitStack() as stack:
                 if uid != ROOT:
                     stack.enter_context(limited("this user", f"uid {uid}", _MAX_WAITING_OF_USER))

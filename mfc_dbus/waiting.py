@@ -1,8 +1,10 @@
-"""How many calls may wait for something: of one caller, of one user, and in all."""
+"""Calls that wait: how many may, of one caller, of one user and in all; and whose turn it is."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from weakref import WeakValueDictionary
 
 from mfc_dbus.errors import LimitExceeded
 
@@ -31,3 +33,18 @@ class Waiting:
             self._waiting[key] -= weight
             if not self._waiting[key]:
                 del self._waiting[key]
+
+
+class OneByOne:
+    """Users are served in turn: who asks a lot keeps each of the others waiting for one answer."""
+
+    def __init__(self) -> None:
+        self._all = asyncio.Lock()
+        self._own: WeakValueDictionary[int | None, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, uid: int | None) -> AsyncIterator[None]:
+        """Wait for this user's turn. uid: None for those of whom the bus does not tell it."""
+        own = self._own.setdefault(uid, asyncio.Lock())
+        async with own, self._all:
+            yield
