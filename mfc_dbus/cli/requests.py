@@ -81,7 +81,7 @@ def parse_request(line: bytes | None) -> Request:
     if line is None:
         raise InvalidRequest(f"The line is longer than {MAX_LINE} bytes")
     try:
-        request = json.loads(line.decode(), object_pairs_hook=_object)
+        request = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
     except UnicodeDecodeError:
         raise InvalidRequest("The line is not valid UTF-8") from None
     except RecursionError:

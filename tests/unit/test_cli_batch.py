@@ -334,6 +334,13 @@ def test_empty_lines_are_counted_and_not_answered(
     assert [response["line"] for response in responses] == [3]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _ = answers(tmp_path, capsys, b"\xef\xbb\xbf" + json.dumps(SHOW).encode(), SHOW)
+    assert status == Status.DONE
+
+
 def test_it_ends_when_the_bus_has_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     client = FakeClient()
     client.failure = ClientError("Disconnected", "The bus has gone")
