@@ -157,7 +157,11 @@ class MfcDbus(Contender):
     def configure(self, routes: Sequence[Route]) -> None:
         directory = self.home / "configuration" / "routes.d"
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "routes.toml").write_text(
+        path = directory / "routes.toml"
+        if not routes:  # a file without any is taken for a mistake
+            path.unlink(missing_ok=True)
+            return
+        path.write_text(
             "".join(
                 f'[[route]]\nsource = "{route.source or "*"}"\ngroup = "{route.group}"\n'
                 f'iif = "{route.iif}"\noifs = {[*route.oifs]}\n'
