@@ -159,7 +159,8 @@ def _open(file: str) -> Iterator[int]:
     if file == "-":
         yield 0
         return
-    fd = os.open(file, os.O_RDONLY)
+    # Without O_NONBLOCK the opening of a fifo waits for a writer, and no signal ends that.
+    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     try:
         yield fd
     finally:

@@ -29,6 +29,7 @@ async def _read(fd: int) -> bytes:
     try:
         loop.add_reader(fd, readable.set)
     except PermissionError:  # epoll takes no regular file: that is always readable
+        await asyncio.sleep(0)  # it may have no end, and others need their turns
         return os.read(fd, _CHUNK)
     try:
         await readable.wait()

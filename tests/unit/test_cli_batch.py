@@ -387,3 +387,54 @@ def cut(data: bytes, limit: int, chunk: int) -> list[bytes | None]:
     finally:
         writer.join()
         os.close(reading)
+
+
+def test_a_fifo_is_waited_for_without_holding_up_anything_else(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    rescued = threading.Event()
+
+    def rescue() -> None:
+        rescued.set()
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(
+            batch.run(cast("Client", FakeClient()), argparse.Namespace(file=str(fifo)))
+        )
+        await asyncio.sleep(0)
+        assert not rescued.is_set()
+        writing = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(writing, b"bad")
+        os.close(writing)
+        assert await running == Status.FAILED
+
+    timer = threading.Timer(10, rescue)
+    timer.start()
+    try:
+        asyncio.run(scenario())
+    finally:
+        timer.cancel()
+
+
+def test_what_has_no_end_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = iter([b"\0"] * 100 + [b""])
+
+    async def scenario() -> None:
+        async def read() -> None:
+            async for _ in lines(zero, 10):
+                pass
+
+        running = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "read", lambda *_: next(reads))
+            asyncio.run(scenario())
+    finally:
+        os.close(zero)
