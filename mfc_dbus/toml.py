@@ -14,7 +14,6 @@ from mfc_dbus.quoting import quote
 
 Path = tuple[str | int, ...]  # the keys on the way to a value, and indexes in arrays of tables
 
-_WRONG = (ValueError, RecursionError)  # what tomllib raises
 _MAX_DOTS = 10  # in a key: tomllib's time grows with their square, and a document has two
 # Each matches where it begins, also if it never ends: or the search for the end begins anew at
 # every quote.
@@ -68,13 +67,13 @@ class NotToml(Exception):
         for statement in statements(self._text):
             try:
                 _loads(statement.text)
-            except _WRONG as error:
+            except ValueError as error:
                 found = True
                 yield statement.line, _sentence(statement.text, error)
         if not found:
             try:
                 _loads(self._text)
-            except _WRONG as error:  # each makes sense alone
+            except ValueError as error:  # each makes sense alone
                 place = _PLACE.search(str(error))
                 line = int(place[1]) if place and place[1] else self._text.count("\n") + 1
                 yield line, _sentence(self._text.split("\n")[line - 1], error)
@@ -84,14 +83,17 @@ def loads(text: str) -> dict[str, Any]:
     """Read a text. Raises NotToml."""
     try:
         return _loads(text)
-    except _WRONG:
+    except ValueError:
         raise NotToml(text) from None
 
 
 def _loads(text: str) -> dict[str, Any]:
     if "." * (_MAX_DOTS + 1) in _BETWEEN_DOTS.sub("", text):
         raise ValueError(f"A key has more than {_MAX_DOTS} dots")
-    return tomllib.loads(text)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("It is nested too deeply") from None
 
 
 def _sentence(text: str, error: Exception) -> str:
@@ -151,7 +153,7 @@ def _keys(statement: str, deepest: int | None = None) -> Iterator[Path]:
     """Name each value of a statement, and what it lies in, down to so many keys."""
     try:
         document = tomllib.loads(statement)
-    except _WRONG:
+    except ValueError:
         return
     pending: list[tuple[Path, Any]] = [((), document)]
     while pending:

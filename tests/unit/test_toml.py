@@ -48,6 +48,12 @@ def test_what_never_ends_is_looked_through_once(text: str) -> None:
         document.from_toml("a = " + text * 50_000)
 
 
+@pytest.mark.parametrize("text", ["[" * 4000, "{a = " * 4000])
+def test_what_is_nested_very_deeply_is_told_in_words(text: str) -> None:
+    with pytest.raises(InvalidArgs, match=r"^line 2: .* is not TOML: It is nested too deeply$"):
+        document.from_toml(f"\na = {text}\n")
+
+
 def test_very_many_mistakes_are_not_counted_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
     explain = expectations.explain
