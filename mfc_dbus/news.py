@@ -91,6 +91,7 @@ class News:
         waiting, self._waiting = self._waiting, []
         for noted in waiting:
             self._tell_few(noted)
+        self._log.look()
 
     async def tell_all(self) -> None:
         """Tell, of many routes in slices. Nobody else may tell meanwhile."""

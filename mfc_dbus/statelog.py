@@ -19,16 +19,17 @@ class StateLog:
 
     def note(self, route: Route, state: str, reason: str) -> None:
         """Log that a route has another state now, or another reason for it."""
-        second = int(self._clock())
-        if second != self._second:
-            self.finish()
-            self._second = second
+        self.look()
         self._count += 1
         if self._count <= _MOST:
             log.info("Route %s is %s%s", route, state, f": {reason}" if reason else "")
 
-    def finish(self) -> None:
-        """Log how many routes were left out, if any were."""
+    def look(self) -> None:
+        """Log how many routes were left out, if the second has passed in which any were."""
+        second = int(self._clock())
+        if second == self._second:
+            return
         if self._count > _MOST:
             log.info("and %d more routes have another state", self._count - _MOST)
+        self._second = second
         self._count = 0

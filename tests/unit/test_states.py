@@ -242,6 +242,26 @@ def test_what_becomes_of_routes_is_logged_and_of_many_at_once_only_some(
     ]
 
 
+def test_the_log_says_in_time_how_many_it_left_out(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 5.0
+    monkeypatch.setattr("mfc_dbus.news.StateLog", lambda: StateLog(lambda: now))
+    ground = Ground()
+    for number in range(15):
+        ground.add("10.0.0.1", f"239.1.1.{number}", "eth0", "eth1")
+    with caplog.at_level(logging.INFO):
+        ground.links.turn("eth1", up=False)
+        ground.controller.follow()
+        assert len(caplog.messages) == 10
+        ground.controller.follow()
+        assert len(caplog.messages) == 10
+        now = 6.0
+        ground.controller.follow()
+        ground.controller.follow()
+    assert caplog.messages[10:] == ["and 5 more routes have another state"]
+
+
 def test_a_reason_is_short_and_routes_with_the_same_share_it() -> None:
     ground = Ground("eth0")
     oifs = [f"veth-number-{n}" for n in range(31)]
