@@ -85,12 +85,16 @@ class Learning:
         names = {vif.number: vif.name for vif in self._table.vifs}
         others = []
         for upcall in upcalls:
-            known = upcall.type in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF) and upcall.vif in names
+            known = upcall.type in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF)
             if not known or not forwardable(upcall.source, upcall.group):
                 continue
-            iif = names[upcall.vif]
             stream = self._key(upcall.source, upcall.group)
             before = self._table.learned.get(stream)
+            iif = names.get(upcall.vif)
+            if iif is None:  # it has gone since, and the kernel asks of no other
+                if before is None and upcall.type == IGMPMSG_NOCACHE:
+                    self._take_up_one(stream, now)
+                continue
             if before is not None:
                 covered = self._compare(before, iif, now)
             elif upcall.type == IGMPMSG_NOCACHE:
@@ -102,6 +106,7 @@ class Learning:
                 covered = here is None or self._learn(here, now, config)
             if not covered and upcall.has_packet:
                 others.append(Stream(upcall.source, upcall.group, iif, self._table.id.number))
+        self._answer_some(now, config)
         return others
 
     def covers(self, stream: Stream) -> bool:
@@ -149,11 +154,15 @@ class Learning:
         for learned in self._table.learned:
             self._usage.take_up(learned.key, now)
         for source, group in unresolved:
-            stream = self._key(source, group)
-            if forwardable(source, group) and stream not in self._waiting:
-                self._remember(stream, "", now)
-                self._unanswered[stream] = None
+            if forwardable(source, group):
+                self._take_up_one(self._key(source, group), now)
         self._answer_some(now, config)
+
+    def _take_up_one(self, stream: RouteKey, now: int) -> None:
+        """Have a stream answered of which nobody knows any more where it arrives."""
+        if stream not in self._waiting:
+            self._remember(stream, "", now)
+            self._unanswered[stream] = None
 
     def look(self, now: int, config: Config, most: int) -> None:
         """Read the counters of entries whose time it is, at most so many of each kind.

@@ -88,12 +88,33 @@ def test_an_upcall_that_makes_no_sense_does_nothing(ground: Ground, kernel: Fake
     ground.add("*", "239.0.0.0/8")
     source, group = _packed("10.0.0.1"), _packed("239.1.1.1")
     kernel.waiting += [
-        Upcall(IGMPMSG_NOCACHE, 31, source, group),
         Upcall(3, 0, source, group),
         Upcall(IGMPMSG_NOCACHE, 0, source, _packed("238.1.1.1")),
     ]
     ground.controller.hear(TableId(IPV4))
     assert learned(ground) == set()
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("change", ["gone", "renamed"])
+def test_a_stream_that_the_kernel_asked_about_is_forwarded_when_its_interface_has_gone_since(
+    ground: Ground, kernel: FakeKernel, change: str, late: bool
+) -> None:
+    def add() -> None:
+        ground.add("10.0.0.0/8", "239.0.0.0/8", "eth[12]", "eth3")
+
+    ground.add("10.9.0.0/16", "239.9.0.0/16", "eth[12]", "eth3")  # so that they have VIFs
+    if not late:
+        add()
+    kernel.arrive(_packed("10.0.0.1"), _packed("239.1.1.1"), "eth1")
+    if change == "gone":
+        ground.links.remove("eth1")
+    else:
+        ground.links.rename("eth1", "eth9")
+    ground.controller.hear(TableId(IPV4))
+    if late:
+        add()
+    assert ground.arrive("10.0.0.1", "239.1.1.1", "eth2") == frozenset({("eth3", 1)})
 
 
 def test_what_nobody_has_a_route_for_is_remembered_for_a_time_and_to_a_number(
