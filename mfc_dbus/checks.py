@@ -66,7 +66,7 @@ class Checks:
         return chosen[0]
 
     def count(self, growth: int) -> None:
-        """Let there be so many routes more."""
+        """Raise LimitExceeded where the settings do not allow so many routes more."""
         count = sum(len(table.routes) for table in self._tables.values())
         if growth > 0 and count + growth > self.config.max_routes:
             raise LimitExceeded(f"There are {count} routes, and the configuration allows no more")
@@ -79,7 +79,7 @@ class Checks:
         *,
         wait: bool,
     ) -> None:
-        """Let these be what a document or files say. All problems are told, each with its place."""
+        """Raise all that forbids what a document or files say, each problem with its place."""
         problems = Problems()
         await apply.check(self._tables, routes, applied.touched, self._present, problems, wait=wait)
         self._memberships.check(
@@ -88,7 +88,7 @@ class Checks:
         problems.check()
 
     def settings(self, config: Config) -> None:
-        """Let these be the settings. What takes privileges is done at the start alone."""
+        """Raise ConfigError where other settings take privileges, which only a start has."""
         missing = [
             id_
             for id_ in config.tables

@@ -115,11 +115,11 @@ class Controller:
 
     @property
     def settled(self) -> bool:
-        """Whether no long change is half done. Then what there is may be looked at."""
+        """Whether no long change is half done, so that what is desired may be looked at."""
         return self._ledger.settled
 
     async def settle(self) -> None:
-        """Wait until it is so."""
+        """Wait until no long change is half done."""
         await self._ledger.settle()
 
     # Looking
@@ -203,7 +203,7 @@ class Controller:
     async def flush(
         self, group: Prefix | None = None, iif: str | None = None, number: int | None = None
     ) -> int:
-        """Delete all routes, or those of a group prefix, an iif or a table; how many there were.
+        """Delete all routes, or those of a group prefix, an iif or a table. Return how many.
 
         Those of the configuration stay. number: of the table.
         """
@@ -259,11 +259,12 @@ class Controller:
         dry_run: bool = False,
         joining: bool = True,
     ) -> Applied:
-        """Make these what was made over the bus; what it took, or would take.
+        """Have these routes and memberships, and no others, of all that are made over the bus.
 
-        merge: others stay. wait: as in `add`. dry_run: only look. joining: whether the caller may
-        change memberships. Raises all that forbids it, and KernelError where all is done but what
-        the kernel refuses to leave.
+        Return what that changed. merge: the others stay. wait: as in `add`. dry_run: return what it
+        would change, and change nothing. joining: whether the caller may change memberships. Raises
+        what forbids the change; and KernelError where it is done, but for groups that the kernel
+        refuses to leave.
         """
         doomed = None if merge else apply.made_over_the_bus
 
@@ -298,11 +299,11 @@ class Controller:
         routes: Sequence[Route] = (),
         memberships: Sequence[Membership] = (),
     ) -> None:
-        """Go by other settings, and routes and memberships of files, with no touch to what stays.
+        """Go by other settings, and have these routes and memberships of files, and no others.
 
-        What a file has takes the place of what was made over the bus. Raises ConfigError, with a
-        line for each problem that begins with its path in these, TooManyInterfaces, KernelError or
-        StoreError, and all is as it was.
+        What stays is not touched. What a file has takes the place of what was made over the bus.
+        Raises ConfigError, with a line for each problem that begins with its path in these,
+        TooManyInterfaces, KernelError or StoreError; then all is as it was.
         """
 
         async def look() -> Applied:

@@ -60,7 +60,7 @@ class Ledger:
         return not self._halfway
 
     async def settle(self) -> None:
-        """Wait until it is so."""
+        """Wait until no change is done in part."""
         while not self.settled:
             await self._whole.wait()
 

@@ -60,8 +60,9 @@ class Request(NamedTuple):
 class Method(NamedTuple):
     """A method's signatures, and what parses and validates a call of it.
 
-    late: it reads its arguments when the caller is authorised, and they may be large.
-    looks: at what is desired, and not only at what was told: no long change may be half done.
+    late: the method reads its arguments when the caller is authorised, and they may be large.
+    looks: the method looks at what is desired, which a long change that is half done would show
+        half, and not only at what was told: so a call waits until the change is whole.
     """
 
     takes: str
