@@ -235,7 +235,9 @@ def _ours(table: Table, key: _Key) -> Route | Learned | None:
     ours: object
     if any(key.source):
         name = RouteKey(exactly(key.source), exactly(key.group), "", table.id.number)
-        ours = table.installed.get(name) or table.learned.get(name)
+        ours = table.installed.get(name)
+        if not isinstance(ours, Route):  # a route of just this stream may be learned, too
+            ours = table.learned.get(name)
     else:
         iif = next((vif.name for vif in table.vifs if vif.ifindex == key.iif), "")
         source = Prefix(key.source, 0)

@@ -174,6 +174,23 @@ def test_vifs_that_somebody_else_changes_are_restored(
     assert f"{WORD} the VIFs of the ipv4 table" in caplog.text
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("source", ["10.0.0.1", "10.0.0.0/8", "*"])
+@pytest.mark.parametrize("group", ["239.1.1.1", "239.1.0.0/16"])
+def test_what_was_learned_is_ours_whatever_its_route_names(
+    ground: Witnessed, source: str, group: str, whole: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ground.add(source, group, "eth[02]", "eth1")
+    assert ground.arrive("10.0.0.1", "239.1.1.1", "eth2")
+    held = ground.held()
+    ground.verify(*([TABLE] if whole else []))
+    assert ground.held() == held
+    assert WORD not in caplog.text
+    ground.kernel.del_mfc(next(iter(ground.kernel.entries)))
+    ground.verify(*([TABLE] if whole else []))
+    assert ground.held() == held
+
+
 CHANGES: dict[str, Callable[[Ground, Route], object]] = {
     "delete": lambda ground, route: ground.delete(format_source(route.source), str(route.group)),
     "flush": lambda ground, _: ground.flush(),
