@@ -336,6 +336,8 @@ def parse_interface(name: str, *, pattern: bool = False) -> str:
         name, _MAX_PATTERN if pattern and is_pattern(name) else _IFNAMSIZ - 1
     ):
         raise InvalidArgs(f"{quote(name)} is not an interface name")
+    if is_pattern(name) and not pattern:
+        raise InvalidArgs(f"{quote(name)} is a pattern, and here one interface is due")
     return name
 
 

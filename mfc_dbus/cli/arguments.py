@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "mfc-dbus-cli"
 
+_MAX_SECONDS = 2**32 - 1  # that D-Bus can carry
+
 
 class UsageError(Exception):
     """The command line makes no sense; the text is a sentence."""
@@ -170,14 +172,18 @@ def threshold(value: str) -> tuple[str, int]:
     name, _, ttl = text(value).rpartition("=")
     # The service says which of the numbers that a byte can hold make sense.
     if not (name and ttl.isascii() and ttl.isdigit() and len(ttl) <= 3 and int(ttl) <= 255):
-        raise argparse.ArgumentTypeError(f"'{value}' is not of the form IF=N, with N up to 255")
+        raise argparse.ArgumentTypeError(f"'{value}' is not of the form IF=N, with N from 1 to 254")
     return name, int(ttl)
 
 
 def seconds(value: str) -> int:
     """Read a time that D-Bus can carry."""
-    if not (value.isascii() and value.isdigit() and len(value) <= 10 and int(value) < 2**32):
-        raise argparse.ArgumentTypeError(f"'{text(value)}' is not a number of seconds")
+    if not (
+        value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= _MAX_SECONDS
+    ):
+        raise argparse.ArgumentTypeError(
+            f"'{text(value)}' is not a number of seconds up to {_MAX_SECONDS}"
+        )
     return int(value)
 
 

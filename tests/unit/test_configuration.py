@@ -14,7 +14,7 @@ from mfc_dbus.errors import ConfigError, KernelError, TooManyInterfaces
 from mfc_dbus.routesd import Files
 
 ROUTE = '[[route]]\ngroup = "239.5.5.1"\niif = "eth1"\noifs = ["eth2"]\n'
-JOINS = '[[membership]]\ngroup = "239.5.5.1"\ninterface = "wlan*"\n'
+JOINS = '[[membership]]\ngroup = "239.5.5.1"\ninterface = "ppp7"\n'
 PRESENT = {"eth1", "eth2"}
 
 
@@ -151,17 +151,18 @@ def test_interfaces_that_are_not_there_are_warned_of_with_their_place(
     etc: Etc, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = etc.routes("one.toml", ROUTE + ROUTE.replace("eth1", "eht1").replace(".1", ".2"))
-    two = etc.routes("two.toml", JOINS + ROUTE.replace("eth1", "eth?").replace(".1", ".3"))
+    two = etc.routes("two.toml", JOINS + ROUTE.replace("eth1", "wlan*").replace(".1", ".3"))
     asyncio.run(etc.configuration.reload(take))
     asyncio.run(etc.configuration.warn(PRESENT, 3))
     assert [record.getMessage() for record in caplog.records] == [
         f"{one}: line 7: route[1].iif: There is no interface 'eht1' yet",
-        f"{two}: line 3: membership[0].interface: No interface matches 'wlan*' yet",
+        f"{two}: line 6: route[0].iif: No interface matches 'wlan*' yet",
+        f"{two}: line 3: membership[0].interface: There is no interface 'ppp7' yet",
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     absent = "configured interfaces that are not there"
-    assert etc.configuration.describe(PRESENT, 3) == f"3 routes; {absent}: 'eht1', 'wlan*'"
-    present = PRESENT | {"wlan7"}
+    assert etc.configuration.describe(PRESENT, 3) == f"3 routes; {absent}: 'eht1', 'wlan*', 'ppp7'"
+    present = PRESENT | {"wlan7", "ppp7"}
     assert etc.configuration.describe(present, 3) == f"3 routes; {absent}: 'eht1'"
     assert etc.configuration.describe(present | {"eht1"}, 3) == "3 routes"
 

@@ -168,6 +168,8 @@ def test_a_membership_of_any_source_has_one_key(source: str) -> None:
         ("239.1.1.1", "255.255.255.0/24", "eth0", "", "has 255.255.255.255 in it, which is the"),
         ("ff05::1", "::/120", "eth0", "", "has ::1 in it, which is the loopback address"),
         ("239.1.1.1", "*", "eth 0", "", "'eth 0' is not an interface name"),
+        ("239.1.1.1", "*", "eth*", "", r"'eth\*' is a pattern, and here one interface is due"),
+        ("ff05::1", "*", "eth[01]", "", "is a pattern, and here one interface is due"),
         ("239.1.1.1", "*", "eth0", "a\nb", "control characters"),
         ("239.1.1.1", "*", "eth0", "a" * 201, "201 characters"),
     ],
