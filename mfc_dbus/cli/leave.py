@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 USAGE = "[-s SOURCE] -g GROUP -i IF"
 
 DESCRIPTION = """\
-Leave a group that was joined on an interface, from the same source or from any; of a prefix all
-that was joined, however it was."""
+Leave a group that was joined on an interface, with the source that it was joined with; of a prefix
+all of its groups that were joined so, be it one by one or as another prefix."""
 
 EXAMPLES = """\
   mfc-dbus-cli group leave --group 239.1.1.1 --interface eth1
