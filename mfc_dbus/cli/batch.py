@@ -23,7 +23,7 @@ A request has an "action" and its "payload":
   ADD_MFC  group, iif (strings), oifs (array of strings; empty: stop); and where needed source
            (string; left out: any), ttls (object: oif to TTL threshold), replace, persistent, wait,
            hairpin (true or false), timeout (seconds), table (a number), comment
-  DEL_MFC  group; and where needed source, iif
+  DEL_MFC  group; and where needed source, iif, table
   JOIN_GROUP
            group, interface; and where needed source, persistent, wait, comment
   LEAVE_GROUP
@@ -159,9 +159,10 @@ def _open(file: str) -> Iterator[int]:
     if file == "-":
         yield 0
         return
+    with open(file, "rb", buffering=0, opener=_at_once) as opened:  # it says which file is none
+        yield opened.fileno()
+
+
+def _at_once(path: str, flags: int) -> int:
     # Without O_NONBLOCK the opening of a fifo waits for a writer, and no signal ends that.
-    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -102,7 +102,8 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     for table in tables:
         if table.state == "unavailable":
             sys.stdout.flush()
-            complain(f"The {table.family} table is unavailable: {table.reason}")
+            number = f"/{table.table}" if table.table else ""
+            complain(f"Table {table.family}{number} is unavailable: {table.reason}")
     return Status.DONE
 
 

@@ -400,7 +400,7 @@ def test_a_table_that_another_program_owns_is_told_of(
             done = CLI(own_bus.address)("--json", "show", "tables")
     assert done.returncode == 0
     assert [table["state"] for table in json.loads(done.stdout)] == ["unavailable", "active"]
-    assert done.stderr.startswith("mfc-dbus-cli: The ipv4 table is unavailable: ")
+    assert done.stderr.startswith("mfc-dbus-cli: Table ipv4 is unavailable: ")
 
 
 def test_another_machine_is_reached_over_ssh(cli: CLI, bus: PrivateBus) -> None:

@@ -107,6 +107,13 @@ def answers(
     return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for file in (tmp_path, tmp_path / "nosuch"):
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - what it names is checked
+            asyncio.run(batch.run(cast("Client", FakeClient()), argparse.Namespace(file=str(file))))
+        assert caught.value.filename == str(file)
+
+
 def test_each_request_is_answered_in_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
