@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -295,6 +296,36 @@ async def reload(stage: Stage) -> None:
         await stage.ask(caller, "Reload", "a{sv}", {})
 
 
+def packet(number: int) -> bytes:
+    """Make a frame of UDP over IPv4, of a stream of its own."""
+    to = socket.inet_aton(group(number))
+    head = (0x45, 0, 28, 0, 0, 9, socket.IPPROTO_UDP)
+    addresses = socket.inet_aton(SOURCE) + to
+    total = sum(struct.unpack("!10H", struct.pack("!BBHHHBBH", *head, 0) + addresses))
+    total = (total >> 16) + (total & 0xFFFF)
+    ip = struct.pack("!BBHHHBBH", *head, ~total & 0xFFFF) + addresses
+    ethernet = b"\x01\0\x5e" + bytes([to[1] & 127, *to[2:]]) + b"\x02\0\0\0\0\1" + b"\x08\0"
+    return ethernet + ip + struct.pack("!4H", 9, 9, 8, 0)
+
+
+async def learned(stage: Stage) -> None:
+    stage.start([parse_route("*", "239.0.0.0/8", "in", ["other"])])
+    with stage.namespace:
+        outside = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        outside.bind(("out", 0))  # the other end of the iif
+    with closing(outside):
+        async with stage.measured("65,536 streams are learned"):
+            for n in range(65_536):
+                outside.send(packet(n))
+                if n % 64 == 0:
+                    await asyncio.sleep(0.01)
+    async with stage.measured("ListLearned, again and again") as caller:
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            _, total = await stage.ask(caller, "ListLearned", "a{sv}", {})
+    assert total > 65_000, f"{total} were learned"
+
+
 SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
     each.__name__: each
     for each in (
@@ -308,6 +339,7 @@ SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
         interfaces,
         changes,
         reload,
+        learned,
     )
 }
 
