@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=VERSION)
     arguments = parser.parse_args(argv)
     sys.setswitchinterval(_SWITCH)
+    garbage.bound()
     logcontrol.begin(logging.DEBUG if arguments.debug else logging.INFO)
     try:
         with ExitStack() as stack:

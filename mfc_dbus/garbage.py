@@ -5,10 +5,22 @@ are in no circles, so they go without it.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _MANY = 5_000  # objects: to look at them takes some milliseconds
+_MOST = 30_000  # objects that are looked at again and again
+
+
+def bound() -> None:
+    """From now on look at what has stayed only once it was found to stay, if that is much."""
+    gc.callbacks.append(_freeze_many)
+
+
+def _freeze_many(phase: str, info: Mapping[str, int]) -> None:
+    full = phase == "stop" and info["generation"] == 2
+    if full and len(gc.get_objects(generation=2)) > _MOST:
+        gc.freeze()
 
 
 @contextmanager
