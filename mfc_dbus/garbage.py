@@ -23,16 +23,25 @@ def _freeze_many(phase: str, info: Mapping[str, int]) -> None:
         gc.freeze()
 
 
+class _Holders:
+    """Who has the look held off: Python's switch is one for all, and works overlap."""
+
+    count = 0
+
+
 @contextmanager
 def held_off() -> Iterator[None]:
-    """Have no look meanwhile; and if much was made, never one at what there is then."""
-    if not gc.isenabled():  # by somebody who has it held off too
-        yield
-        return
+    """Have no look meanwhile; and if much was made, never one at what there is then.
+
+    Several works may do so at once, and end in any order: the look is back with the last.
+    """
     gc.disable()
+    _Holders.count += 1
     try:
         yield
     finally:
+        _Holders.count -= 1
         if gc.get_count()[0] > _MANY:
             gc.freeze()
-        gc.enable()
+        if not _Holders.count:
+            gc.enable()

@@ -41,3 +41,14 @@ def test_of_little_all_is_looked_at_again() -> None:
     gc.collect()
     assert gc.get_freeze_count() == before
     assert len(kept) == 100
+
+
+def test_the_look_is_held_off_until_the_last_work_has_ended_in_whatever_order() -> None:
+    one, other = garbage.held_off(), garbage.held_off()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    held = not gc.isenabled()
+    other.__exit__(None, None, None)
+    assert held
+    assert gc.isenabled()
