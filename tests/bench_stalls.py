@@ -2,7 +2,8 @@
 
 He calls Get(Version) every few milliseconds, from a process of his own. For each situation the
 table shows how long it took until the daemon was idle again, and of his calls the longest, and that
-which 99 of 100 were shorter than. A situation is a coroutine in SITUATIONS: it prepares, then does
+which 99 of 100 were shorter than; and the longest of calls that the bus itself answers, which takes
+its time with megabytes, too. A situation is a coroutine in SITUATIONS: it prepares, then does
 what is measured in `async with stage.measured(…)`.
 
 Usage: PYTHONPATH=tests .venv/bin/python tests/bench_stalls.py [--routes 100000] [SITUATION…], as
@@ -126,7 +127,7 @@ class Stage:
             await self.rest()
             rested = time.perf_counter() - begin - _LOOK
             output, _ = await prober.communicate(b"\n")
-            self._show(what, took, rested, sorted(json.loads(output)))
+            self._show(what, took, rested, *map(sorted, json.loads(output)))
         assert "Traceback" not in self.daemon.log, self.daemon.log
 
     async def rest(self) -> None:
@@ -146,7 +147,14 @@ class Stage:
             BUS_NAME, OBJECT_PATH, INTERFACE, member, signature, body, timeout=_TIMEOUT
         )
 
-    def _show(self, what: str, took: float, rested: float, waits: Sequence[float]) -> None:
+    def _show(
+        self,
+        what: str,
+        took: float,
+        rested: float,
+        waits: Sequence[float],
+        of_bus: Sequence[float],
+    ) -> None:
         longest, ninety_ninth = waits[-1], waits[len(waits) * 99 // 100]
         row = (
             what,
@@ -155,6 +163,7 @@ class Stage:
             f"{len(waits)}",
             f"{longest * 1e3:.1f}",
             f"{ninety_ninth * 1e3:.1f}",
+            f"{of_bus[-1] * 1e3:.1f}",
         )
         self._grid.add_row(*row)
         print(*row, sep="  ", file=sys.stderr, flush=True)
@@ -348,13 +357,20 @@ SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
 
 
 async def probe(address: str) -> None:
-    """Call until a line comes in, and print how long each call took."""
+    """Call until a line comes in, and print how long each call took: ours, and one of the bus.
+
+    Between two programs the bus carries everything, so what it takes itself is in both.
+    """
     done = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), done.set)
     connection = await Connection.open(address)
     waits: list[float] = []
+    of_bus: list[float] = []
     print(flush=True)
     while not done.is_set():
+        begin = time.perf_counter()
+        await connection.call_bus("GetId")
+        of_bus.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         await connection.call(
             BUS_NAME,
@@ -368,11 +384,14 @@ async def probe(address: str) -> None:
         waits.append(time.perf_counter() - begin)
         await asyncio.sleep(_INTERVAL)
     await connection.close()
-    print(json.dumps(waits))
+    print(json.dumps([waits, of_bus]))
 
 
 async def measure(names: Iterable[str], count: int) -> Grid:
-    grid = Grid("what", "answered after, s", "at rest after, s", "calls", "longest, ms", "99th, ms")
+    grid = Grid(
+        *("what", "answered after, s", "at rest after, s", "calls"),
+        *("longest, ms", "99th, ms", "longest of the bus itself, ms"),
+    )
     for column in grid.columns[1:]:
         column.justify = "right"
     for name in names:
