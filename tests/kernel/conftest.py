@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 from lab.netns import Namespace
+from lab.routing import Routing
 from lab.table import Table
 from lab.topology import Topology
 
@@ -30,3 +31,15 @@ def table(lab: Topology) -> Iterator[Table]:
         table.mroute.init()
         table.add_vifs(*lab.upstreams, *lab.downstreams)
         yield table
+
+
+@pytest.fixture
+def routing(lab: Topology) -> Iterator[Routing]:
+    """Upkeep of the lab's tables, as the daemon has it."""
+    with Routing(lab.router) as routing:
+        yield routing
+
+
+@pytest.fixture(params=["one source", "any source"])
+def source(request: pytest.FixtureRequest, lab: Topology) -> str:
+    return "*" if request.param == "any source" else lab.addresses.source

@@ -79,11 +79,6 @@ def succession(lab: Topology) -> Iterator[Succession]:
     succession.routing.close()
 
 
-@pytest.fixture(params=["one source", "any source"])
-def source(request: pytest.FixtureRequest, lab: Topology) -> str:
-    return "*" if request.param == "any source" else lab.addresses.source
-
-
 # Nothing differs
 
 

@@ -8,7 +8,7 @@ up1 ──┘        └── down1
 import asyncio
 import dataclasses
 import errno
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -27,12 +27,6 @@ from mfc_dbus.memberships import Memberships
 from mfc_dbus.model import Membership, Route, parse_membership, parse_route
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router) as routing:
-        yield routing
 
 
 def run(routing: Routing, change: Coroutine[Any, Any, T]) -> T:

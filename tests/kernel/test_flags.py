@@ -5,23 +5,10 @@ up0 ──┐ router ┌── down0
       └── tun ─┘
 """
 
-from collections.abc import Iterator
-
 import pytest
 from lab.routing import Routing
 from lab.topology import Topology
 from lab.tun import Tun
-
-
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router) as routing:
-        yield routing
-
-
-@pytest.fixture(params=["one source", "any source"])
-def source(request: pytest.FixtureRequest, lab: Topology) -> str:
-    return "*" if request.param == "any source" else lab.addresses.source
 
 
 @pytest.mark.parametrize("name", ["up0", "down0"])

@@ -5,7 +5,7 @@ up0 ──┐ router ┌── down0
 up1 ──┘        └── down1
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 
 import pytest
@@ -17,12 +17,6 @@ from lab.topology import Topology
 from mfc_dbus.addresses import FAMILIES
 
 PREFIXES = dict(zip(FAMILIES, ("239.1.0.0/16", "ff1e::/64"), strict=True))
-
-
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router) as routing:
-        yield routing
 
 
 def deliver(lab: Topology, routing: Routing, sender: Sender, *oifs: str) -> None:

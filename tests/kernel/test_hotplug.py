@@ -8,7 +8,7 @@ What the kernel does, it has told when `ip` returns: nothing here waits for an e
 """
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import pytest
@@ -20,17 +20,6 @@ from mfc_dbus.kernel.links import Missed
 from mfc_dbus.model import MAX_VIFS
 
 _SMALL = 2048  # bytes, for some two events
-
-
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router) as routing:
-        yield routing
-
-
-@pytest.fixture(params=["one source", "any source"])
-def source(request: pytest.FixtureRequest, lab: Topology) -> str:
-    return "*" if request.param == "any source" else lab.addresses.source
 
 
 def told(routing: Routing) -> list[str]:

@@ -7,7 +7,6 @@ up1 ──┘        └── down1
 
 import socket
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -39,12 +38,6 @@ PREFIXES = {
 @pytest.fixture
 def prefixes(family: socket.AddressFamily) -> Prefixes:
     return PREFIXES[family]
-
-
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router) as routing:
-        yield routing
 
 
 def test_a_cold_stream_of_1000_packets_a_second_loses_none(
