@@ -26,13 +26,13 @@ from rich.table import Table as Grid
 
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.names import PROPERTIES
-from mfc_dbus.controller import Controller
+from mfc_dbus.control.controller import Controller
 from mfc_dbus.kernel import abi
 from mfc_dbus.kernel.links import Links
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import TableId, parse_route
+from mfc_dbus.model.route import TableId, parse_route
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
-from mfc_dbus.table import Table
+from mfc_dbus.routing.table import Table
 
 SOURCE = "10.0.0.1"
 _TICK = os.sysconf("SC_CLK_TCK")

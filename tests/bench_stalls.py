@@ -41,9 +41,9 @@ from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import PROPERTIES
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import Route, parse_route
+from mfc_dbus.model.route import Route, parse_route
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
-from mfc_dbus.store import Store
+from mfc_dbus.storage.store import Store
 
 SOURCE = "10.0.0.1"
 _INTERVAL = 0.004  # seconds between calls

@@ -21,8 +21,8 @@ from lab.netns import Namespace
 
 from mfc_dbus.kernel import abi, dump
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.model import Route, parse_route
-from mfc_dbus.store import Store
+from mfc_dbus.model.route import Route, parse_route
+from mfc_dbus.storage.store import Store
 
 SOURCE = "10.0.0.1"
 

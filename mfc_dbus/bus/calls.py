@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from mfc_dbus.bus.backend import DecodeError, decode
+from mfc_dbus.bus.call_queue import Turns
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.frames import Frame, Header
-from mfc_dbus.bus.large import LargeCalls
+from mfc_dbus.bus.large_calls import LargeCalls
 from mfc_dbus.bus.names import INVALID_ARGS, LIMITS_EXCEEDED
 from mfc_dbus.bus.outgoing import Outgoing
-from mfc_dbus.bus.turns import Turns
 from mfc_dbus.bus.unread import TOO_MUCH_UNREAD, Unread
 from mfc_dbus.bus.variants import strange
 

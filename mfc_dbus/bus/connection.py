@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
-from mfc_dbus.bus import login
+from mfc_dbus.bus import auth as login
 from mfc_dbus.bus.backend import Body, DecodeError, decode, encode
 from mfc_dbus.bus.calls import IncomingCalls, Service
 from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken

@@ -127,7 +127,7 @@ def parse(argv: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
         command = command.words[word]
         program += f" {word}"
 
-    verb = cast("Verb", importlib.import_module(f"mfc_dbus.cli.{command.module}"))
+    verb = cast("Verb", importlib.import_module(f"mfc_dbus.cli.verbs.{command.module}"))
     parser = _parser(program, verb.USAGE, verb.DESCRIPTION, verb.EXAMPLES)
     verb.add_arguments(parser)
     _add_common_arguments(parser)

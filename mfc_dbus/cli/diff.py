@@ -6,14 +6,14 @@ from typing import Any, NamedTuple, overload
 
 import msgspec
 
-from mfc_dbus.document import (
+from mfc_dbus.documents.document import (
     MembershipEntry,
     MembershipReport,
     Report,
     RouteEntry,
     RouteReport,
 )
-from mfc_dbus.quoting import printable
+from mfc_dbus.model.quoting import printable
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _MAX_LINES = 200  # on a terminal

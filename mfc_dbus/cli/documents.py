@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mfc_dbus import document, textfiles
 from mfc_dbus.cli.status import complain
-from mfc_dbus.document import Document
-from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.problems import with_lines
+from mfc_dbus.documents import document
+from mfc_dbus.documents import text_files as textfiles
+from mfc_dbus.documents.document import Document
+from mfc_dbus.documents.problem_lines import with_lines
+from mfc_dbus.model.errors import InvalidArgs
 
 # What is open already, and may be a pipe: a shell names it so for <(program).
 _DESCRIPTOR = re.compile(r"-|/dev/stdin|/dev/fd/(\d{1,9})", re.ASCII)

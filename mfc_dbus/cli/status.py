@@ -3,7 +3,7 @@
 import enum
 import sys
 
-from mfc_dbus.quoting import printable
+from mfc_dbus.model.quoting import printable
 
 
 class Status(enum.IntEnum):

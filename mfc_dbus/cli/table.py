@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mfc_dbus.quoting import printable
+from mfc_dbus.model.quoting import printable
 
 # rich measures each cell several times: 10,000 rows would take it 10 seconds.
 _MAX_STYLED_ROWS = 500

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mfc_dbus.kernel.abi import MAXVIFS
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.kernel.netlink import RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE, EventSocket
-from mfc_dbus.kernel.owner import SocketOwner
+from mfc_dbus.kernel.socket_owner import SocketOwner
 
 _RTNL_FAMILIES = {socket.AF_INET: 128, socket.AF_INET6: 129}  # RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR
 _RTM_GETROUTE = 26

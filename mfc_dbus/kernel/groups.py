@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mfc_dbus.kernel import abi
-from mfc_dbus.kernel.owner import SocketOwner
+from mfc_dbus.kernel.socket_owner import SocketOwner
 
 _LISTS = Path("/proc/thread-self/net")
 

@@ -11,9 +11,10 @@ import struct
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from mfc_dbus.kernel import abi, mrd
+from mfc_dbus.kernel import abi
+from mfc_dbus.kernel import router_discovery as mrd
 from mfc_dbus.kernel.abi import Upcall
-from mfc_dbus.kernel.owner import SocketOwner
+from mfc_dbus.kernel.socket_owner import SocketOwner
 
 _MESSAGE = 64  # bytes: an upcall is shorter
 _SO_RCVBUFFORCE = 33
@@ -188,7 +189,7 @@ class MRoute(SocketOwner):
         return found
 
     def advertise(self, ifindex: int, interval: int) -> None:
-        """Tell the switches on a device's link that a router is here: see mrd.py."""
+        """Tell the switches on a device's link that a router is here: see router_discovery.py."""
         mrd.advertise(self._sock, ifindex, interval)
 
     def terminate(self, ifindex: int) -> None:

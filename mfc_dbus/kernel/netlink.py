@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from mfc_dbus.kernel.owner import SocketOwner
+from mfc_dbus.kernel.socket_owner import SocketOwner
 
 RTNLGRP_LINK = 1
 RTNLGRP_IPV4_MROUTE = 6

@@ -19,11 +19,11 @@ from lab.routing import Routing
 from lab.table import Table
 from lab.topology import Topology
 
-from mfc_dbus.addresses import Family
 from mfc_dbus.kernel import abi, dump
 from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.model import parse_route
+from mfc_dbus.model.addresses import Family
+from mfc_dbus.model.route import parse_route
 
 MANY = 10_000
 

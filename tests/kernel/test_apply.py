@@ -17,14 +17,14 @@ from lab.routing import Routing
 from lab.topology import Topology
 from lab.witness import entries, vifs
 
-from mfc_dbus.addresses import FAMILIES, Family, format_address
-from mfc_dbus.config import Config
-from mfc_dbus.errors import KernelError, StoreError
-from mfc_dbus.joins import Joins
+from mfc_dbus.config.settings import Config
 from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Membership, Route, parse_membership, parse_route
+from mfc_dbus.memberships.joins import Joins
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.addresses import FAMILIES, Family, format_address
+from mfc_dbus.model.errors import KernelError, StoreError
+from mfc_dbus.model.route import Membership, Route, parse_membership, parse_route
 
 T = TypeVar("T")
 

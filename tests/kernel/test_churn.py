@@ -22,9 +22,9 @@ from lab.reference import forwards
 from lab.routing import Routing
 from lab.topology import Topology
 
-from mfc_dbus.addresses import format_source, parse_stream
-from mfc_dbus.errors import NoSuchInterface, RouteExists
-from mfc_dbus.model import Route, RouteKey
+from mfc_dbus.model.addresses import format_source, parse_stream
+from mfc_dbus.model.errors import NoSuchInterface, RouteExists
+from mfc_dbus.model.route import Route, RouteKey
 
 NAMES = tuple(f"eth{n}" for n in range(5))
 UP = "up0"  # always there

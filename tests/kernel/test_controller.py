@@ -17,16 +17,16 @@ from lab.routing import Routing
 from lab.topology import ADDRESSES, Topology
 from lab.witness import Entry, entries, vifs
 
-from mfc_dbus.addresses import FAMILIES, format_source
-from mfc_dbus.errors import (
+from mfc_dbus.kernel.mroute import MFCEntry, MRoute
+from mfc_dbus.model.addresses import FAMILIES, format_source
+from mfc_dbus.model.errors import (
     KernelError,
     NoSuchInterface,
     StoreError,
     TableBusy,
     TooManyInterfaces,
 )
-from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.model import Route
+from mfc_dbus.model.route import Route
 
 
 class Fault:

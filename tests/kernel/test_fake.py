@@ -22,7 +22,7 @@ from lab.witness import entries
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
-from mfc_dbus.table import Kernel
+from mfc_dbus.routing.table import Kernel
 
 DEVICES = ("eth0", "eth1", "eth2", "eth3")
 SOURCE, GROUP = bytes([10, 0, 0, 1]), bytes([239, 1, 2, 3])

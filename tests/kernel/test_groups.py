@@ -18,11 +18,11 @@ from lab.manager import Manager
 from lab.netns import Namespace
 from lab.privileges import in_child, set_capabilities
 
-from mfc_dbus.addresses import Family
-from mfc_dbus.joins import Join, Joins
+from mfc_dbus.daemon.kept_sockets import Sockets
+from mfc_dbus.daemon.sdnotify import ServiceManager
 from mfc_dbus.kernel.groups import GroupSocket, held
-from mfc_dbus.sdnotify import ServiceManager
-from mfc_dbus.sockets import Sockets
+from mfc_dbus.memberships.joins import Join, Joins
+from mfc_dbus.model.addresses import Family
 
 # What the numbers of groups and sources are counted from.
 GROUPS = {socket.AF_INET: ip_address("239.1.0.0"), socket.AF_INET6: ip_address("ff05::1:0")}

@@ -14,7 +14,7 @@ from lab.packets import Sender
 from lab.routing import Routing
 from lab.topology import Topology
 
-from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.model.addresses import FAMILIES
 
 PREFIXES = dict(zip(FAMILIES, ("239.1.0.0/16", "ff1e::/64"), strict=True))
 

@@ -17,7 +17,7 @@ from lab.routing import Routing
 from lab.topology import Topology
 
 from mfc_dbus.kernel.links import Missed
-from mfc_dbus.model import MAX_VIFS
+from mfc_dbus.model.route import MAX_VIFS
 
 _SMALL = 2048  # bytes, for some two events
 

@@ -17,7 +17,7 @@ from lab.packets import Run, Sender
 from lab.routing import Routing
 from lab.topology import Topology
 
-from mfc_dbus.model import TableId
+from mfc_dbus.model.route import TableId
 
 WIDE = {socket.AF_INET: "239.0.0.0/8", socket.AF_INET6: "ff1e::/16"}
 RATE = 500  # packets a second of each copy

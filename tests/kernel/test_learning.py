@@ -14,7 +14,7 @@ from lab.routing import Routing
 from lab.topology import Topology
 from lab.witness import Entry, vifs
 
-from mfc_dbus.errors import InvalidArgs
+from mfc_dbus.model.errors import InvalidArgs
 
 # Packets a second. The kernel keeps 4 packets of a new stream, and here who hears of it shares one
 # interpreter with who sends.

@@ -18,10 +18,10 @@ from lab.routing import Routing
 from lab.switch import Switch
 from lab.topology import Topology
 
-from mfc_dbus.document import from_toml
-from mfc_dbus.joins import Joins
-from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Membership, Route, parse_memberships, parse_route
+from mfc_dbus.documents.document import from_toml
+from mfc_dbus.memberships.joins import Joins
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.route import Membership, Route, parse_memberships, parse_route
 
 ADDRESSES = {socket.AF_INET: "10.9.0.1/24", socket.AF_INET6: "fe80::1/64"}
 RANGES = {socket.AF_INET: "239.1.4.0/29", socket.AF_INET6: "ff1e::400/125"}

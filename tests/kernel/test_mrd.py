@@ -20,10 +20,10 @@ from lab.switch import Switch
 from lab.table import Table
 from lab.topology import Topology
 
-from mfc_dbus.addresses import Family
 from mfc_dbus.kernel.capabilities import drop_all
 from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.model.addresses import Family
 
 INTERVAL = 20
 SNOOPERS = {socket.AF_INET: "224.0.0.106", socket.AF_INET6: "ff02::6a"}

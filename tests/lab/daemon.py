@@ -26,13 +26,13 @@ _MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "JOURN
 # its capabilities it may read as well; what it loads later is loaded here.
 _AS_USER = """\
 import sys
-import mfc_dbus.daemon
+import mfc_dbus.daemon.main
 from lab.privileges import CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW, become
 from mfc_dbus.names import INTERFACE
-from mfc_dbus.service import contract
+from mfc_dbus.service.object import contract
 contract(INTERFACE)
 become(int(sys.argv[1]), keep=(CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW))
-sys.exit(mfc_dbus.daemon.main([]))
+sys.exit(mfc_dbus.daemon.main.main([]))
 """
 
 

@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from mfc_dbus.model import Desired, parse_membership, parse_route
+from mfc_dbus.model.route import Desired, parse_membership, parse_route
 
 STATE, RUNTIME = (
     Path(__file__).with_name(f"earlier_{name}.sql").read_text() for name in ("state", "runtime")

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from mfc_dbus.addresses import Family, exactly, of_source
-from mfc_dbus.errors import StoreError
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
-from mfc_dbus.kernel.changes import EntryChange
 from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Turned
+from mfc_dbus.kernel.mfc_events import EntryChange
 from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
-from mfc_dbus.model import (
+from mfc_dbus.model.addresses import Family, exactly, of_source
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import (
     MAX_VIFS,
     Desired,
     Edit,

@@ -5,12 +5,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from lab.fake import FakeKeeper, FakeKernel, FakeLinks, Oifs
-from mfc_dbus.addresses import FAMILIES, Family, parse_group_prefix, parse_stream
-from mfc_dbus.config import Config
-from mfc_dbus.controller import Controller
-from mfc_dbus.model import Route, TableId, parse_route
-from mfc_dbus.news import Change
-from mfc_dbus.table import Table
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.status_changes import Change
+from mfc_dbus.model.addresses import FAMILIES, Family, parse_group_prefix, parse_stream
+from mfc_dbus.model.route import Route, TableId, parse_route
+from mfc_dbus.routing.table import Table
 
 T = TypeVar("T")
 INTERFACES = [f"eth{number}" for number in range(6)]

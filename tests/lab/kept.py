@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from mfc_dbus.errors import StoreError
-from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import Desired, Edit, Key, Route, parse_membership, parse_route
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import Desired, Edit, Key, Route, parse_membership, parse_route
+from mfc_dbus.storage.keeper import Keeper
 
 LOGS = ("new", "going", "full")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
-from mfc_dbus.slices import Slices
+from mfc_dbus.loop.slices import Slices
 
 
 @contextmanager
@@ -20,8 +20,8 @@ def in_small_parts(meanwhile: Callable[[], object] = lambda: None) -> Iterator[N
         meanwhile()
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch("mfc_dbus.sequence._FEW", 1))
-        stack.enter_context(mock.patch("mfc_dbus.news._MANY", 1))
+        stack.enter_context(mock.patch("mfc_dbus.routing.sequence._FEW", 1))
+        stack.enter_context(mock.patch("mfc_dbus.control.status_changes._MANY", 1))
         stack.enter_context(mock.patch.object(Slices, "pause", pause))
         yield
 
@@ -31,5 +31,5 @@ def looking_one_by_one() -> Iterator[None]:
     """Have the routes that an interface concerns looked at one by one, and none of them at once."""
     with ExitStack() as stack:
         for name, value in (("FEW", 0), ("CHUNK", 1)):
-            stack.enter_context(mock.patch(f"mfc_dbus.backlog.{name}", value))
+            stack.enter_context(mock.patch(f"mfc_dbus.control.backlog.{name}", value))
         yield

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from lab.fake import Oifs
-from mfc_dbus.addresses import exactly
-from mfc_dbus.model import Route
+from mfc_dbus.model.addresses import exactly
+from mfc_dbus.model.route import Route
 
 
 def iif_names(route: Route, present: Collection[str]) -> set[str]:

@@ -11,17 +11,17 @@ from typing import Any, Self, TypeVar
 
 from lab.fake import FakeKeeper
 from lab.netns import Namespace
-from mfc_dbus.addresses import FAMILIES, Family, format_address, parse_stream
-from mfc_dbus.config import Config
-from mfc_dbus.controller import Controller
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.status_changes import Change
 from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.links import Event, Links
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import Route, TableId, parse_route
-from mfc_dbus.news import Change
-from mfc_dbus.table import Table
-from mfc_dbus.unrouted import Stream
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.addresses import FAMILIES, Family, format_address, parse_stream
+from mfc_dbus.model.route import Route, TableId, parse_route
+from mfc_dbus.routing.table import Table
+from mfc_dbus.streams.unrouted import Stream
 
 T = TypeVar("T")
 Opener = Callable[[Family, int | None], MRoute]

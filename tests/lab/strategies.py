@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from mfc_dbus.model import Route, parse_route
+from mfc_dbus.model.route import Route, parse_route
 
 INTERFACES = ["eth0", "eth1", "eth2"]
 NAMES = st.sampled_from([*INTERFACES, "eth*", "eth[01]", "*"])

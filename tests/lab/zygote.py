@@ -24,7 +24,7 @@ import os
 import socket
 import sys
 
-import mfc_dbus.daemon
+import mfc_dbus.daemon.main
 
 importlib.metadata.version("mfc-dbus")
 control = socket.socket(fileno=int(sys.argv[1]))
@@ -44,7 +44,7 @@ while True:
         os.environ["LISTEN_PID"] = str(os.getpid())
         os.environ["LISTEN_FDS"] = str(len(kept))
         os.environ["LISTEN_FDNAMES"] = ":".join(kept)
-        sys.exit(mfc_dbus.daemon.main([]))
+        sys.exit(mfc_dbus.daemon.main.main([]))
     for fd in fds:
         os.close(fd)
     control.send(str(pid).encode())

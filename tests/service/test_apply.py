@@ -10,9 +10,9 @@ from lab.caller import OWN, STANDARD, Caller, Membership, Route, refused
 from lab.daemon import Daemon
 from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 
-from mfc_dbus.access import MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.errors import BusError
+from mfc_dbus.service.access import MANAGE_ROUTES
 
 ONE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 TWO = {"group": "ff3e::2", "iif": "eth2", "oifs": ["eth1", "eth3"], "comment": "Zwölf »Rufe«"}

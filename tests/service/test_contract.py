@@ -13,14 +13,14 @@ from lab.daemon import BUS_NAME, Daemon
 from lab.fake import FakeKeeper, FakeLinks
 from lab.foreign import add_route, busctl, output, run
 
-from mfc_dbus import logcontrol
-from mfc_dbus.access import ACCESS, APPLY_MEMBERSHIPS, SET_LOG
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.frames import MessageType
 from mfc_dbus.bus.names import INTROSPECTABLE, PEER, PROPERTIES
-from mfc_dbus.controller import Controller
-from mfc_dbus.logcontrol import LogControl
-from mfc_dbus.service import MulticastForwarding
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.service import logcontrol
+from mfc_dbus.service.access import ACCESS, APPLY_MEMBERSHIPS, SET_LOG
+from mfc_dbus.service.logcontrol import LogControl
+from mfc_dbus.service.object import MulticastForwarding
 
 XML = (DATA / f"{INTERFACE}.xml").read_text()
 CONTRACT = ElementTree.fromstring(XML)

@@ -21,10 +21,10 @@ from lab.manager import Manager
 from lab.netns import Namespace
 from lab.zygote import Zygote
 
-from mfc_dbus.addresses import format_source
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import Membership
+from mfc_dbus.model.addresses import format_source
+from mfc_dbus.model.route import Membership
+from mfc_dbus.storage.keeper import Keeper
 
 ROUNDS = 50
 CALLERS = 4

@@ -11,9 +11,9 @@ from lab.igmp import Member, Reports, groups, members
 from lab.netns import Namespace
 from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 
-from mfc_dbus.access import MANAGE_MEMBERSHIPS, MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.errors import BusError
+from mfc_dbus.service.access import MANAGE_MEMBERSHIPS, MANAGE_ROUTES
 
 ROUTE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 ONE = {"group": "239.1.1.1", "interface": "eth1"}

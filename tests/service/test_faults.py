@@ -17,7 +17,7 @@ from lab import earlier
 from lab.faults import ALL, CALLS, Faults
 from lab.kept import AFTERWARDS, BEFORE, CHANGES, LOGS, Victims, do, found, open_keeper, prepare
 
-from mfc_dbus.model import Desired
+from mfc_dbus.model.route import Desired
 
 _FAILURES = {"once": 1, "twice": 2, "from then on": ALL}
 _QUOTA = (errno.ENOSPC, errno.EDQUOT)

@@ -7,10 +7,10 @@ from lab.daemon import BUS_NAME, Daemon
 from lab.foreign import busctl, run
 from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 
-from mfc_dbus.access import RELOAD
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.names import PROPERTIES
-from mfc_dbus.logcontrol import INTERFACE, OBJECT_PATH
+from mfc_dbus.service.access import RELOAD
+from mfc_dbus.service.logcontrol import INTERFACE, OBJECT_PATH
 
 pytestmark = pytest.mark.usefixtures("own_daemon")
 

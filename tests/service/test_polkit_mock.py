@@ -16,10 +16,10 @@ from lab.netns import Namespace
 from lab.polkit import CHALLENGE, NAME, NO, YES, Answer, Check, MockPolkit, running
 from lab.witness import entries
 
-from mfc_dbus.access import MANAGE_ROUTES
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
+from mfc_dbus.service.access import MANAGE_ROUTES
 
 DENIED = f"{STANDARD}.AccessDenied"
 DETAILS = {

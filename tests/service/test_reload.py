@@ -11,9 +11,9 @@ from lab.netns import Namespace
 from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 from lab.witness import Entry, entries, vifs
 
-from mfc_dbus.access import RELOAD
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.service.access import RELOAD
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 OTHER = Route("fd01::10", "ff1e::123")

@@ -20,7 +20,7 @@ from lab.delivery import deliveries
 from lab.polkit import real
 from lab.topology import Topology
 
-from mfc_dbus.addresses import FAMILY_NAMES
+from mfc_dbus.model.addresses import FAMILY_NAMES
 
 USERS = {"mfc-dbus": 64201, "camera": 64202, "display": 64203, "operator": 64204}
 RULES = """

@@ -16,19 +16,19 @@ from lab.daemon import BUS_NAME
 from lab.fake import FakeKeeper, FakeKernel, FakeLinks
 from lab.polkit import MockPolkit
 
-from mfc_dbus import polkit as polkit_module
-from mfc_dbus import service as service_module
-from mfc_dbus.access import Access
-from mfc_dbus.addresses import FAMILIES, exactly
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import PEER, PROPERTIES
-from mfc_dbus.controller import Controller
-from mfc_dbus.model import TableId, parse_route
-from mfc_dbus.news import Change, Status
-from mfc_dbus.polkit import Polkit
-from mfc_dbus.service import MulticastForwarding
-from mfc_dbus.table import Table
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.status_changes import Change, Status
+from mfc_dbus.model.addresses import FAMILIES, exactly
+from mfc_dbus.model.route import TableId, parse_route
+from mfc_dbus.routing.table import Table
+from mfc_dbus.service import object as service_module
+from mfc_dbus.service import polkit as polkit_module
+from mfc_dbus.service.access import Access
+from mfc_dbus.service.object import MulticastForwarding
+from mfc_dbus.service.polkit import Polkit
 
 
 @contextlib.asynccontextmanager

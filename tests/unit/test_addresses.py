@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.addresses import (
+from mfc_dbus.model.addresses import (
     Prefix,
     exactly,
     format_source,
@@ -14,7 +14,7 @@ from mfc_dbus.addresses import (
     parse_group_prefix,
     parse_stream,
 )
-from mfc_dbus.errors import InvalidArgs
+from mfc_dbus.model.errors import InvalidArgs
 
 IPV4 = st.ip_addresses(v=4)
 IPV6 = st.ip_addresses(v=6)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from lab.fake import FakeKernel, FakeLinks
 from lab.ground import Ground, expected, run
 
-from mfc_dbus.addresses import FAMILIES, Family
-from mfc_dbus.advertising import FIRST, FIRST_WAIT, MOST, SHORTEST, Advertising
-from mfc_dbus.config import Config
-from mfc_dbus.errors import StoreError
-from mfc_dbus.model import TableId, parse_route
-from mfc_dbus.table import Table
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.router_discovery import FIRST, FIRST_WAIT, MOST, SHORTEST, Advertising
+from mfc_dbus.model.addresses import FAMILIES, Family
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import TableId, parse_route
+from mfc_dbus.routing.table import Table
 
 IPV4, IPV6 = FAMILIES
 SECOND = 1_000_000_000

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import pytest
 from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
 
-from mfc_dbus.addresses import FAMILIES
-from mfc_dbus.config import Config
-from mfc_dbus.controller import Controller
-from mfc_dbus.errors import (
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.memberships.joins import Joins
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.errors import (
     AccessDenied,
     ConfigError,
     KernelError,
@@ -21,9 +23,7 @@ from mfc_dbus.errors import (
     NoSuchInterface,
     StoreError,
 )
-from mfc_dbus.joins import Joins
-from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import (
+from mfc_dbus.model.route import (
     Desired,
     Membership,
     Route,
@@ -31,7 +31,7 @@ from mfc_dbus.model import (
     parse_membership,
     parse_route,
 )
-from mfc_dbus.table import Table
+from mfc_dbus.routing.table import Table
 
 ONE = parse_membership("239.1.1.1", "*", "eth0")
 TWO = parse_membership("232.1.1.1", "10.0.0.1", "eth0", "two")

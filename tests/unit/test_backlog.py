@@ -12,11 +12,11 @@ import pytest
 from lab.fake import FakeKernel
 from lab.ground import Ground, expected, run
 
-from mfc_dbus import transition
-from mfc_dbus.addresses import FAMILIES
-from mfc_dbus.config import Config
-from mfc_dbus.model import Route, TableId, parse_route
-from mfc_dbus.slices import Slices
+from mfc_dbus.config.settings import Config
+from mfc_dbus.loop.slices import Slices
+from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.route import Route, TableId, parse_route
+from mfc_dbus.routing import transition
 
 IPV4 = FAMILIES[0]
 MANY = 250
@@ -216,7 +216,7 @@ def test_a_pattern_is_looked_at_once_for_all_interfaces_that_come_together() -> 
     ground.add("*", "239.0.0.0/8", "a", "v*")
     for number in range(200):
         ground.links.add(f"v{number}")
-    with mock.patch("mfc_dbus.upkeep.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
         ground.controller.follow()
         assert install.call_count <= 3
         for number in range(200):
@@ -270,7 +270,7 @@ def test_of_thousands_of_interfaces_of_a_pattern_few_are_tried_and_named() -> No
         for vif in [*kernel.vifs.values()][1:]:
             name = next(each for each in ground.links.links.values() if each.ifindex == vif).name
             ground.links.remove(name)
-        with mock.patch("mfc_dbus.upkeep.install", wraps=transition.install) as install:
+        with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
             ground.controller.follow()
             while ground.controller.work():
                 pass
@@ -286,7 +286,7 @@ def test_routes_of_a_pattern_over_many_interfaces_are_looked_at_in_smaller_parts
     for number in range(30):
         ground.add("*", f"239.{number}.0.0/16", "a", "v*")
     ground.links.add("v400")
-    with mock.patch("mfc_dbus.upkeep.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
         ground.controller.follow()
         assert install.call_count == 0
         while ground.controller.work():

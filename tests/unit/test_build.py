@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import mfc_dbus
-from mfc_dbus.document import json_schema
+from mfc_dbus.documents.document import json_schema
 
 TOP = Path(__file__).parents[2]
 CHECKOUT = TOP / "mfc_dbus"

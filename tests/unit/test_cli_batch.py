@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.cli import batch
 from mfc_dbus.cli.lines import lines
 from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, Request, parse_request
 from mfc_dbus.cli.status import Status
+from mfc_dbus.cli.verbs import batch
 from mfc_dbus.client import Client, ClientError, InterfaceInfo, RouteInfo
 
 ADD = {"action": "ADD_MFC", "payload": {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}}

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from mfc_dbus import errors
 from mfc_dbus.cli import main
 from mfc_dbus.cli.status import Status, status_of
+from mfc_dbus.model import errors
 
 NO_BUS = "unix:path=/nonexistent"
 ADD = ["mfc", "add", "--group", "239.1.1.1", "--iif", "eth1", "--oifs", "eth2"]

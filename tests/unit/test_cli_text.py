@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import decode, encode
 from mfc_dbus.cli.text import oifs, on_bus
-from mfc_dbus.info import RouteInfo
-from mfc_dbus.quoting import printable
+from mfc_dbus.client.info import RouteInfo
+from mfc_dbus.model.quoting import printable
 
 ANYTHING = st.text(st.characters(exclude_categories=[]))
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from lab.ground import Ground, run
 
-from mfc_dbus.commits import Commits
-from mfc_dbus.config import Config
-from mfc_dbus.errors import StoreError
-from mfc_dbus.model import parse_route
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.change_queue import Commits
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import parse_route
 
 
 class Odd(BaseException):

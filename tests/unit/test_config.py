@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus import config
-from mfc_dbus.addresses import FAMILIES, FAMILY_NAMES
-from mfc_dbus.config import Config
-from mfc_dbus.errors import ConfigError
-from mfc_dbus.model import TableId
+from mfc_dbus.config import settings as config
+from mfc_dbus.config.settings import Config
+from mfc_dbus.model.addresses import FAMILIES, FAMILY_NAMES
+from mfc_dbus.model.errors import ConfigError
+from mfc_dbus.model.route import TableId
 
 IPV4, IPV6 = FAMILIES
 SETTINGS = "'tables', 'limits.routes', 'limits.memberships', 'limits.learned', 'learning.expiry', "

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mfc_dbus import configuration, routesd
-from mfc_dbus.config import Config
-from mfc_dbus.configuration import Configuration, Loaded
-from mfc_dbus.errors import ConfigError, KernelError, TooManyInterfaces
-from mfc_dbus.routesd import Files
+from mfc_dbus.config import configuration
+from mfc_dbus.config import routes_d as routesd
+from mfc_dbus.config.configuration import Configuration, Loaded
+from mfc_dbus.config.routes_d import Files
+from mfc_dbus.config.settings import Config
+from mfc_dbus.model.errors import ConfigError, KernelError, TooManyInterfaces
 
 ROUTE = '[[route]]\ngroup = "239.5.5.1"\niif = "eth1"\noifs = ["eth2"]\n'
 JOINS = '[[membership]]\ngroup = "239.5.5.1"\ninterface = "ppp7"\n'

@@ -17,10 +17,11 @@ from lab.ground import INTERFACES, Ground, expected, run
 from lab.parts import in_small_parts
 from lab.reference import forwards, iif_names, placed_oifs
 
-from mfc_dbus.addresses import FAMILIES, Family, parse_group_prefix, parse_stream
-from mfc_dbus.config import Config
-from mfc_dbus.controller import Controller
-from mfc_dbus.errors import (
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.status_changes import Change, Status
+from mfc_dbus.model.addresses import FAMILIES, Family, parse_group_prefix, parse_stream
+from mfc_dbus.model.errors import (
     InvalidArgs,
     KernelError,
     LimitExceeded,
@@ -32,10 +33,9 @@ from mfc_dbus.errors import (
     TableBusy,
     TooManyInterfaces,
 )
-from mfc_dbus.model import MAX_VIFS, Route, RouteKey, TableId, parse_route
-from mfc_dbus.news import Change, Status
-from mfc_dbus.patterns import is_pattern
-from mfc_dbus.table import Table
+from mfc_dbus.model.interfaces import is_pattern
+from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey, TableId, parse_route
+from mfc_dbus.routing.table import Table
 
 
 @pytest.fixture
@@ -679,7 +679,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.ground = Ground()
         self.now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self.clock = mock.patch("mfc_dbus.upcalls._now", side_effect=lambda: self.now)
+        self.clock = mock.patch("mfc_dbus.streams.upcalls._now", side_effect=lambda: self.now)
         self.clock.start()
         self.model: dict[RouteKey, Route] = {}
         self.told: dict[RouteKey, Status] = {}

@@ -18,12 +18,12 @@ import pytest
 from lab.caller import acting_as
 from lab.privileges import NOBODY
 
-from mfc_dbus import rows
-from mfc_dbus.errors import StoreError
-from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import Desired, Edit, parse_membership, parse_route
-from mfc_dbus.rows import Row
-from mfc_dbus.store import Store
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import Desired, Edit, parse_membership, parse_route
+from mfc_dbus.storage import rows
+from mfc_dbus.storage.keeper import Keeper
+from mfc_dbus.storage.rows import Row
+from mfc_dbus.storage.store import Store
 
 LIFE = "0123456789abcdef"
 GOOD: list[Desired] = [

@@ -3,7 +3,7 @@
 import pytest
 
 from mfc_dbus.cli.diff import diff
-from mfc_dbus.document import Report, RouteEntry
+from mfc_dbus.documents.document import Report, RouteEntry
 
 
 def test_what_comes_is_a_line_each_and_a_stop_says_so(capsys: pytest.CaptureFixture[str]) -> None:

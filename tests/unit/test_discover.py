@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from mfc_dbus.cli.arguments import parse
-from mfc_dbus.cli.discover import Seen, command, line
-from mfc_dbus.info import UnroutedEvent
+from mfc_dbus.cli.verbs.discover import Seen, command, line
+from mfc_dbus.client.info import UnroutedEvent
 
 
 def parsed(event: UnroutedEvent) -> argparse.Namespace:

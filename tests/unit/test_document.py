@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus import document
-from mfc_dbus.document import MembershipEntry, RouteEntry
-from mfc_dbus.errors import InvalidArgs, RequestError
-from mfc_dbus.model import Route, parse_membership, parse_route
-from mfc_dbus.problems import with_lines
+from mfc_dbus.documents import document
+from mfc_dbus.documents.document import MembershipEntry, RouteEntry
+from mfc_dbus.documents.problem_lines import with_lines
+from mfc_dbus.model.errors import InvalidArgs, RequestError
+from mfc_dbus.model.route import Route, parse_membership, parse_route
 
 names = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters="/:"), min_size=1, max_size=3

@@ -11,14 +11,14 @@ import pytest
 from lab.fake import FakeKernel, FakeReader
 from lab.ground import Ground, expected, run
 
-from mfc_dbus.addresses import FAMILIES, format_source
-from mfc_dbus.config import Config
-from mfc_dbus.drift import Drift
-from mfc_dbus.errors import StoreError
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.drift import Drift
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.mroute import MFCEntry
-from mfc_dbus.model import Route, TableId, parse_route
-from mfc_dbus.slices import Slices
+from mfc_dbus.loop.slices import Slices
+from mfc_dbus.model.addresses import FAMILIES, format_source
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import Route, TableId, parse_route
 
 IPV4 = FAMILIES[0]
 TABLE = TableId(IPV4)

@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 from lab.ground import run
 
-from mfc_dbus import daemon
-from mfc_dbus.events import Guard, Pulse, Readers
-from mfc_dbus.sdnotify import ServiceManager
+from mfc_dbus.daemon import main as daemon
+from mfc_dbus.daemon.sdnotify import ServiceManager
+from mfc_dbus.loop.events import Guard, Pulse, Readers
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from mfc_dbus import document
-from mfc_dbus.errors import InvalidArgs, LimitExceeded, RequestError
+from mfc_dbus.documents import document
+from mfc_dbus.model.errors import InvalidArgs, LimitExceeded, RequestError
 
 
 @pytest.mark.parametrize(

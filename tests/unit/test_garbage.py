@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mfc_dbus import garbage
+from mfc_dbus.loop import garbage
 
 
 @pytest.fixture(autouse=True)

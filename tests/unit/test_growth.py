@@ -17,9 +17,9 @@ import pytest
 from lab.ground import Ground, run
 
 import mfc_dbus
-from mfc_dbus.addresses import FAMILIES, parse_stream
-from mfc_dbus.config import Config
-from mfc_dbus.model import Route, TableId, parse_memberships, parse_route
+from mfc_dbus.config.settings import Config
+from mfc_dbus.model.addresses import FAMILIES, parse_stream
+from mfc_dbus.model.route import Route, TableId, parse_memberships, parse_route
 
 FEW = 60
 MANY = 4 * FEW

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab.fake import FakeGroupSocket
 
-from mfc_dbus.addresses import Family
-from mfc_dbus.joins import Join, Joins
+from mfc_dbus.memberships.joins import Join, Joins
+from mfc_dbus.model.addresses import Family
 
 ANY = bytes(4)
 

@@ -10,11 +10,12 @@ from unittest import mock
 import pytest
 from lab import earlier
 
-from mfc_dbus import database, files
-from mfc_dbus.errors import StoreError
-from mfc_dbus.keeper import Keeper
-from mfc_dbus.model import Desired, Edit, parse_membership, parse_route
-from mfc_dbus.store import Store
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import Desired, Edit, parse_membership, parse_route
+from mfc_dbus.storage import database
+from mfc_dbus.storage import set_aside as files
+from mfc_dbus.storage.keeper import Keeper
+from mfc_dbus.storage.store import Store
 
 DURABLE: list[Desired] = [
     parse_route("10.0.0.1", "239.1.1.1", "eth0", ["eth1", "eth2"], {"eth2": 16}, "ein Kommentar"),
@@ -77,7 +78,7 @@ def read_only(home: Home, name: str = "state") -> AbstractContextManager[object]
             raise error
         return database.open_or_make(path, life)
 
-    return mock.patch("mfc_dbus.store.open_or_make", refuse)
+    return mock.patch("mfc_dbus.storage.store.open_or_make", refuse)
 
 
 # What outlives what
@@ -235,7 +236,7 @@ def test_what_failed_is_mended_without_another_change(home: Home) -> None:
             keeper._store._doubtful = True
             with (
                 mock.patch.object(files, "write_anew", sync_at_last),
-                mock.patch("mfc_dbus.keeper._LAST_WAIT", 0.01),
+                mock.patch("mfc_dbus.storage.keeper._LAST_WAIT", 0.01),
                 mock.patch.object(keeper, "_wait", 0.01),
             ):
                 for _ in range(2):

@@ -18,14 +18,14 @@ from lab.fake import FakeKernel, FakeReader
 from lab.ground import Ground, run
 from lab.reference import forwards
 
-from mfc_dbus.addresses import FAMILIES, parse_stream
-from mfc_dbus.config import Config
-from mfc_dbus.drift import Drift
-from mfc_dbus.errors import KernelError, RouteExists
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.drift import Drift
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, Upcall
-from mfc_dbus.model import TableId
-from mfc_dbus.streams import list_streams
-from mfc_dbus.unrouted import Stream
+from mfc_dbus.model.addresses import FAMILIES, parse_stream
+from mfc_dbus.model.errors import KernelError, RouteExists
+from mfc_dbus.model.route import TableId
+from mfc_dbus.service.listed_streams import list_streams
+from mfc_dbus.streams.unrouted import Stream
 
 IPV4, IPV6 = FAMILIES
 SECOND = 1_000_000_000
@@ -121,7 +121,7 @@ def test_what_nobody_has_a_route_for_is_remembered_for_a_time_and_to_a_number(
     ground: Ground, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0
-    monkeypatch.setattr("mfc_dbus.upcalls._now", lambda: now)
+    monkeypatch.setattr("mfc_dbus.streams.upcalls._now", lambda: now)
     ground.add("10.9.9.9", "239.9.9.9")
 
     def arrive(group: int) -> None:
@@ -242,7 +242,7 @@ def test_a_stream_goes_after_its_time_and_what_flows_stays(ground: Ground) -> No
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What time it is, to be changed."""
     now = [0]
-    monkeypatch.setattr("mfc_dbus.upcalls._now", lambda: now[0])
+    monkeypatch.setattr("mfc_dbus.streams.upcalls._now", lambda: now[0])
     return now
 
 
@@ -448,7 +448,7 @@ class Arrivals(RuleBasedStateMachine):
         self.kernel = self.ground.kernels[IPV4]
         self.kernel.told = set()
         self.now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self.clock = mock.patch("mfc_dbus.upcalls._now", side_effect=lambda: self.now)
+        self.clock = mock.patch("mfc_dbus.streams.upcalls._now", side_effect=lambda: self.now)
         self.clock.start()
 
     def teardown(self) -> None:

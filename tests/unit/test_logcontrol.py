@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mfc_dbus import logcontrol
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.logcontrol import LogControl
+from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.service import logcontrol
+from mfc_dbus.service.logcontrol import LogControl
 
 STANDARD = "org.freedesktop.DBus.Error"
 LEVELS = {

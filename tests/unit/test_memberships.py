@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
 
-from mfc_dbus.config import Config
-from mfc_dbus.controller import Controller
-from mfc_dbus.errors import (
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.controller import Controller
+from mfc_dbus.kernel.links import Missed
+from mfc_dbus.memberships.joins import Joins
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.errors import (
     KernelError,
     LimitExceeded,
     MembershipExists,
@@ -23,10 +26,7 @@ from mfc_dbus.errors import (
     RequestError,
     StoreError,
 )
-from mfc_dbus.joins import Joins
-from mfc_dbus.kernel.links import Missed
-from mfc_dbus.memberships import Memberships
-from mfc_dbus.model import (
+from mfc_dbus.model.route import (
     Membership,
     MembershipKey,
     MembershipRange,
@@ -35,7 +35,7 @@ from mfc_dbus.model import (
     parse_memberships,
     parse_route,
 )
-from mfc_dbus.table import Table
+from mfc_dbus.routing.table import Table
 
 T = TypeVar("T")
 GROUP = "239.1.1.1"

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.addresses import format_address
-from mfc_dbus.errors import InvalidArgs, LimitExceeded, RequestError, TooManyInterfaces
-from mfc_dbus.model import (
+from mfc_dbus.model.addresses import format_address
+from mfc_dbus.model.errors import InvalidArgs, LimitExceeded, RequestError, TooManyInterfaces
+from mfc_dbus.model.quoting import quote
+from mfc_dbus.model.route import (
     Oif,
     parse_interface,
     parse_membership,
     parse_memberships,
     parse_route,
 )
-from mfc_dbus.quoting import quote
 
 IPV4 = st.ip_addresses(v=4)
 IPV6 = st.ip_addresses(v=6)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from lab.reference import specificity
 from lab.strategies import GROUPS, INTERFACES, SOURCES, routes
 
-from mfc_dbus.addresses import exactly, parse_group_prefix, parse_stream
-from mfc_dbus.errors import AccessDenied
-from mfc_dbus.model import Oif, Route, parse_route
-from mfc_dbus.patterns import matches, may_meet
-from mfc_dbus.rights import BULK, Touched, check_touched, route_details, touched
-from mfc_dbus.routes import Routes
+from mfc_dbus.control.rights import BULK, Touched, check_touched, route_details, touched
+from mfc_dbus.model.addresses import exactly, parse_group_prefix, parse_stream
+from mfc_dbus.model.errors import AccessDenied
+from mfc_dbus.model.interfaces import matches, may_meet
+from mfc_dbus.model.route import Oif, Route, parse_route
+from mfc_dbus.routing.routes import Routes
 
 Packet = tuple[bytes, bytes, str]
 PACKETS: list[Packet] = [

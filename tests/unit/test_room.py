@@ -3,9 +3,9 @@
 import pytest
 from lab.ground import Ground
 
-from mfc_dbus.addresses import FAMILIES
-from mfc_dbus.errors import StoreError, TooManyInterfaces
-from mfc_dbus.model import MAX_VIFS, TableId, parse_route
+from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.errors import StoreError, TooManyInterfaces
+from mfc_dbus.model.route import MAX_VIFS, TableId, parse_route
 
 IPV4 = FAMILIES[0]
 STREAM = ("10.0.0.1", "239.1.1.1")

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from lab.reference import forwards, placed_oifs
 from lab.strategies import GROUPS, INTERFACES, NAMES, SOURCES, routes
 
-from mfc_dbus.addresses import parse_stream
-from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.model import Route, RouteKey, parse_route
-from mfc_dbus.patterns import expand, is_pattern, matches, may_meet
-from mfc_dbus.routes import Routes
+from mfc_dbus.model.addresses import parse_stream
+from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.interfaces import expand, is_pattern, matches, may_meet
+from mfc_dbus.model.route import Route, RouteKey, parse_route
+from mfc_dbus.routing.routes import Routes
 
 
 def held(several: list[Route]) -> tuple[Routes, dict[RouteKey, Route]]:

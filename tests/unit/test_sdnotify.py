@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mfc_dbus.sdnotify import ServiceManager, kept_fds
+from mfc_dbus.daemon.sdnotify import ServiceManager, kept_fds
 
 _MAX_MESSAGE = 4096
 _MAX_FDS = 8

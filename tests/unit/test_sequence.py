@@ -10,12 +10,12 @@ from lab.fake import Oifs
 from lab.ground import Ground, expected, run
 from lab.parts import in_small_parts
 
-from mfc_dbus.addresses import FAMILIES
-from mfc_dbus.config import Config
-from mfc_dbus.errors import KernelError, StoreError, TableBusy, TooManyInterfaces
-from mfc_dbus.model import Route, RouteKey, parse_route
-from mfc_dbus.news import Status
-from mfc_dbus.states import state_of
+from mfc_dbus.config.settings import Config
+from mfc_dbus.control.states import state_of
+from mfc_dbus.control.status_changes import Status
+from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.errors import KernelError, StoreError, TableBusy, TooManyInterfaces
+from mfc_dbus.model.route import Route, RouteKey, parse_route
 
 IPV4 = FAMILIES[0]
 FILE = "/etc/mfc-dbus/routes.d/a.toml"

@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from mfc_dbus.slices import Slices, in_slices
+from mfc_dbus.loop.slices import Slices, in_slices
 
 
 async def _count_turns(turns: list[int]) -> None:

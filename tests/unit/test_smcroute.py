@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mfc_dbus import config, document, smcroute, textfiles
 from mfc_dbus.cli import main
-from mfc_dbus.config import Config
-from mfc_dbus.document import MembershipEntry, RouteEntry
+from mfc_dbus.config import settings as config
+from mfc_dbus.config.settings import Config
+from mfc_dbus.documents import document, smcroute
+from mfc_dbus.documents import text_files as textfiles
+from mfc_dbus.documents.document import MembershipEntry, RouteEntry
 
 CONF = """\
 # interfaces first

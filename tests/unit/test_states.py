@@ -9,12 +9,12 @@ import pytest
 from lab.fake import FakeLinks
 from lab.ground import Ground
 
-from mfc_dbus.addresses import FAMILIES
+from mfc_dbus.control.change_log import StateLog
+from mfc_dbus.control.states import state_of
+from mfc_dbus.control.status_changes import Status
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.model import MAX_VIFS, Route, TableId, parse_route
-from mfc_dbus.news import Status
-from mfc_dbus.statelog import StateLog
-from mfc_dbus.states import state_of
+from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.route import MAX_VIFS, Route, TableId, parse_route
 
 IPV4 = TableId(FAMILIES[0])
 STREAM = ("10.0.0.1", "239.1.1.1")
@@ -246,7 +246,7 @@ def test_the_log_says_in_time_how_many_it_left_out(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 5.0
-    monkeypatch.setattr("mfc_dbus.news.StateLog", lambda: StateLog(lambda: now))
+    monkeypatch.setattr("mfc_dbus.control.status_changes.StateLog", lambda: StateLog(lambda: now))
     ground = Ground()
     for number in range(15):
         ground.add("10.0.0.1", f"239.1.1.{number}", "eth0", "eth1")

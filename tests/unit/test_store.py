@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mfc_dbus.errors import StoreError
-from mfc_dbus.model import Desired, Key, parse_membership, parse_route
-from mfc_dbus.store import Store
+from mfc_dbus.model.errors import StoreError
+from mfc_dbus.model.route import Desired, Key, parse_membership, parse_route
+from mfc_dbus.storage.store import Store
 
 LIFE = "0123456789abcdef"
 ROUTES = [

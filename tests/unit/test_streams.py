@@ -5,9 +5,9 @@ from typing import cast
 from lab.ground import Ground, run
 from lab.parts import in_small_parts
 
-from mfc_dbus.addresses import Prefix, parse_group_prefix
 from mfc_dbus.bus.backend import Variant
-from mfc_dbus.streams import list_streams
+from mfc_dbus.model.addresses import Prefix, parse_group_prefix
+from mfc_dbus.service.listed_streams import list_streams
 
 
 async def listed(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mfc_dbus import config, routesd, textfiles
 from mfc_dbus.cli import main
-from mfc_dbus.config import Config
-from mfc_dbus.errors import ConfigError, InvalidArgs
+from mfc_dbus.config import routes_d as routesd
+from mfc_dbus.config import settings as config
+from mfc_dbus.config.settings import Config
+from mfc_dbus.documents import text_files as textfiles
+from mfc_dbus.model.errors import ConfigError, InvalidArgs
 
 ROUTE = '[[route]]\ngroup = "225.1.1.1"\niif = "eth0"\noifs = ["eth1"]\n'
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from mfc_dbus import document, expectations, toml
-from mfc_dbus.errors import InvalidArgs
-from mfc_dbus.problems import with_lines
+from mfc_dbus.documents import document, expectations
+from mfc_dbus.documents import toml_text as toml
+from mfc_dbus.documents.problem_lines import with_lines
+from mfc_dbus.model.errors import InvalidArgs
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Calls wait in turns: nobody who sends a lot keeps the others waiting."""
 
+from mfc_dbus.bus.call_queue import Turns
 from mfc_dbus.bus.frames import Frame, Header, MessageType
-from mfc_dbus.bus.large import LargeCalls
-from mfc_dbus.bus.turns import Turns
+from mfc_dbus.bus.large_calls import LargeCalls
 
 
 def frame(sender: str, serial: int = 1, size: int = 0) -> Frame:

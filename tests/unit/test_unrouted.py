@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.unrouted import BURST, INTERVAL, RATE, Stream, Unrouted
+from mfc_dbus.streams.unrouted import BURST, INTERVAL, RATE, Stream, Unrouted
 
 SECOND = 1_000_000_000
 LATE = 10**15  # after some days

@@ -17,20 +17,23 @@ from lab.ground import INTERFACES, Ground, expected, run
 from lab.parts import looking_one_by_one
 from lab.reference import forwards
 
-from mfc_dbus import adopt, transition, upkeep, vifs, watching
-from mfc_dbus.addresses import FAMILIES, parse_stream
-from mfc_dbus.errors import (
+from mfc_dbus.control import reconciler as upkeep
+from mfc_dbus.control.states import state_of
+from mfc_dbus.control.status_changes import Status
+from mfc_dbus.kernel.mroute import MFCEntry
+from mfc_dbus.model.addresses import FAMILIES, parse_stream
+from mfc_dbus.model.errors import (
     InvalidArgs,
     KernelError,
     RequestError,
     StoreError,
     TooManyInterfaces,
 )
-from mfc_dbus.kernel.mroute import MFCEntry
-from mfc_dbus.model import Edit, Key, Route, RouteKey, TableId, parse_route
-from mfc_dbus.news import Status
-from mfc_dbus.plan import uses
-from mfc_dbus.states import state_of
+from mfc_dbus.model.route import Edit, Key, Route, RouteKey, TableId, parse_route
+from mfc_dbus.routing import adoption as adopt
+from mfc_dbus.routing import transition, vifs
+from mfc_dbus.routing.steps import uses
+from mfc_dbus.streams import watched as watching
 
 IPV4 = FAMILIES[0]
 STREAM = ("10.0.0.1", "239.1.1.1")
@@ -136,7 +139,10 @@ def test_what_was_taken_meanwhile_comes_back_when_there_is_room(full: Ground) ->
 def test_what_nobody_foresaw_leaves_everything_as_it_was(full: Ground) -> None:
     full.keeper.broken = False
     before = full.snapshot()
-    with mock.patch("mfc_dbus.transition.plan", side_effect=KeyError), pytest.raises(KeyError):
+    with (
+        mock.patch("mfc_dbus.routing.transition.plan", side_effect=KeyError),
+        pytest.raises(KeyError),
+    ):
         full.add(*STREAM, "a0", "eth0", replace=True)
     assert full.snapshot() == before
     full.delete(*STREAM)
@@ -270,7 +276,7 @@ def test_what_has_no_room_is_no_part_of_the_cost_of_a_change() -> None:
     ground.apply(*ground.routes(), *waiting, wait=True)
     ground.links.add("eth32")
     ground.controller.follow()
-    with mock.patch("mfc_dbus.upkeep.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
         ground.add("10.0.0.3", "239.1.1.1", "eth0", "eth1")
         assert install.call_count == 1
         ground.delete("10.0.0.1", "239.1.1.30")

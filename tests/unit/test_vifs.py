@@ -2,8 +2,8 @@
 
 import pytest
 
-from mfc_dbus.errors import TooManyInterfaces
-from mfc_dbus.vifs import Vif, Vifs
+from mfc_dbus.model.errors import TooManyInterfaces
+from mfc_dbus.routing.vifs import Vif, Vifs
 
 
 def test_an_interface_gets_the_lowest_free_number() -> None:

@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from mfc_dbus.describe import Readers
-from mfc_dbus.errors import LimitExceeded
-from mfc_dbus.waiting import OneByOne, Waiting
+from mfc_dbus.model.errors import LimitExceeded
+from mfc_dbus.service.describe import Readers
+from mfc_dbus.service.limits import OneByOne, Waiting
 
 STRANGER, OTHER = 1000, 0
 

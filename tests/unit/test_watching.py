@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab.ground import Ground, run
 
-from mfc_dbus.addresses import FAMILIES, Family
-from mfc_dbus.config import Config
-from mfc_dbus.errors import RequestError
+from mfc_dbus.config.settings import Config
 from mfc_dbus.kernel.links import Came
-from mfc_dbus.model import MAX_VIFS, Route, TableId, parse_route
-from mfc_dbus.patterns import matches
-from mfc_dbus.unrouted import Stream
+from mfc_dbus.model.addresses import FAMILIES, Family
+from mfc_dbus.model.errors import RequestError
+from mfc_dbus.model.interfaces import matches
+from mfc_dbus.model.route import MAX_VIFS, Route, TableId, parse_route
+from mfc_dbus.streams.unrouted import Stream
 
 IPV4 = FAMILIES[0]
 WATCH_ALL = Config(watched=("eth*",))

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import Variant, decode, encode
-from mfc_dbus.errors import LimitExceeded
-from mfc_dbus.model import parse_route
-from mfc_dbus.news import Status
-from mfc_dbus.wire import ROUTE, ROUTES, WireRoutes, encode_route, signal_bodies
+from mfc_dbus.control.status_changes import Status
+from mfc_dbus.model.errors import LimitExceeded
+from mfc_dbus.model.route import parse_route
+from mfc_dbus.service.encoded_routes import ROUTE, ROUTES, WireRoutes, encode_route, signal_bodies
 
 STATES = st.sampled_from(["active", "partial", "waiting", "unavailable"])
 COMMENTS = st.text(st.characters(codec="utf-8", categories=["L", "N"]), max_size=30)

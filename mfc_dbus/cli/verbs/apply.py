@@ -1,0 +1,106 @@
+"""apply"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.status import Status, status_of
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = "FILE|- [--merge] [--dry-run] [--empty]"
+
+DESCRIPTION = """\
+Make the routes and memberships of a document, in TOML or JSON, those of the service: all of them
+or none. A route that stays loses no packet, and a group that stays is not left for a moment. Left
+alone is what no document speaks for: routes with a timeout, and what /etc/mfc-dbus/routes.d has.
+A document without entries is refused: --empty says that it is to delete all there are.
+
+Tells what changed: + a new route or membership, ~ one that was another, - one that has gone; with
+--json as {"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}, where a
+membership is what has an "interface"."""
+
+EXAMPLES = """\
+  mfc-dbus-cli apply routes.toml --dry-run       what would change
+  mfc-dbus-cli apply routes.toml
+  mfc-dbus-cli apply more.toml --merge           add and change, delete nothing
+  mfc-dbus-cli export | sed s/eth1/eth4/ | mfc-dbus-cli apply -
+with a document such as
+  [[route]]
+  source = "10.0.1.10"          # left out: any source
+  group = "239.10.20.30"
+  iif = "eth1"
+  oifs = ["eth2", "eth3"]
+  ttls = { eth3 = 16 }          # by eth3 leave only packets whose TTL is greater than 16
+  comment = "the lobby's screens"
+
+  [[membership]]                # joined, so that switches send the stream to eth1
+  group = "239.10.20.30"        # or a prefix: each of its groups
+  interface = "eth1"
+"""
+
+CHANGES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE|-", help="the document")
+    parser.add_argument("--merge", action="store_true", help="add and change, delete nothing")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
+    parser.add_argument(
+        "--empty", action="store_true", help="it may have no entries, and then deletes all"
+    )
+    parser.add_argument("--wait", action="store_true", help="interfaces need not be there yet")
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    from mfc_dbus.cli.diff import diff
+    from mfc_dbus.cli.documents import File, progress
+    from mfc_dbus.cli.status import complain
+    from mfc_dbus.client import ClientError
+    from mfc_dbus.documents import document
+    from mfc_dbus.model.errors import InvalidArgs
+
+    try:
+        file = File(args.file)
+    except InvalidArgs as error:
+        complain(str(error))
+        return Status.USAGE
+    try:
+        with progress("Reading the document", shown=file.large):
+            wanted = file.parse()
+            routes = [document.to_entry(route) for route in wanted.routes]
+            memberships = [document.to_membership_entry(each) for each in wanted.memberships]
+            body = document.to_json(routes, wanted.joins).decode()
+            if wanted.empty and not (args.merge or args.empty):
+                raise InvalidArgs(
+                    "It has no routes and no memberships, and would delete all there are: "
+                    "with --empty it does"
+                )
+            found = diff(await client.describe(), [*routes, *memberships], merge=args.merge)
+        # Where a password may be asked for, the terminal is not ours.
+        shown = file.large and not client.interactive
+        with progress(f"Applying {len(routes)} routes", shown=shown):
+            counts = await client.apply(
+                body,
+                merge=args.merge,
+                dry_run=args.dry_run,
+                wait=args.wait,
+                empty=args.empty,
+            )
+    except InvalidArgs as error:
+        file.complain(str(error))
+        return Status.USAGE
+    except ClientError as error:
+        if not str(error).startswith(("route[", "membership[")):
+            raise
+        file.complain(str(error))
+        return status_of(error.name)
+    if args.json:
+        print(json.dumps(found.to_json()))
+    else:
+        found.write()
+        done = "would be " if args.dry_run else ""
+        added, changed, deleted = counts
+        print(f"{added} {done}added, {changed} {done}changed, {deleted} {done}deleted")
+    return Status.DONE

@@ -1,0 +1,40 @@
+"""export"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mfc_dbus.cli.status import Status
+
+if TYPE_CHECKING:
+    from mfc_dbus.client import Client
+
+USAGE = ""
+
+DESCRIPTION = """\
+Write routes and memberships as a document, in TOML or with --json in JSON: what "apply" takes. Left
+out is what no document speaks for: routes with a timeout, and what /etc/mfc-dbus/routes.d has."""
+
+EXAMPLES = """\
+  mfc-dbus-cli export >routes.toml
+  mfc-dbus-cli export | mfc-dbus-cli -H root@other apply -
+"""
+
+CHANGES = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+async def run(client: "Client", args: argparse.Namespace) -> int:
+    from mfc_dbus.cli.diff import documented, plain
+    from mfc_dbus.documents import document
+
+    described = await client.describe()
+    routes = [plain(each) for each in described.route if documented(each)]
+    memberships = [plain(each) for each in described.membership if documented(each)]
+    if args.json:
+        print(document.to_json(routes, memberships).decode())
+    else:
+        print(document.to_toml(routes, memberships), end="")
+    return Status.DONE

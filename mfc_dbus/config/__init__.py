@@ -1,0 +1,1 @@
+"""/etc/mfc-dbus: the settings and routes.d."""

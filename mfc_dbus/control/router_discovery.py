@@ -1,0 +1,159 @@
+"""When switches are told that a multicast router is here, and on which interfaces (RFC 4286).
+
+Solicitations are not answered: hearing one takes a join of 224.0.0.2 on each interface, of which a
+socket holds 20, and a look at every IGMP packet. A switch that starts has its link come up, which
+is seen here; one that is farther away waits for an interval at the most.
+"""
+
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mfc_dbus.config.settings import Config
+from mfc_dbus.kernel.links import Event, Gone, Link, Missed
+from mfc_dbus.model.interfaces import expand, matches
+from mfc_dbus.model.route import TableId
+from mfc_dbus.routing.table import Table
+
+log = logging.getLogger(__name__)
+
+# Times are nanoseconds.
+_SECOND = 1_000_000_000
+FIRST = 3  # that are said one shortly after the other (MaxInitialAdvertisements)
+FIRST_WAIT = 2 * _SECOND  # before each of them, at the most (MaxInitialAdvertisementInterval)
+MOST = 100  # at one time, so that others are served in between
+SHORTEST = 0.75  # of the interval, before all others (MinAdvertisementInterval)
+
+
+@dataclass(slots=True)
+class _Port:
+    """An interface, and where it stands in one family.
+
+    first: how many of the first advertisements are still to be said. due: when the next one is; not
+    known before somebody has looked. told: whether one was said. error: the last that was logged.
+    """
+
+    link: Link
+    first: int = FIRST
+    due: int | None = None
+    told: bool = False
+    error: int | None = None
+
+    def begin(self, link: Link | None = None) -> None:
+        """Be new to the switch that is there now."""
+        self.link = link or self.link
+        self.first = FIRST
+        self.due = None
+
+
+class Advertising:
+    """The interfaces of the configuration, in each default table that it has. Time is given."""
+
+    def __init__(
+        self,
+        tables: Mapping[TableId, Table],
+        config: Config,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        """spread: a number from 0 up to 1 each time, so that routers do not speak all at once."""
+        self._tables = tables
+        self._spread = spread
+        self._config = config
+        self._ports: dict[TableId, dict[str, _Port]] = {}
+        self.configure(config, {})
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ports.values()))
+
+    @property
+    def next_look(self) -> int | None:
+        """When `look` has something to do."""
+        return min((port.due or 0 for _, port in self._active()), default=None)
+
+    def configure(self, config: Config, present: Mapping[str, Link]) -> None:
+        """Go by other settings, and say goodbye where these have no interface or table any more."""
+        wanted = {name for each in config.advertised for name in expand(each, present)}
+        before, self._ports = self._ports, {id_: {} for id_ in config.tables if not id_.number}
+        for id_, ports in before.items():
+            for name, port in ports.items():
+                if id_ in self._ports and name in wanted:
+                    self._ports[id_][name] = port
+                else:
+                    self._part(self._tables[id_], port)
+        for ports in self._ports.values():
+            if config.advertising_interval != self._config.advertising_interval:
+                for port in ports.values():
+                    port.begin()
+            ports.update({name: _Port(present[name]) for name in wanted - ports.keys()})
+        self._config = config
+
+    def see(self, event: Event) -> None:
+        """Take in what happened to an interface."""
+        if isinstance(event, Missed):
+            return
+        link = event.link
+        wanted = any(matches(pattern, link.name) for pattern in self._config.advertised)
+        for ports in self._ports.values() if wanted else ():
+            if isinstance(event, Gone):
+                ports.pop(link.name, None)
+            else:
+                ports.setdefault(link.name, _Port(link)).begin(link)
+
+    def look(self, now: int) -> None:
+        """Say what is due, some of it at a time."""
+        due = []
+        for table, port in self._active():
+            if port.due is None:
+                port.due = now + int(FIRST_WAIT * self._spread())
+            elif port.due <= now:
+                due.append((table, port))
+        for table, port in due[:MOST]:
+            self._advertise(table, port, now)
+
+    def part(self) -> None:
+        """Say goodbye everywhere."""
+        for table, port in self._active():
+            self._part(table, port)
+            port.begin()
+
+    def _active(self) -> Iterator[tuple[Table, _Port]]:
+        """Where there is somebody to speak to, and something to say."""
+        for id_, ports in self._ports.items():
+            if id_ in self._tables and self._tables[id_].owned:
+                for port in ports.values():
+                    if port.link.up and port.link.multicast:
+                        yield self._tables[id_], port
+
+    def _advertise(self, table: Table, port: _Port, now: int) -> None:
+        interval = self._config.advertising_interval
+        port.first = max(0, port.first - 1)
+        if port.first:
+            port.due = now + int(FIRST_WAIT * self._spread())
+        else:
+            port.due = now + int(interval * (SHORTEST + (1 - SHORTEST) * self._spread()))
+        try:
+            table.kernel.advertise(port.link.ifindex, interval // _SECOND)
+        except OSError as error:
+            # An interface that has just come may have no address for some seconds.
+            if not port.first and port.error != error.errno:
+                log.warning(
+                    "Switches at %s do not hear that it leads to an %s multicast router: %s",
+                    port.link.name,
+                    table.id,
+                    os.strerror(error.errno or 0),
+                )
+                port.error = error.errno
+        else:
+            port.told = True
+            port.error = None
+
+    def _part(self, table: Table, port: _Port) -> None:
+        if not port.told or not table.owned:
+            return
+        port.told = False
+        try:
+            table.kernel.terminate(port.link.ifindex)
+        except OSError as error:  # the switch will know it in three intervals
+            log.debug("Switches at %s are not told goodbye: %s", port.link.name, error)

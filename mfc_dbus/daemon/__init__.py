@@ -1,0 +1,1 @@
+"""The process: opens everything, wires it, drops privileges, keeps sockets over restarts."""

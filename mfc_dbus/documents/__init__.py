@@ -1,0 +1,1 @@
+"""Route documents in TOML and JSON, and smcroute.conf."""

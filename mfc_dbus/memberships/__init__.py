@@ -1,0 +1,1 @@
+"""Static IGMP and MLD memberships."""

@@ -1,0 +1,161 @@
+"""Spreads joins of groups over sockets, since the kernel lets each socket have only so many."""
+
+import errno
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Container
+from contextlib import ExitStack, suppress
+from typing import NamedTuple, Protocol, Self
+
+from mfc_dbus.kernel.groups import GroupSocket, held
+from mfc_dbus.model.addresses import Family
+from mfc_dbus.model.route import family_of
+
+log = logging.getLogger(__name__)
+
+_FULL = (errno.ENOBUFS, errno.ENOMEM)
+
+
+class Socket(Protocol):
+    """What takes joins; each call raises OSError."""
+
+    def join(self, group: bytes, ifindex: int, source: bytes) -> None: ...
+    def leave(self, group: bytes, ifindex: int, source: bytes) -> None: ...
+    def leave_group(self, group: bytes, ifindex: int) -> None: ...
+    def give_up(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Join(NamedTuple):
+    """A group on a device; a source of zeros is any source."""
+
+    group: bytes
+    ifindex: int
+    source: bytes
+
+
+class _Place:
+    """A socket, and how many sources of each group on each device it has."""
+
+    def __init__(self, sock: Socket) -> None:
+        self._socket = sock
+        self._sources: Counter[tuple[bytes, int]] = Counter()
+
+    @property
+    def empty(self) -> bool:
+        return not self._sources
+
+    def join(self, join: Join) -> None:
+        group, ifindex, source = join
+        try:
+            self._socket.join(group, ifindex, source)
+        except OSError:
+            # A refused source may have left the group behind, from no source.
+            if any(source) and not self._sources[group, ifindex]:
+                with suppress(OSError):
+                    self._socket.leave_group(group, ifindex)
+            raise
+        self._sources[group, ifindex] += 1
+
+    def leave(self, join: Join) -> None:
+        group, ifindex, source = join
+        self._socket.leave(group, ifindex, source)
+        self._sources -= Counter([(group, ifindex)])
+
+    def give_up(self) -> None:
+        self._socket.give_up()
+
+
+class Joins:
+    """As many joins as anyone wants. Once opened, a socket stays: it will be filled again."""
+
+    def __init__(
+        self,
+        opener: Callable[[Family], Socket] = GroupSocket,
+        held: Callable[[], Container[tuple[bytes, int]]] = held,
+    ) -> None:
+        """held: reads which groups the kernel has joined, and on which ifindexes."""
+        self._opener = opener
+        self._held = held
+        self._stack = ExitStack()
+        # No socket may have both kinds of one group: any source, and only some.
+        self._pools: dict[tuple[Family, bool], list[_Place]] = {}
+        self._taken: dict[Join, _Place] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def join(self, join: Join) -> None:
+        """Join a group that is not joined yet. Raises OSError, and has joined nothing."""
+        pool = self._pools.setdefault(_kind(join), [])
+        for place in reversed(pool):  # the last is the likeliest to have room
+            try:
+                place.join(join)
+            except OSError as error:
+                # One that is empty and refuses shows that another would not help.
+                if error.errno not in _FULL or place.empty:
+                    raise
+            else:
+                self._taken[join] = place
+                return
+        pool.append(self._place(join))
+        pool[-1].join(join)
+        self._taken[join] = pool[-1]
+
+    def leave(self, join: Join) -> None:
+        """Leave a group that was joined, also where its device has gone.
+
+        Where the kernel refuses, the socket is given up, which leaves all that it has: the others
+        move to a new one before. Raises OSError where that fails too, and has left nothing.
+        """
+        place = self._taken[join]
+        try:
+            place.leave(join)
+        except OSError as error:
+            self._give_up(place, join)
+            reason = os.strerror(error.errno or 0)
+            log.warning("The kernel refused to leave a group (%s): its socket is closed", reason)
+        del self._taken[join]
+
+    def _give_up(self, place: _Place, leaving: Join) -> None:
+        """Leave one join by closing its socket, and keep the others; raises as `leave` does."""
+        staying = [join for join, at in self._taken.items() if at is place and join != leaving]
+        pool = self._pools[_kind(leaving)]
+        if staying:
+            fresh = self._place(leaving)
+            try:
+                for join in staying:
+                    fresh.join(join)
+            except OSError:
+                fresh.give_up()
+                raise
+            pool.append(fresh)
+            self._taken.update(dict.fromkeys(staying, fresh))
+        pool.remove(place)
+        place.give_up()
+
+    def lost(self) -> list[Join]:
+        """Find those that the kernel does not have, though the sockets do. Raises OSError.
+
+        So it is when a device was deleted and came back under its ifindex, unseen; or when another
+        socket closes that had the same on the first: the kernel takes it from the second.
+        """
+        held = self._held() if self._taken else ()
+        return [join for join in self._taken if (join.group, join.ifindex) not in held]
+
+    def _place(self, join: Join) -> _Place:
+        """Open a socket for joins of this kind."""
+        sock = self._opener(family_of(join.group))
+        self._stack.callback(sock.close)
+        return _Place(sock)
+
+
+def _kind(join: Join) -> tuple[Family, bool]:
+    return family_of(join.group), any(join.source)

@@ -1,0 +1,1 @@
+"""One kernel table: routes, their placements, and steps that can be undone."""

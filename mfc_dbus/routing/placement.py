@@ -1,0 +1,122 @@
+"""What of a route is in the kernel: an entry of its own, or VIFs and what is learned (pure)."""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mfc_dbus.kernel.links import Link
+from mfc_dbus.model.addresses import Prefix
+from mfc_dbus.model.interfaces import expand, is_pattern
+from mfc_dbus.model.route import Oif, Route, RouteKey
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """A route that is learned: VIFs, so that the kernel tells of its streams, and no entry."""
+
+    key: RouteKey
+    iifs: tuple[str, ...]
+    oifs: tuple[Oif, ...]
+    hairpin: bool = False
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Each once, though one may be both."""
+        return tuple(dict.fromkeys((*self.iifs, *(oif.name for oif in self.oifs))))
+
+
+# A native route is placed as a route of the interfaces that there are.
+Placement = Route | Wide
+
+
+class Learned(NamedTuple):
+    """One stream of a route that has no entry of its own. It uses that one's VIFs.
+
+    key: source and group, which are one address each.
+    """
+
+    key: RouteKey
+    iif: str
+    oifs: tuple[Oif, ...]
+    owner: RouteKey
+
+    @property
+    def source(self) -> Prefix:
+        return self.key.source
+
+    @property
+    def group(self) -> Prefix:
+        return self.key.group
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return ()
+
+
+def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placement | None:
+    """What of a route can be in the kernel with these interfaces: nothing without an iif."""
+    if not native:
+        iifs = _expand(route.iif, present)
+        oifs = _oifs(route.oifs, present)
+        return Wide(route.key, iifs, oifs, route.hairpin) if iifs else None
+    if route.iif not in present:
+        return None
+    if all(oif.name in present for oif in route.oifs):
+        return route
+    return replace(route, oifs=_oifs(route.oifs, present, but=_unless_back(route, route.iif)))
+
+
+def learn(stream: RouteKey, iif: str, owner: Wide) -> Learned | None:
+    """Make the entry of a stream that arrives on an interface; None where the route has it not."""
+    if iif not in owner.iifs:
+        return None
+    but = _unless_back(owner, iif)
+    return Learned(stream, iif, tuple(oif for oif in owner.oifs if oif.name != but), owner.key)
+
+
+def narrow(placed: Placement | Learned, names: Container[str]) -> Placement | Learned | None:
+    """What is left of it with these interfaces alone: nothing without an iif."""
+    oifs = tuple(oif for oif in placed.oifs if oif.name in names)
+    if isinstance(placed, Wide):
+        iifs = tuple(name for name in placed.iifs if name in names)
+        return replace(placed, iifs=iifs, oifs=oifs) if iifs else None
+    if placed.iif not in names:
+        return None
+    return placed._replace(oifs=oifs) if isinstance(placed, Learned) else replace(placed, oifs=oifs)
+
+
+def missing(route: Route, placed: Placement) -> list[str]:
+    """The interfaces that the route names, and that are not in what is placed of it."""
+    there = placed.interfaces
+    return [name for name in route.interfaces if name not in there and not is_pattern(name)]
+
+
+def _unless_back(placed: Route | Wide, iif: str) -> str:
+    """The interface by which nothing leaves that arrived there; empty for none."""
+    return "" if placed.hairpin else iif
+
+
+def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tuple[Oif, ...]:
+    """Those that there are; of a pattern all that are not named otherwise."""
+    found = {oif.name: oif for oif in oifs if oif.name in present}
+    for pattern, ttl in oifs:
+        if is_pattern(pattern):
+            for name in _expand(pattern, present):
+                if name != but:
+                    found.setdefault(name, Oif(name, ttl))
+    return tuple(found.values())
+
+
+def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
+    """The interfaces of a name or pattern."""
+    if not is_pattern(name):
+        return (name,) if name in present else ()
+    return tuple(sorted(each for each in expand(name, present) if is_for_patterns(present[each])))
+
+
+def is_for_patterns(link: Link) -> bool:
+    """Whether patterns are for an interface: such as say of themselves that they carry multicast.
+
+    So the flag is the way to keep one out of all patterns. A route that names it has its word.
+    """
+    return link.multicast and link.name != "lo"

@@ -1,0 +1,155 @@
+"""A change of many routes, as a sequence of transitions of few: between two of them all is served.
+
+It ends where one transition would. On the way there every stream is forwarded by the routes from
+before or by those that come.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain, islice
+from typing import NamedTuple, TypeVar
+
+from mfc_dbus.kernel.links import Link
+from mfc_dbus.loop.slices import Slices, in_slices
+from mfc_dbus.model.difference import Difference, Replacement
+from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
+from mfc_dbus.routing.placement import place
+from mfc_dbus.routing.table import Table
+from mfc_dbus.routing.transition import Transition
+from mfc_dbus.routing.vifs import too_many
+
+T = TypeVar("T")
+
+_FEW = 50  # routes of one transition: some milliseconds
+
+
+class TableChange(NamedTuple):
+    """What changes in one table, and whether that need not be ours yet."""
+
+    table: Table
+    routes: Difference[Route]
+    wait: bool = False
+
+
+class Part(NamedTuple):
+    """Transitions that are done together.
+
+    within: of the routes that stay, nothing is to be on other interfaces than these. None: on any.
+    """
+
+    transitions: Sequence[Transition]
+    within: frozenset[str] | None = None
+
+
+async def split(changes: Sequence[TableChange], present: Mapping[str, Link]) -> Iterator[Part]:
+    """Raises what can be told beforehand: TableBusy, KernelError, TooManyInterfaces."""
+    rooms = [await _find_room(each, present) for each in changes]
+    if sum(len(each) for _, routes, _ in changes for each in routes) <= _FEW:
+        whole = Part([_whole(table, routes) for table, routes, _ in changes])
+        return iter([whole])
+    return chain.from_iterable(
+        _parts(table, routes, room) for (table, routes, _), room in zip(changes, rooms, strict=True)
+    )
+
+
+class _Room(NamedTuple):
+    """The interfaces of a table that have VIFs before a change, and those that may after it."""
+
+    before: frozenset[str]
+    after: frozenset[str]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether some must go before others can come."""
+        return len(self.before | self.after) > MAX_VIFS
+
+
+async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
+    """Count what uses the VIFs. Raises TooManyInterfaces, and what forbids to use them at all."""
+    table, routes, wait = change
+    if not table.owned:
+        if (routes.added or routes.changed) and not wait:
+            table.check_owned()
+        return _Room(frozenset(), frozenset())
+    slices = Slices()
+    changing: set[RouteKey] = set()
+    going: Counter[str] = Counter()
+    for route in _old(routes):
+        await slices.pause()
+        changing.add(route.key)
+        placed = table.installed.get(route.key)
+        going.update(placed.interfaces if placed is not None else ())
+    needed: dict[str, None] = {}
+    wanted: dict[str, None] = {}  # by patterns, which take what is left
+    for route in _new(routes):
+        await slices.pause()
+        placed = place(route, present, native=False)
+        named = route.interfaces
+        for name in placed.interfaces if placed is not None else ():
+            (needed if name in named else wanted)[name] = None
+    before = table.vifs.used
+    used = [vif.name for vif in table.vifs if vif.references > going[vif.name]]
+    everything = frozenset([*used, *needed, *wanted])
+    if len(everything) <= MAX_VIFS:
+        return _Room(before, everything)
+    named_before = [name for name in used if await _is_named(table, name, changing)]
+    needed = dict.fromkeys(named_before) | needed
+    wanted |= dict.fromkeys(used)
+    if len(needed) > MAX_VIFS:
+        raise too_many([*needed][MAX_VIFS])
+    # Those that have a VIF first.
+    more = sorted((name for name in wanted if name not in needed), key=lambda n: n not in before)
+    return _Room(before, frozenset([*needed, *more][:MAX_VIFS]))
+
+
+async def _is_named(table: Table, name: str, changing: Set[RouteKey]) -> bool:
+    """Whether a route that stays is on an interface by its name, and not by a pattern alone."""
+    async for key in in_slices(table.routes.named(name)):
+        if key not in changing and table.is_on(key, name):
+            return True
+    return False
+
+
+def _parts(table: Table, routes: Difference[Route], room: _Room) -> Iterator[Part]:
+    going = (Part([Transition(table, few, [])]) for few in _by_few(routes.deleted))
+    if room.narrow:
+        yield from going
+        narrowed = (each.old for each in routes.changed if _leaves(table, each.old, room.after))
+        for few in _by_few(narrowed):
+            yield Part([Transition.again(table, few)], room.after)
+    for replaced in _by_few(routes.changed):
+        yield Part([_replace(table, replaced)])
+    for few in _by_few(routes.added):
+        yield Part([Transition(table, [], few)])
+    # What takes the place of others has come before they go, so that no packet falls in between.
+    yield from going
+
+
+def _leaves(table: Table, route: Route, names: frozenset[str]) -> bool:
+    """Whether what is in the kernel of a route is on other interfaces than these."""
+    placed = table.installed.get(route.key)
+    return placed is not None and not names.issuperset(placed.interfaces)
+
+
+def _whole(table: Table, routes: Difference[Route]) -> Transition:
+    return Transition(table, [*_old(routes)], [*_new(routes)])
+
+
+def _replace(table: Table, changed: Sequence[Replacement[Route]]) -> Transition:
+    return Transition(table, [each.old for each in changed], [each.new for each in changed])
+
+
+def _old(routes: Difference[Route]) -> Iterator[Route]:
+    yield from routes.deleted
+    yield from (each.old for each in routes.changed)
+
+
+def _new(routes: Difference[Route]) -> Iterator[Route]:
+    yield from routes.added
+    yield from (each.new for each in routes.changed)
+
+
+def _by_few(routes: Iterable[T]) -> Iterator[list[T]]:
+    going_through = iter(routes)
+    while few := list(islice(going_through, _FEW)):
+        yield few

@@ -1,0 +1,356 @@
+"""A table's way from some desired routes to others, done in the kernel whole or not at all.
+
+What follows from a change is part of it: routes whose kind is another now, and learned entries.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import NamedTuple, Self
+
+from mfc_dbus.kernel.links import Link
+from mfc_dbus.model.errors import KernelError, TooManyInterfaces
+from mfc_dbus.model.interfaces import is_pattern
+from mfc_dbus.model.quoting import MAX_NAMED, join
+from mfc_dbus.model.route import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
+from mfc_dbus.routing.doubt import removing_doubt
+from mfc_dbus.routing.learned_entries import follow
+from mfc_dbus.routing.placement import Learned, Placement, Wide, narrow, place
+from mfc_dbus.routing.steps import AddVif, DelVif, Step, plan, uses
+from mfc_dbus.routing.table import Kernel, Table
+from mfc_dbus.routing.vifs import Vifs
+
+
+class Transition(NamedTuple):
+    """From the old routes to the new. See `again` for the same on both sides."""
+
+    table: Table
+    old: Sequence[Route]
+    new: Sequence[Route]
+
+    @classmethod
+    def again(cls, table: Table, routes: Sequence[Route]) -> Self:
+        """To what the interfaces now allow of desired routes. Others stay as they are."""
+        return cls(table, routes, routes)
+
+    def desire(self) -> None:
+        """Make the new routes the desired ones."""
+        if self.old is self.new:
+            return
+        for route in self.old:
+            self.table.routes.remove(route)
+        for route in self.new:
+            self.table.routes.put(route)
+
+    @property
+    def back(self) -> "Transition":
+        return Transition(self.table, self.new, self.old)
+
+
+class _Planned(NamedTuple):
+    """The keys of what was placed before, what is placed and learned then, and the way there."""
+
+    steps: Sequence[Step]
+    vifs: Vifs
+    old: Sequence[RouteKey]
+    placed: Mapping[RouteKey, Placement]
+    left_out: Mapping[RouteKey, tuple[str, ...]]
+    learned: Mapping[RouteKey, Learned | None]
+    evicted: Sequence[RouteKey] = ()
+
+
+def check(transition: Transition, present: Mapping[str, Link]) -> None:
+    """Raise what can be told beforehand: TableBusy, KernelError, TooManyInterfaces."""
+    table, old, new = transition
+    _plan(table, [route.key for route in old], new, present)
+
+
+def install(
+    transitions: Sequence[Transition], present: Mapping[str, Link], *, evicting: bool = True
+) -> list[RouteKey]:
+    """Desire the new routes, and put into the kernel what can be there with these interfaces.
+
+    evicting: these are all that there are. Then interfaces that routes name may take the room of
+    those that are wanted by patterns alone. Returns the routes beside these that had to give up
+    some. Raises TableBusy, TooManyInterfaces and KernelError; then all is as it was.
+    """
+    for transition in transitions:
+        transition.desire()
+    try:
+        planned = [
+            (each.table, _plan_all(each, present, evicting=evicting)) for each in transitions
+        ]
+        _install(planned)
+        return [key for _, each in planned for key in each.evicted]
+    except Exception:
+        for transition in reversed(transitions):
+            transition.back.desire()
+        raise
+
+
+def add_vif(table: Table, link: Link) -> None:
+    """Give an interface a VIF that no route uses. Raises OSError; then all is as it was."""
+    vifs = table.vifs.copy()
+    vifs.acquire(link.name, link.ifindex, 0)
+    add = AddVif(vifs[link.name].number, link.ifindex)
+    doubted = removing_doubt(table, [add])
+    for step in (*doubted, add):
+        step.do(table.kernel)
+    table.vifs = vifs
+    if doubted:
+        table.doubtful = frozenset()
+
+
+def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
+    done: list[tuple[Kernel, Step]] = []
+    undoubted: list[Table] = []
+    try:
+        for table, each in planned:
+            doubted = removing_doubt(table, each.steps)
+            for step in (*doubted, *each.steps):
+                step.do(table.kernel)
+                done.append((table.kernel, step))
+            if doubted:
+                undoubted.append(table)
+    except OSError as error:
+        raise _undo(done, error) from error
+    for table in undoubted:
+        table.doubtful = frozenset()
+    for table, each in planned:
+        table.vifs = each.vifs
+        table.written += len(each.steps)
+        for key in each.old:
+            table.installed.pop(key, None)
+            table.left_out.pop(key, None)
+        table.installed.update(each.placed)
+        for key, names in each.left_out.items():
+            table.left_out[key] = (
+                f"The kernel knows {MAX_VIFS} interfaces a table: {join(names, MAX_NAMED)} left out"
+            )
+        for stream, learned in each.learned.items():
+            if learned is None:
+                table.learned.remove(stream)
+            else:
+                table.learned.put(learned)
+
+
+def _plan_all(transition: Transition, present: Mapping[str, Link], *, evicting: bool) -> _Planned:
+    """Plan a transition that is desired already, with all that follows from it."""
+    table, old, new = transition
+    keys = [route.key for route in old]
+    if old is not new:
+        others = _of_another_kind(transition)
+        keys += others
+        new = [*new, *others.values()]
+    streams: dict[RouteKey, None] = {}
+    if table.learned:
+        for key in keys:
+            streams |= dict.fromkeys(table.learned.of(key))
+        for route in new:
+            streams |= dict.fromkeys(table.learned.within(route))
+    return _plan(table, keys, new, present, tuple(streams), evicting=evicting)
+
+
+def _of_another_kind(transition: Transition) -> dict[RouteKey, Route]:
+    """Find the routes that do not change, and whose kind does, since those of a transition do."""
+    table, old, new = transition
+    changed: set[RouteKey] = set()
+    found: dict[RouteKey, Route] = {}
+    for key in table.routes.kinds.decided_by(old, new):
+        installed = table.installed.get(key)
+        if installed is None or key in found:
+            continue
+        changed = changed or {route.key for route in (*old, *new)}
+        route = table.routes.get(key)
+        if key in changed or route is None:
+            continue
+        if isinstance(installed, Wide) == table.routes.kinds.native(route):
+            found[key] = route
+    return found
+
+
+def _plan(
+    table: Table,
+    old: Sequence[RouteKey],
+    new: Sequence[Route],
+    present: Mapping[str, Link],
+    streams: Sequence[RouteKey] = (),
+    *,
+    evicting: bool = True,
+    evicted: Set[str] = frozenset(),
+) -> _Planned:
+    """streams: those whose learned entries may be others. evicted: what patterns do not get."""
+    if new:
+        table.check_owned()
+    placed, left_out = _place(table, new, present, evicted)
+    going = set(old)
+
+    def placement(key: RouteKey) -> Placement | None:
+        return placed.get(key) or (None if key in going else table.installed.get(key))
+
+    learned = {stream: follow(table.routes, table.learned[stream], placement) for stream in streams}
+    before = [
+        *(table.installed[key] for key in old if key in table.installed),
+        *(table.learned[stream] for stream in streams),
+    ]
+    after = [*placed.values(), *(each for each in learned.values() if each is not None)]
+    names = {name for each in after for name in each.interfaces}
+    named = {name for route in new if route.key in placed for name in _named(route)}
+    if evicting and (chosen := _to_evict(table, names, named, before, going)):
+        others = _holding(table, chosen, going | placed.keys())
+        keys = [*old, *others]
+        affected = dict.fromkeys(streams)
+        for key in others:
+            affected |= dict.fromkeys(table.learned.of(key))
+        routes = [*new, *others.values()]
+        whole = _plan(table, keys, routes, present, tuple(affected), evicting=False, evicted=chosen)
+        return whole._replace(evicted=[*others])
+    ifindexes = {name: present[name].ifindex for name in names}
+    vifs = table.vifs.copy()
+    leaving = [DelVif(vif.number, vif.ifindex) for vif in vifs.make_room(names)]
+    with_room = vifs.copy()
+    try:
+        steps = plan(vifs, ifindexes, before, after)
+    except TooManyInterfaces:
+        # There may be room when what goes has gone.
+        vifs = with_room
+        between = _common(before, after)
+        steps = [*plan(vifs, ifindexes, before, between), *plan(vifs, ifindexes, between, after)]
+    return _Planned([*leaving, *steps], vifs, old, placed, left_out, learned)
+
+
+def _common(
+    before: Sequence[Placement | Learned], after: Sequence[Placement | Learned]
+) -> list[Placement | Learned]:
+    """What of each entry is there before and after, with interfaces that stay."""
+    keys = {each.key for each in after}
+    names = {name for each in after for name in each.interfaces}
+    staying = [each for each in before if each.key in keys]
+    placed = [narrow(each, names) for each in staying if not isinstance(each, Learned)]
+    # Learned entries hold no VIF themselves, but the routes that they follow do.
+    held = {name for each in placed if each is not None for name in each.interfaces}
+    changing = {each.key for each in before}
+    learned = [
+        narrow(each, held) if each.owner in changing else each
+        for each in staying
+        if isinstance(each, Learned)
+    ]
+    return [each for each in (*placed, *learned) if each is not None]
+
+
+def _place(
+    table: Table, routes: Sequence[Route], present: Mapping[str, Link], evicted: Set[str]
+) -> tuple[dict[RouteKey, Placement], dict[RouteKey, tuple[str, ...]]]:
+    """Place routes, and tell which interfaces their patterns are for that have no room.
+
+    What any of them names goes before what a pattern wants.
+    """
+    placed: dict[RouteKey, Placement] = {}
+    left_out: dict[RouteKey, tuple[str, ...]] = {}
+    taken = {vif.name for vif in table.vifs if vif.references and vif.name not in evicted}
+    wanted: list[tuple[Route, Placement]] = []
+    for route in routes:
+        possible = place(route, present, native=table.routes.kinds.native(route))
+        if possible is not None:
+            placed[route.key] = possible
+            if not taken.issuperset(possible.interfaces):
+                wanted.append((route, possible))
+    for route, possible in wanted:
+        taken.update(_named(route).intersection(possible.interfaces))
+    for route, possible in wanted:
+        too_many = _without_room(route, possible, taken, evicted)
+        if too_many:
+            left_out[route.key] = too_many
+            fitting = dict(present)  # of thousands, maybe, of which few fit
+            for name in too_many:
+                del fitting[name]
+            smaller = place(route, fitting, native=table.routes.kinds.native(route))
+            if smaller is None:
+                del placed[route.key]
+                continue
+            placed[route.key] = smaller
+        taken.update(placed[route.key].interfaces)
+    return placed, left_out
+
+
+def _without_room(
+    route: Route, placed: Placement, taken: Set[str], evicted: Set[str]
+) -> tuple[str, ...]:
+    """The interfaces for which there is no VIF left, where it is a pattern that wants them."""
+    named = _named(route)
+    more = [name for name in placed.interfaces if name not in taken and name not in named]
+    out = [name for name in more if name in evicted]
+    fitting = [name for name in more if name not in evicted]
+    return (*out, *fitting[max(MAX_VIFS - len(taken), 0) :])
+
+
+def _to_evict(
+    table: Table,
+    names: Set[str],
+    named: Set[str],
+    before: Sequence[Placement | Learned],
+    changing: Set[RouteKey],
+) -> frozenset[str]:
+    """Choose interfaces that only patterns want, which lose their VIFs to those that are named.
+
+    names: those of what is placed then, and those of them that the routes name. before: what is
+    placed of it now, by its keys. Nothing is chosen where there is room, or where it would not be
+    enough. The last ones in the order of names go first.
+    """
+    if len(table.vifs.used | names) <= MAX_VIFS:
+        return frozenset()
+    going = uses(before)
+    staying = {vif.name for vif in table.vifs if vif.references > going.get(vif.name, 0)}
+    lacking = len(staying | names) - MAX_VIFS
+    if lacking <= 0:
+        return frozenset()
+    loose = sorted(
+        name for name in (staying | names) - named if not table.is_named(name, but=changing)
+    )
+    return frozenset(loose[-lacking:]) if len(loose) >= lacking else frozenset()
+
+
+def _holding(table: Table, names: Set[str], but: Set[RouteKey]) -> dict[RouteKey, Route]:
+    """Find the routes that are on some of these interfaces."""
+    return {
+        route.key: route
+        for name in names
+        for route in table.routes.naming(name)
+        if route.key not in but
+        and route.key in table.installed
+        and name in table.installed[route.key].interfaces
+    }
+
+
+def _named(route: Route) -> set[str]:
+    return {name for name in route.interfaces if not is_pattern(name)}
+
+
+def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:
+    sentence = f"The kernel refused: {os.strerror(error.errno or 0)}"
+    for kernel, step in reversed(done):
+        try:
+            step.undo(kernel)
+        except OSError as second:
+            # The one after it may still succeed, and each one that does is one less that is wrong.
+            cause = os.strerror(second.errno or 0)
+            sentence += f"; and it refused to take back {step}: {cause}"
+    return KernelError(sentence)
+
+
+def edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
+    """What all of them together come to, of what is to be kept."""
+    found: dict[Key, Edit] = {}
+    for _, old, new in transitions:
+        if old is new:
+            continue
+        before = {route.key: route for route in old}
+        after = {route.key: route for route in new}
+        for key in before | after:
+            first = found[key].old if key in found else kept(before.get(key))
+            found[key] = Edit(first, kept(after.get(key)))
+    return found
+
+
+def kept(desired: Desired | None) -> Desired | None:
+    """What comes from a file is kept there."""
+    return None if desired is not None and desired.file else desired

@@ -1,0 +1,1 @@
+"""The D-Bus object: methods, properties, who may call them, what they answer."""

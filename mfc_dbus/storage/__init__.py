@@ -1,0 +1,1 @@
+"""Keeps routes and memberships in SQLite."""

@@ -1,0 +1,203 @@
+"""The SQLite database that a store lies in: opened, checked, and brought up to date."""
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.storage import earlier, rows
+
+log = logging.getLogger(__name__)
+
+VERSION = 3
+_APPLICATION_ID = 0x6D666364  # "mfcd"
+_HEADER = """
+CREATE TABLE header (           -- one row
+    version INTEGER NOT NULL,   -- of the schema, as user_version is
+    identity TEXT NOT NULL,     -- of this database, never of another
+    taken TEXT NOT NULL,        -- the name of what was taken in from another database last
+    mended INTEGER NOT NULL     -- changed by a commit that takes the place of one that failed
+)
+"""
+_DAMAGED = """
+CREATE TABLE damaged (          -- rows that were found, and could not be used; nobody reads them
+    found TEXT NOT NULL,        -- when
+    reason TEXT NOT NULL,
+    row TEXT NOT NULL           -- as Python would write it
+)
+"""
+PUT = "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?)"
+_MAX_KEPT_ASIDE = 4096  # characters of a row
+_TABLES = {"kept": rows.SCHEMA, "header": _HEADER, "damaged": _DAMAGED}
+
+
+class Unusable(Exception):
+    """The file is damaged, or another program's database."""
+
+
+class Newer(Exception):
+    """The file is one of a later version of this program."""
+
+
+def lock(stack: ExitStack, directory: Path) -> int:
+    """Let no other process have a store there; SQLite's own lock would let nobody copy it."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    stack.callback(os.close, fd)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fd
+
+
+# The primary codes of errors that may come of the disk, and not of the file.
+OF_THE_DISK = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+)
+# Those that tell nothing of the file: another process has it, or we lack something.
+OF_OTHERS = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+)
+
+
+def primary_code(error: Exception) -> int:
+    """Return what kind of error it is to SQLite; 0 for one that is not SQLite's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else 0
+
+
+def _connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+    database = sqlite3.connect(
+        path, timeout=1, check_same_thread=False, isolation_level=None, uri=uri
+    )
+    database.text_factory = bytes  # what is damaged may be no text
+    return database
+
+
+def open_or_make(path: Path | str, life: str) -> sqlite3.Connection:
+    """Open a database, or make it. Raises sqlite3.Error, UnicodeError, Unusable and Newer.
+
+    life: what the rows of an earlier version get that are not durable.
+    """
+    database = _connect(path)
+    try:
+        version = _check(database)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA cache_spill = OFF")  # nothing is in the log before the commit
+        database.execute("PRAGMA secure_delete = ON")  # nothing is found there that was deleted
+        if version < VERSION:
+            _migrate(database, version, life)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a database where nothing can be written, in whatever version. Raises the same."""
+    # A lock would have to be written, and without one of its own SQLite wants the index of the WAL
+    # in a file. Nobody else can write either.
+    database = _connect(f"{path.absolute().as_uri()}?mode=ro&vfs=unix-none", uri=True)
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _check(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check(database: sqlite3.Connection) -> int:
+    """Return the version of the schema, 0 for a new file. Raises Unusable and Newer."""
+    application, version = pragma(database, "application_id"), pragma(database, "user_version")
+    known = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
+    if application != _APPLICATION_ID and (application or known):
+        raise Unusable("it is the database of another program")
+    damage = pragma(database, "quick_check")
+    if damage != b"ok":
+        raise Unusable(damage.decode(errors="replace"))
+    if not known:
+        return 0
+    if b"header" in known:
+        headers = database.execute("SELECT version, identity, taken FROM header").fetchmany(2)
+        match headers:
+            case [(int() as second, bytes(), bytes())] if second == version:
+                pass
+            case _:
+                raise Unusable("its header is damaged")
+    elif version not in earlier.VERSIONS:
+        raise Unusable("its header is missing")
+    if version > VERSION:
+        raise Newer(f"it has schema version {version}, and this program knows {VERSION}")
+    if version == VERSION and _layout(database) != _expected_layout():
+        raise Unusable("its tables are not what they were")
+    return int(version)
+
+
+def _layout(database: sqlite3.Connection) -> Sequence[Sequence[Any]]:
+    """Return the columns of the tables."""
+    sql = 'SELECT name, type, "notnull", pk FROM pragma_table_info(?)'
+    return [database.execute(sql, [name]).fetchall() for name in _TABLES]
+
+
+def _expected_layout() -> Sequence[Sequence[Any]]:
+    with closing(_connect(":memory:")) as database:
+        for sql in _TABLES.values():
+            database.execute(sql)
+        return _layout(database)
+
+
+def _migrate(database: sqlite3.Connection, version: int, life: str) -> None:
+    with transaction(database):
+        for sql in _TABLES.values():
+            database.execute(sql)
+        header = earlier.read_identity(database)
+        if version:
+            for values in [*earlier.rows(database)]:
+                try:
+                    row = rows.write(earlier.read(values), life)
+                except InvalidArgs as error:
+                    put_aside(database, values, str(error))
+                    log.error("A row is left out, and kept in the table 'damaged': %s", error)
+                else:
+                    database.execute(PUT, row.values())
+            database.execute("DROP TABLE IF EXISTS route")
+            database.execute("DROP TABLE IF EXISTS membership")
+        database.execute("INSERT INTO header VALUES (?, ?, ?, 0)", [VERSION, *header])
+        database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def put_aside(database: sqlite3.Connection, values: Sequence[Any], reason: str) -> None:
+    """Keep a row for the administrator that is no valid one."""
+    row = ascii(tuple(values))[:_MAX_KEPT_ASIDE]
+    found = datetime.now(UTC).isoformat()
+    database.execute("INSERT INTO damaged VALUES (?, ?, ?)", [found, reason, row])
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            with suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+        raise
+
+
+def pragma(database: sqlite3.Connection, name: str) -> Any:
+    return database.execute(f"PRAGMA {name}").fetchone()[0]

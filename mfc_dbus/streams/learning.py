@@ -1,0 +1,389 @@
+"""Upcalls: streams of routes that have no entry of their own become entries, move, and expire.
+
+Nothing here is stored, and nobody waits for it: packets of a new stream wait in the kernel.
+
+1. A stream is learned on the interface where it arrives, if a route covers it there.
+2. The kernel asks about a stream once in 10 s, wherever else it arrives meanwhile. So where no
+   route covers it, it is learned for an interface where one would: packets that arrive there are
+   forwarded from the first on, and of others the kernel tells, as of those of a wrong interface.
+3. While packets use an entry it stays. It moves to another interface that brings the stream when
+   they have fallen silent; where none has ever used it, at once.
+"""
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from mfc_dbus.config.settings import Config
+from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
+from mfc_dbus.kernel.mroute import MFCEntry
+from mfc_dbus.model.addresses import Prefix, cut, exactly, forwardable
+from mfc_dbus.model.route import Route, RouteKey
+from mfc_dbus.routing.learned_entries import derive, derive_native, elsewhere, natives
+from mfc_dbus.routing.placement import Learned
+from mfc_dbus.routing.steps import entry
+from mfc_dbus.routing.table import Table
+from mfc_dbus.streams.unrouted import Stream
+from mfc_dbus.streams.usage import Usage, Use
+
+log = logging.getLogger(__name__)
+
+_SECOND = 1_000_000_000
+# The kernel asks once for a stream, and asks again at the earliest when 10 s have passed
+# (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
+_WAITS = 11 * _SECOND
+_MOST_WAITING = 4096
+_ANSWERS = 64  # of these at one time, so that others are served in between
+# The kernel tells of packets on the wrong interface at most once in 3 s (MFC_ASSERT_THRESH).
+_TELLS = 4 * _SECOND
+# When an entry has fallen silent: in this time so many packets came by other interfaces, and none
+# by its own. Of copies that arrive in turn on some interfaces there are fewer between two of one.
+_SILENCE = _SECOND // 2
+_OTHERS = 4
+_LONG_SILENCE = 10 * _SECOND  # in which one packet by another interface is enough
+
+
+class _Arrival(NamedTuple):
+    """The interface on which a stream arrives, and when the kernel told of it."""
+
+    iif: str
+    told: int
+
+
+class Learning:
+    """What one table's kernel asks, and what became of it. Times are nanoseconds."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._usage = Usage(table)
+        # Streams that arrive where no route covers them, in the order in which the kernel told of
+        # them, and those of them that a new route may cover.
+        self._waiting: OrderedDict[RouteKey, _Arrival] = OrderedDict()
+        self._unanswered: OrderedDict[RouteKey, None] = OrderedDict()
+        # Where streams arrive while packets use their entries on another interface, and when the
+        # counters of these entries are to be read again, in the order of time.
+        self._rivals: dict[RouteKey, _Arrival] = {}
+        self._looks: deque[tuple[int, RouteKey]] = deque()
+        self._full = False
+        self._refused = False
+
+    def next_look(self, config: Config) -> int | None:
+        """When `look` has something to do."""
+        if self._unanswered:
+            return 0
+        at_uses = self._usage.next_look(config.learned_expiry)
+        if not self._looks:
+            return at_uses
+        return min(self._looks[0][0], at_uses) if at_uses is not None else self._looks[0][0]
+
+    def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> list[Stream]:
+        """Write the entries that the kernel asks for, where a route covers the stream.
+
+        Return the streams that arrive where no route covers them.
+        """
+        names = {vif.number: vif.name for vif in self._table.vifs}
+        others = []
+        for upcall in upcalls:
+            known = upcall.type in (IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF)
+            if not known or not forwardable(upcall.source, upcall.group):
+                continue
+            stream = self._key(upcall.source, upcall.group)
+            before = self._table.learned.get(stream)
+            iif = names.get(upcall.vif)
+            if iif is None:  # it has gone since, and the kernel asks of no other
+                if before is None and upcall.type == IGMPMSG_NOCACHE:
+                    self._take_up_one(stream, now)
+                continue
+            if before is not None:
+                covered = self._compare(before, iif, now)
+            elif upcall.type == IGMPMSG_NOCACHE:
+                covered = self._begin(stream, iif, now, config, has_packet=upcall.has_packet)
+                if not covered and upcall.has_packet:
+                    self._remember(stream, iif, now)
+            else:
+                here = self._derive(stream, iif)
+                covered = here is None or self._learn(here, now, config)
+            if not covered and upcall.has_packet:
+                others.append(Stream(upcall.source, upcall.group, iif, self._table.id.number))
+        self._answer_some(now, config)
+        return others
+
+    def covers(self, stream: Stream) -> bool:
+        """Whether a route says what is to become of a stream, be it in the kernel or not."""
+        routes = self._table.routes
+        key = RouteKey(exactly(stream.source), exactly(stream.group), "", stream.table)
+        best = routes.best(stream.source, stream.group, stream.iif)
+        return best is not None or routes.get(key) is not None
+
+    def answer(self, routes: Sequence[Route], now: int, config: Config) -> None:
+        """Write the entries that the kernel has asked for before there were these routes."""
+        self._forget_waiting(now)
+        if not self._waiting:
+            return
+        new = [each for each in routes if not each.single and each.key in self._table.installed]
+        prefixes = {(each.source, each.group) for each in new}
+        lengths = {(source.length, group.length) for source, group in prefixes}
+        for stream in self._waiting:
+            source, group = stream.source.address, stream.group.address
+            if any((_around(source, n), _around(group, m)) in prefixes for n, m in lengths):
+                self._unanswered[stream] = None
+        self._answer_some(now, config)
+
+    def _answer_some(self, now: int, config: Config) -> None:
+        for _ in range(min(_ANSWERS, len(self._unanswered))):
+            stream, _ = self._unanswered.popitem(last=False)
+            waiting, before = self._waiting.get(stream), self._table.learned.get(stream)
+            if waiting is None or not self._table.owned:
+                continue
+            if before is None:
+                self._begin(stream, waiting.iif, now, config)
+            elif self._is_covered(stream, waiting.iif):
+                self._compare(before, waiting.iif, now)
+            elif waiting.iif not in self._table.vifs:
+                use = self._usage.read(stream, now)
+                if use is not None and not use.brought:
+                    self._forget(before)  # and the kernel asks where it arrives now
+
+    def take_up(self, unresolved: Iterable[tuple[bytes, bytes]], now: int, config: Config) -> None:
+        """Begin to look at what was learned by an earlier process, and answer what it was asked.
+
+        unresolved: the sources and groups of streams that the kernel has asked about. It does not
+        say again where these arrive.
+        """
+        for learned in self._table.learned:
+            self._usage.take_up(learned.key, now)
+        for source, group in unresolved:
+            if forwardable(source, group):
+                self._take_up_one(self._key(source, group), now)
+        self._answer_some(now, config)
+
+    def _take_up_one(self, stream: RouteKey, now: int) -> None:
+        """Have a stream answered of which nobody knows any more where it arrives."""
+        if stream not in self._waiting:
+            self._remember(stream, "", now)
+            self._unanswered[stream] = None
+
+    def look(self, now: int, config: Config, most: int) -> None:
+        """Read the counters of entries whose time it is, at most so many of each kind.
+
+        An entry that no packet uses is deleted, or moves to where its stream arrives.
+        """
+        self._answer_some(now, config)
+        for stream in self._usage.expired(now, config.learned_expiry, most):
+            if stream in self._table.learned:
+                self._forget(self._table.learned[stream])
+        for _ in range(min(most, len(self._looks))):
+            when, stream = self._looks[0]
+            if when > now:
+                break
+            self._looks.popleft()
+            self._look_at_rival(stream, now)
+
+    # A stream without an entry
+
+    def _begin(
+        self, stream: RouteKey, iif: str, now: int, config: Config, *, has_packet: bool = True
+    ) -> bool:
+        """Learn a stream that has no entry. Return whether a route covers it on this interface.
+
+        has_packet: see `Upcall`.
+        """
+        here = self._derive(stream, iif)
+        if here is not None:
+            done = self._learn(here, now, config, has_packet=has_packet)
+        else:
+            done = self._guess(stream, iif, now, config)
+        if not done and not has_packet:
+            self._ask_again(stream, iif)
+        return here is not None
+
+    def _guess(self, stream: RouteKey, iif: str, now: int, config: Config) -> bool:
+        """Learn a stream for an interface where a route would cover it, if there is one.
+
+        Return whether that was done.
+        """
+        there = next(self._elsewhere(stream, iif), None)
+        return there is not None and self._learn(there, now, config, has_packet=False)
+
+    def _ask_again(self, stream: RouteKey, iif: str) -> None:
+        """Make the kernel forget that it has asked about a stream: it asks at the next packet.
+
+        It forgets when an entry is written. Packets that come before that is deleted again go where
+        the kernel's own any-source entry would send them; of two such entries one would lose them.
+        """
+        own, vifs = self._natives(stream), self._table.vifs
+        if len(own) > 1 or iif not in vifs:
+            return
+        passing = MFCEntry(stream.source.address, stream.group.address, vifs[iif].number, ())
+        if own:
+            passing = entry(own[0], vifs)._replace(source=stream.source.address)
+        try:
+            self._table.kernel.add_mfc(passing)
+            self._table.kernel.del_mfc(passing)
+        except OSError as error:
+            log.debug("The kernel is not made to ask again: %s", error)
+        else:
+            self._table.written += 2
+
+    # A stream with an entry
+
+    def _compare(self, before: Learned, iif: str, now: int) -> bool:
+        """Decide where a stream belongs that arrives on an interface and has an entry.
+
+        Return whether a route covers it on this interface, or it flows on another one.
+        """
+        stream = before.key
+        if iif == before.iif:
+            return True  # it has moved since
+        use = self._usage.read(stream, now)
+        if self._is_covered(stream, iif):
+            if use is None or _is_silent(use, now):
+                self._move(before, iif, now)
+            else:
+                if stream not in self._rivals:
+                    self._looks.append((now + _SILENCE, stream))
+                self._rivals[stream] = _Arrival(iif, now)
+            return True
+        if use is not None and not _is_silent(use, now):
+            return True
+        self._remember(stream, iif, now)
+        if use is not None and now - use.since >= _SILENCE:
+            self._guess_again(before, iif, now)
+        return False
+
+    def _guess_again(self, before: Learned, iif: str, now: int) -> None:
+        """Write an entry for the next of the interfaces where its stream would be covered.
+
+        The kernel tells of one packet in 3 s. Where the stream arrives on an uncovered interface
+        and on a covered one, that is the packet that comes first, which may always be of the first.
+        """
+        others = list(self._elsewhere(before.key, iif))
+        names = [each.iif for each in others]
+        turn = names.index(before.iif) + 1 if before.iif in names else 0
+        if not others:  # the kernel's own entries are all that covers the stream now
+            self._forget(before)
+        elif others[turn % len(others)].iif != before.iif:
+            self._write(others[turn % len(others)], now)
+
+    def _look_at_rival(self, stream: RouteKey, now: int) -> None:
+        """Move a stream to the other interface where it arrives, if its entry has fallen silent."""
+        rival = self._rivals.pop(stream)
+        before = self._table.learned.get(stream)
+        if before is None or before.iif == rival.iif:
+            return
+        use = self._usage.read(stream, now)
+        if use is None or _is_silent(use, now):
+            self._move(before, rival.iif, now)
+        elif now - rival.told < _TELLS:
+            self._rivals[stream] = rival
+            self._looks.append((now + _SILENCE, stream))
+
+    def _move(self, before: Learned, iif: str, now: int) -> None:
+        here = self._derive(before.key, iif)
+        own = self._derive_native(before.key, iif)
+        # Without an entry the kernel would ask about the packets that no route covers, and a guess
+        # would take the stream from its own entry once more.
+        learned = own if here is None and before.key in self._waiting else here
+        if learned is not None:
+            self._write(learned, now)
+        elif own is not None:
+            self._forget(before)
+
+    def _is_covered(self, stream: RouteKey, iif: str) -> bool:
+        """Whether a route has a stream that arrives on an interface, learned or in the kernel."""
+        if self._derive(stream, iif) is not None:
+            return True
+        return self._derive_native(stream, iif) is not None
+
+    # What is remembered
+
+    def _remember(self, stream: RouteKey, iif: str, now: int) -> None:
+        self._forget_waiting(now)
+        self._waiting.pop(stream, None)
+        if len(self._waiting) == _MOST_WAITING:
+            self._waiting.popitem(last=False)
+        self._waiting[stream] = _Arrival(iif, now)
+
+    def _forget_waiting(self, now: int) -> None:
+        while self._waiting:
+            stream, waiting = next(iter(self._waiting.items()))
+            if now - waiting.told < _WAITS:
+                break
+            del self._waiting[stream]
+
+    def _key(self, source: bytes, group: bytes) -> RouteKey:
+        return RouteKey(exactly(source), exactly(group), "", self._table.id.number)
+
+    def _derive(self, stream: RouteKey, iif: str) -> Learned | None:
+        return derive(self._table.routes, stream, iif, self._table.installed.get)
+
+    def _derive_native(self, stream: RouteKey, iif: str) -> Learned | None:
+        return derive_native(self._table.routes, stream, iif, self._table.installed.get)
+
+    def _elsewhere(self, stream: RouteKey, iif: str) -> Iterator[Learned]:
+        return elsewhere(self._table.routes, stream, iif, self._table.installed.get)
+
+    def _natives(self, stream: RouteKey) -> Sequence[Route]:
+        return natives(self._table.routes, stream, self._table.installed.get)
+
+    # What is written
+
+    def _learn(
+        self, learned: Learned, now: int, config: Config, *, has_packet: bool = True
+    ) -> bool:
+        """Write an entry for a stream that has none, if there is room. Return whether there was.
+
+        has_packet: whether a packet waits for the entry. Then it may take the place of one that no
+        packet has used but those that had waited for it.
+        """
+        full = len(self._table.learned) >= config.max_learned
+        if full and not self._full:
+            log.warning(
+                "%d streams are learned, and the configuration allows no more", config.max_learned
+            )
+        self._full = full
+        if full:
+            unused = self._usage.unused(now, for_packets=has_packet)
+            if unused is None:
+                return False
+            self._forget(self._table.learned[unused])
+        self._write(learned, now)
+        return True
+
+    def _write(self, learned: Learned, now: int) -> None:
+        waiting = self._waiting.get(learned.key)
+        if waiting is not None and waiting.iif == learned.iif:
+            del self._waiting[learned.key]
+        try:
+            self._table.kernel.add_mfc(entry(learned, self._table.vifs))
+        except OSError as error:
+            if not self._refused:
+                log.error("The kernel refused a stream of a route: %s", error)
+            self._refused = True
+            return
+        self._refused = False
+        self._table.written += 1
+        self._table.learned.put(learned)
+        self._usage.begin(learned.key, now)
+
+    def _forget(self, learned: Learned) -> None:
+        self._table.learned.remove(learned.key)
+        self._usage.forget(learned.key)
+        try:
+            self._table.kernel.del_mfc(entry(learned, self._table.vifs))
+        except OSError as error:
+            log.debug("The entry of a stream was deleted by somebody else: %s", error)
+        else:
+            self._table.written += 1
+
+
+def _is_silent(use: Use, now: int) -> bool:
+    """Tell whether no packet uses an entry while packets come by another interface."""
+    if not use.brought or now - use.since >= _LONG_SILENCE:
+        return True
+    return now - use.since >= _SILENCE and use.others >= _OTHERS
+
+
+def _around(address: bytes, length: int) -> Prefix:
+    return Prefix(cut(address, length), length)
