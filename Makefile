@@ -51,7 +51,7 @@ test: check-packages $(VENV)/dev $(VENV)/installed ## the tests of the installed
 
 .PHONY: bench
 bench: demo-packages $(VENV)/installed ## what a route costs, beside the bare kernel and smcroute
-	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python tests/bench.py $(ARGS)
+	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 .PHONY: compare
 compare: check-packages $(VENV)/installed ## what smcroute can do and what this can, tried with packets

@@ -6,7 +6,7 @@ which 99 of 100 were shorter than; and the longest of calls that the bus itself 
 its time with megabytes, too. A situation is a coroutine in SITUATIONS: it prepares, then does
 what is measured in `async with stage.measured(…)`.
 
-Usage: PYTHONPATH=tests .venv/bin/python tests/bench_stalls.py [--routes 100000] [SITUATION…], as
+Usage: PYTHONPATH=tests .venv/bin/python tests/bench/stalls.py [--routes 100000] [SITUATION…], as
 root or in .ci/sandbox.
 """
 
@@ -27,7 +27,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from bench import process_cpu
 from lab.bus import PrivateBus
 from lab.caller import Caller
 from lab.caller import Route as Asked
@@ -37,6 +36,7 @@ from lab.netns import Namespace
 from rich.console import Console
 from rich.table import Table as Grid
 
+from bench.__main__ import process_cpu
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import PROPERTIES

@@ -1,6 +1,6 @@
 """How long the daemon takes to start with many stored routes, beside the bare kernel's own loop.
 
-Usage: PYTHONPATH=tests .venv/bin/python tests/bench_start.py [--routes 100000], as root or in
+Usage: PYTHONPATH=tests .venv/bin/python tests/bench/start.py [--routes 100000], as root or in
 .ci/sandbox.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from bench import process_cpu
 from lab.bus import PrivateBus
 from lab.daemon import Daemon
 from lab.manager import Manager
 from lab.netns import Namespace
 
+from bench.__main__ import process_cpu
 from mfc_dbus.kernel import abi, dump
 from mfc_dbus.kernel.mroute import MRoute
 from mfc_dbus.model.route import Route, parse_route

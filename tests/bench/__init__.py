@@ -1,0 +1,1 @@
+"""What the service costs, beside the bare kernel and others."""
