@@ -13,8 +13,13 @@ export PATH := $(PATH):/usr/sbin:/sbin
 export PYTHON
 export GOALS := $(MAKECMDGOALS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests and helpers are compiled once: to compile them takes longer than most of them take to run.
+unexport PYTHONDONTWRITEBYTECODE
 
-CODE := mfc_dbus tests .ci/requirements
+# The tests that run the package of this environment.
+COVERED := tests/unit tests/kernel tests/service
+
+CODE := mfc_dbus tests data/man .ci/requirements
 SOURCES := $(shell find mfc_dbus data meson.build pyproject.toml LICENSE ! -name __pycache__ ! -name '*.pyc' ! -type l)
 
 .DEFAULT_GOAL := help
@@ -49,9 +54,29 @@ types: $(VENV)/dev ## mypy --strict
 test: check-packages $(VENV)/dev $(VENV)/installed ## the tests of the installed package; ARGS='tests/unit -k name'
 	.ci/sandbox $(BIN)/pytest $(ARGS)
 
+# Many of these tests write databases, and wait for a disk where there is one.
+test-quick: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+.PHONY: test-quick
+test-quick: $(VENV)/dev $(VENV)/installed ## the unit tests in some seconds: fewer examples, on every core
+	.ci/sandbox $(BIN)/pytest tests/unit -n auto -m 'not slow' --hypothesis-profile=quick $(ARGS)
+
+.PHONY: coverage
+coverage: check-packages $(VENV)/dev $(VENV)/installed ## which lines the tests run; ARGS=tests/unit for some of them
+	$(BIN)/coverage erase
+	.ci/sandbox $(BIN)/coverage run $(BIN)/pytest --timeout 600 $(or $(ARGS),$(COVERED)); \
+		status=$$?; $(BIN)/coverage combine -q && $(BIN)/coverage report; exit $$status
+
 .PHONY: bench
-bench: demo-packages $(VENV)/installed ## what a route costs, beside the bare kernel and smcroute
+bench: demo-packages $(VENV)/installed ## what it costs, beside the bare kernel, smcroute and others
 	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-stalls
+bench-stalls: demo-packages $(VENV)/installed ## how long other callers wait while it works
+	@.ci/sandbox env PYTHONPATH=tests $(BIN)/python -m bench.stalls $(ARGS)
+
+.PHONY: bench-memory
+bench-memory: demo-packages $(VENV)/installed ## what as many routes as are allowed take, under MemoryMax= (root)
+	@env PYTHONPATH=tests $(BIN)/python -m bench.limit $(ARGS)
 
 .PHONY: compare
 compare: check-packages $(VENV)/installed ## what smcroute can do and what this can, tried with packets
@@ -107,7 +132,7 @@ $(BOOTED) systemctl reload dbus
 endef
 
 .PHONY: install-service
-install-service: ## make the service's user, and let systemd start the service at boot
+install-service: ## make the services' users, and let systemd start the service at boot
 	systemd-sysusers $(PREFIX)/lib/sysusers.d/mfc-dbus.conf
 	$(LOOK_AGAIN)
 	systemctl enable mfc-dbus
@@ -127,10 +152,12 @@ status-service: ## show how it is, and what it said last
 .PHONY: uninstall-service
 uninstall-service: ## stop it for good, and remove its user
 	@[ -e $(OWN)/installed ] || { echo 'Nothing is installed under $(PREFIX).' >&2; exit 1; }
-	$(BOOTED) systemctl stop mfc-dbus
-	systemctl disable mfc-dbus
+	$(BOOTED) systemctl stop mfc-dbus-exporter mfc-dbus
+	systemctl disable mfc-dbus-exporter mfc-dbus
 	[ ! -d $(STATE) ] || chown -R root:root $(STATE)
-	! getent passwd mfc-dbus >/dev/null || userdel mfc-dbus
+	for user in mfc-dbus-exporter mfc-dbus; do \
+		! getent passwd $$user >/dev/null || userdel $$user; \
+	done
 	for path in $(CONFIGURATION)/routes.d $(CONFIGURATION); do \
 		[ ! -d $$path ] || rmdir --ignore-fail-on-non-empty $$path; \
 	done
@@ -145,7 +172,7 @@ lock: $(VENV)/made ## pin the newest of all that goes in
 .PHONY: clean
 clean: ## remove the environment and what the tools left
 	$(OURS)
-	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache .mesonpy-*
+	rm -rf $(VENV) build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .mesonpy-*
 	find mfc_dbus tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: .venv

@@ -24,6 +24,7 @@ from typing import NamedTuple, TypeVar
 from lab.contenders import Contender, MfcDbus, Route, Smcroute
 from lab.delivery import deliveries
 from lab.igmp import Member, members
+from lab.markdown import markdown
 from lab.packets import Flow
 from lab.switch import Switch
 from lab.topology import Topology
@@ -492,12 +493,6 @@ def header() -> tuple[str, ...]:
     return "feature", "how it was tested", title, "2.6, documented", "mfc-dbus"
 
 
-def markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table, as the README has it."""
-    lines = (header(), ["---"] * len(header()), *rows)
-    return ["| " + " | ".join(line) + " |" for line in lines]
-
-
 def _outcomes(check: Check, contender: type[Contender]) -> Mapping[socket.AddressFamily, Outcome]:
     outcomes = {}
     for family in check.families:
@@ -546,7 +541,7 @@ def _eventually(look: Callable[[], T], expected: T) -> T:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--markdown", action="store_true", help="as the README has it")
+    parser.add_argument("--markdown", action="store_true", help="as the documentation has it")
     parser.add_argument("--only", default="", help="features with this in their name")
     arguments = parser.parse_args()
     if not installed():
@@ -557,7 +552,7 @@ def main() -> None:
         if arguments.only in check.feature
     ]
     if arguments.markdown:
-        print(*markdown(rows), sep="\n")
+        print(*markdown([header(), *rows]), sep="\n")
         return
     grid = Grid(*header())
     for row in rows:

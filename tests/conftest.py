@@ -9,11 +9,16 @@ import socket
 from collections.abc import Generator, Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 from lab.topology import Topology
 
 settings.register_profile("patient", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=5, stateful_step_count=25)
 settings.load_profile("patient")
+
+# Seconds for one test of hypothesis, which is many. One that is cut off in an example says
+# "Inconsistent data generation", since the same example goes on when it is tried again.
+_PATIENCE = 900
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -27,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if IN_CI:  # a file that cannot be collected must not hide what the others have to say
         config.option.continue_on_collection_errors = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.timeout(_PATIENCE))
 
 
 @pytest.hookimpl(wrapper=True)

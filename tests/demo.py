@@ -249,7 +249,7 @@ def shell(console: Console) -> None:
         runs = {family: Run(family) for family in FAMILIES}
         for senders in open_senders(stack, stage, runs).values():
             for sender in senders:
-                stack.enter_context(sender.flow(rate=10 // len(senders)))
+                stack.enter_context(sender.flow(rate=10 // len(senders), steadfast=True))
 
         commands = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mfc-dbus-demo-")))
         for link, host in stage.hosts.items():

@@ -1,1 +1,1 @@
-"""D-Bus: messages by a library (backend.py), the connection that carries them (connection.py)."""
+"""D-Bus: bytes of messages (frames, backend, codec), and connections (connection, blocking)."""

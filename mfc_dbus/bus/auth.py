@@ -1,48 +1,70 @@
-"""From the address of a bus to a socket that it has let in.
+"""Finds a bus, and writes and reads the handshake that lets us in; connections carry it (pure).
 
-Source: D-Bus specification, "Authentication Protocol".
+Source: D-Bus specification, "Server Addresses" and "Authentication Protocol".
 """
 
-import asyncio
 import os
-import socket
+from collections.abc import Iterator
 
-from mfc_dbus.bus.backend import parse_address
+BEGIN = b"BEGIN\r\n"  # the last line of the handshake: messages follow
+
+_MAX_ANSWER = 16 * 1024  # bytes; the D-Bus daemon takes as many in a line
+_DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 
 
-async def connect(address: str) -> socket.socket:
-    """Connect to the first bus of an address that answers. Raises OSError, ValueError."""
-    error: OSError | None = None
-    for transport, options in parse_address(address):
-        path = options.get("path") or "\0" + options.get("abstract", "")
-        if transport != "unix" or path == "\0":
+def find_sockets(address: str | None) -> Iterator[str]:
+    """Yield the names of the sockets where a bus may be; without an address, the system bus.
+
+    An abstract name begins with NUL. Raises ValueError for an address of another form.
+    """
+    address = address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or _DEFAULT_ADDRESS
+    for each in address.split(";"):
+        transport, _, options = each.partition(":")
+        values = dict(option.partition("=")[::2] for option in options.split(","))
+        name = values.get("path") or "\0" + values.get("abstract", "")
+        if transport != "unix" or name == "\0":
             raise ValueError(f"Bus address '{address}' is not of the form unix:path=…")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        sock.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(sock, path)
-        except OSError as failed:
-            sock.close()
-            error = failed
-        else:
-            return sock
-    raise error or ValueError("The bus address is empty")
+        yield _unquote(name) if "%" in name else name
 
 
-async def authenticate(sock: socket.socket, *, anonymous: bool) -> None:
-    """Be let in by the bus, by the uid of this process or anonymously. Raises OSError."""
-    loop = asyncio.get_running_loop()
+def _unquote(text: str) -> str:
+    from urllib.parse import unquote  # takes long to load, and is hardly ever needed
+
+    return unquote(text, errors="surrogateescape")
+
+
+def ask(*, anonymous: bool) -> bytes:
+    """Write the request to let us in, by the uid of this process or anonymously."""
     uid = str(os.geteuid()).encode().hex()
     mechanism = "ANONYMOUS" if anonymous else f"EXTERNAL {uid}"
-    await loop.sock_sendall(sock, f"\0AUTH {mechanism}\r\n".encode())
-    answer = b""
-    while not answer.endswith(b"\r\n"):
-        received = await loop.sock_recv(sock, 1024)
-        if not received:
-            raise ConnectionAbortedError("the bus closed the connection before it let us in")
-        answer += received
+    return f"\0AUTH {mechanism}\r\n".encode()
+
+
+def take_answer(so_far: bytes, received: bytes) -> bytes:
+    """Return the answer with the received bytes. Raises ConnectionAbortedError for no bytes."""
+    if not received:
+        raise ConnectionAbortedError("the bus closed the connection before it let us in")
+    if len(so_far) > _MAX_ANSWER:
+        raise ConnectionAbortedError("the bus says no end of things before it lets us in")
+    return so_far + received
+
+
+def is_whole(answer: bytes) -> bool:
+    return answer.endswith(b"\r\n")
+
+
+def check(answer: bytes, *, anonymous: bool) -> None:
+    """Raise PermissionError unless the bus has let us in."""
     if not answer.startswith(b"OK "):
         who = "anonymous users" if anonymous else f"uid {os.geteuid()}"
         said = answer.decode(errors="replace").strip()
         raise PermissionError(f"the bus does not let {who} in, and says {said!r}")
-    await loop.sock_sendall(sock, b"BEGIN\r\n")
+
+
+def hung_up(why: object) -> PermissionError:
+    """Make the error for a bus that hangs up at the first message."""
+    # A bus says no word to a user whom its policy does not let in.
+    return PermissionError(
+        f"the bus hung up on uid {os.geteuid()} without a word, as one does whose policy does not "
+        f"let this user in ({why})"
+    )

@@ -1,9 +1,9 @@
-"""The D-Bus library: dbus-fast where it is installed, else dbus-next. Nobody else imports it.
+"""The D-Bus library: dbus-fast where it is installed, else dbus-next. No other module imports it.
 
-It encodes and decodes the bodies of messages. Headers and the socket are not its own: left alone
-with them, either library lets any local user end or stall the service (a full socket buffer counts
-as a lost bus, a body decodes for seconds before anyone asked for it, a header field of the future
-ends the connection, every connection stops after 2^32 messages).
+It encodes and decodes the bodies of messages. Headers and the socket are handled by our own code:
+either library's lets any local user end or stall the service (a full socket buffer counts as a lost
+bus, a body decodes for seconds before anyone asked for it, an unknown header field ends the
+connection, every connection stops after 2^32 messages).
 """
 
 import importlib
@@ -11,13 +11,15 @@ import importlib.util
 import io
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
+from mfc_dbus.bus.errors import DecodeError
 from mfc_dbus.bus.frames import Header, MessageType, write_header
 
 _LIBRARIES = ("dbus_fast", "dbus_next")
-# Each signature that was ever seen is kept, by dbus-next for ever and by dbus-fast up to 4,096 of
-# them, and a stranger can invent some of 40 kB.
+# The libraries keep the signatures that they have seen, dbus-next all and dbus-fast 4,096 of them,
+# and a stranger can invent ones that take 40 kB each.
 _MAX_SIGNATURES = 128
 
 
@@ -33,7 +35,6 @@ _library = importlib.import_module(LIBRARY)
 _private = f"{LIBRARY}._private"
 _Marshaller: Any = importlib.import_module(f"{_private}.marshaller").Marshaller
 _Unmarshaller: Any = importlib.import_module(f"{_private}.unmarshaller").Unmarshaller
-_parse_address: Any = importlib.import_module(f"{_private}.address").parse_address
 _signature: Any = importlib.import_module(f"{LIBRARY}.signature")
 _signatures: Any = getattr(_signature.SignatureTree, "_cache", {})  # of dbus-next
 _signature_tree: Any = getattr(_signature, "get_signature_tree", None)  # of dbus-fast
@@ -41,11 +42,7 @@ _signature_tree: Any = getattr(_signature, "get_signature_tree", None)  # of dbu
 Variant: Any = _library.Variant
 
 # The values of a message's body, or the body as it goes over the wire.
-Body = Sequence[Any] | bytes
-
-
-class DecodeError(Exception):
-    """The body of a message cannot be decoded."""
+Body = Sequence[Any] | bytes | bytearray
 
 
 def encode(signature: str, body: Sequence[Any]) -> bytes:
@@ -53,16 +50,12 @@ def encode(signature: str, body: Sequence[Any]) -> bytes:
     return bytes(_Marshaller(signature, list(body)).marshall())
 
 
-def decode(signature: str, body: bytes, order: str = "<") -> list[Any]:
-    """Decode a body; order: its byte order, as struct writes it. Raises DecodeError."""
+def decode(signature: str, body: bytes | bytearray, order: str = "<") -> list[Any]:
+    """Decode a body; order: its byte order, "<" or ">" as in struct. Raises DecodeError."""
     if not body and not signature:
         return []
     _forget_signatures()
-    # The libraries decode whole messages only, so here is the least of one.
-    header = Header(
-        order, MessageType.METHOD_RETURN, 0, 1, len(body), reply_serial=1, signature=signature
-    )
-    unmarshaller = _Unmarshaller(io.BytesIO(write_header(header) + body))
+    unmarshaller = _Unmarshaller(io.BytesIO(_small_header(order, len(body), signature) + body))
     try:
         unmarshaller.unmarshall()
         values: list[Any] = unmarshaller.message.body
@@ -71,13 +64,12 @@ def decode(signature: str, body: bytes, order: str = "<") -> list[Any]:
     return values
 
 
-def parse_address(address: str) -> list[tuple[str, dict[str, str]]]:
-    """Split a bus address into transports with their options. Raises ValueError."""
-    try:
-        transports: list[tuple[str, dict[str, str]]] = _parse_address(address)
-    except _library.InvalidAddressError as error:
-        raise ValueError(str(error)) from error
-    return transports
+@lru_cache(maxsize=256)
+def _small_header(order: str, length: int, signature: str) -> bytes:
+    """Write what comes before a body, since the libraries decode whole messages only."""
+    return write_header(
+        Header(order, MessageType.METHOD_RETURN, 0, 1, length, reply_serial=1, signature=signature)
+    )
 
 
 def _forget_signatures() -> None:

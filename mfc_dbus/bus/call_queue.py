@@ -1,44 +1,48 @@
-"""The calls that wait to be handled: one of each user in turn, and no more than can be kept."""
+"""The calls that wait to be handled: users take turns, and the queue has limits."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 
 from mfc_dbus.bus.frames import Frame, Header
 from mfc_dbus.bus.large_calls import SMALL
 
 _MAX_CALLS = 64  # of one sender
-_MAX_CALLS_OF_USER = 256  # then one of each of his connections, of which a bus lets him have 256
+_MAX_CALLS_OF_USER = 256  # above it each connection may have one; a bus allows a user 256 of them
 _MAX_BYTES = 16 * 1024 * 1024  # of all senders
 _SHARE = 16 * 1024  # bytes of one sender that have room however much the others send
 
 
-class Turns:
-    """A queue for each sender. Users have their turns round robin, and so have the senders of each.
-    Large calls are accounted for elsewhere.
+class CallQueue:
+    """A queue for each sender. Users take turns, and so do the senders of each user.
 
-    user_of: whose connection a sender is; where nobody knows yet, he is a user of his own.
+    The bytes of large calls do not count here: see large_calls.py. user_of: returns the user of a
+    sender; or the sender himself, of whom nobody asks whose he is; or None while that is asked: all
+    these share one turn.
     """
 
     def __init__(self, user_of: Callable[[str], Hashable]) -> None:
         self._user_of = user_of
         self._rows: OrderedDict[Hashable, OrderedDict[str, deque[Frame]]] = OrderedDict()
-        self._users: dict[str, Hashable] = {}  # in whose row each sender is who has a queue
-        self._calls: Counter[Hashable] = Counter()  # in each row
+        self._users: dict[str, Hashable] = {}  # by sender: the user whose row holds his queue
+        self._calls: Counter[Hashable] = Counter()  # by user
         self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
     def __len__(self) -> int:
-        """How many senders have calls that wait."""
+        """Return the number of senders whose calls wait."""
         return len(self._users)
 
     def has_room(self, header: Header) -> bool:
-        """Whether a call with this header may still wait."""
-        user = self._users.get(header.sender)
-        waiting = self._rows[user][header.sender] if user is not None else ()
-        if waiting and (len(waiting) >= _MAX_CALLS or self._calls[user] >= _MAX_CALLS_OF_USER):
-            return False
+        """Return whether a call with this header may still wait."""
+        waiting: Collection[Frame] = ()
+        if header.sender in self._users:
+            user = self._users[header.sender]
+            waiting = self._rows[user][header.sender]
+            is_full = user is not None and self._calls[user] >= _MAX_CALLS_OF_USER
+            if is_full or len(waiting) >= _MAX_CALLS:
+                return False
         weight = _weight(header)
         if self._bytes + weight <= _MAX_BYTES:
             return True
@@ -55,28 +59,42 @@ class Turns:
         self._bytes += _weight(frame.header)
 
     def take(self) -> Frame:
-        """Take the oldest call of the sender whose turn it is: he and his user go to the end."""
-        user, sender, queue = self._withdraw()
-        while self._user_of(sender) != user:  # that became known while he waited
-            self._line_up(sender, queue)
-            user, sender, queue = self._withdraw()
+        """Take the oldest call of the sender whose turn it is; he and his user go to the end."""
+        user, sender = self._first()
+        while self._user_of(sender) != user:  # his user became known while he waited
+            self._line_up(sender, self._withdraw(sender))
+            user, sender = self._first()
+        queue = self._withdraw(sender)
+        if user in self._rows:
+            self._rows.move_to_end(user)
         frame = queue.popleft()
         if queue:
             self._line_up(sender, queue)
         self._bytes -= _weight(frame.header)
         return frame
 
-    def _withdraw(self) -> tuple[Hashable, str, deque[Frame]]:
-        """Take out whose turn it is, with all his calls; the others of his user go to the end."""
-        user, row = self._rows.popitem(last=False)
-        sender, queue = row.popitem(last=False)
-        if row:
-            self._rows[user] = row
-            self._calls[user] -= len(queue)
-        else:
-            del self._calls[user]
-        del self._users[sender]
-        return user, sender, queue
+    def drop(self, sender: str) -> Collection[Frame]:
+        """Take out all calls of a sender."""
+        if sender not in self._users:
+            return ()
+        queue = self._withdraw(sender)
+        self._bytes -= sum(_weight(frame.header) for frame in queue)
+        return queue
+
+    def _first(self) -> tuple[Hashable, str]:
+        """Return the user whose turn it is, and that one of his senders."""
+        user, row = next(iter(self._rows.items()))
+        return user, next(iter(row))
+
+    def _withdraw(self, sender: str) -> deque[Frame]:
+        """Take a sender who waits out of his user's row, with his calls."""
+        user = self._users.pop(sender)
+        row = self._rows[user]
+        queue = row.pop(sender)
+        self._calls[user] -= len(queue)
+        if not row:
+            del self._rows[user], self._calls[user]
+        return queue
 
     def _line_up(self, sender: str, queue: deque[Frame]) -> None:
         user = self._users[sender] = self._user_of(sender)

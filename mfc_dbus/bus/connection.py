@@ -1,32 +1,32 @@
-"""A connection to the bus: calls and signals out, and what comes in to whoever it is for.
+"""A connection to the bus: it sends calls and signals, and hands incoming messages on.
 
-What strangers send is judged by its header before it is decoded.
+A message of a stranger is judged by its header before it is decoded.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
-from mfc_dbus.bus import auth as login
-from mfc_dbus.bus.backend import Body, DecodeError, decode, encode
+from mfc_dbus.bus import auth
+from mfc_dbus.bus.backend import Body, decode, encode
 from mfc_dbus.bus.calls import IncomingCalls, Service
-from mfc_dbus.bus.errors import BusError, ConnectionLost, NameTaken
-from mfc_dbus.bus.frames import Flag, Frame, Framer, Header, MessageType, ProtocolError
+from mfc_dbus.bus.codec import read_reply
+from mfc_dbus.bus.errors import BusError, ConnectionLost, DecodeError, NameTaken
+from mfc_dbus.bus.frames import Flag, Frame, Framer, Header, MessageType, ProtocolError, call_flags
 from mfc_dbus.bus.names import BUS, BUS_PATH, LIMITS_EXCEEDED, UNKNOWN_METHOD
 from mfc_dbus.bus.outgoing import Outgoing
-from mfc_dbus.bus.replies import Replies, read_reply
+from mfc_dbus.bus.replies import Replies
 from mfc_dbus.bus.unread import TOO_MUCH_UNREAD, Unread
 
-_DEFAULT_ADDRESS = "unix:path=/var/run/dbus/system_bus_socket"
 _BUS_TIMEOUT = 30.0  # seconds, also for connecting
+_HEARING = 0.001  # seconds for reading and answering calls between two parts of a long output
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER = 1
 
 
 class Signal(NamedTuple):
-    """A signal that came in. `sender` is a unique name, or that of the bus itself."""
+    """A signal that came in. `sender` is a unique name, or the name of the bus itself."""
 
     sender: str
     path: str
@@ -36,10 +36,12 @@ class Signal(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, made by `open`; what comes in is handled on the event loop it is made on."""
+    """One connection, made by `open`; messages are handled on the event loop that ran then."""
 
     def __init__(self) -> None:
         self.unique_name = ""
+        # Whose signals are heard beside those of the bus: anyone may send signals to anyone.
+        self.heard = ""
         self._framer = Framer(self._admit)
         self._transport: asyncio.Transport | None = None
         self._outgoing = Outgoing(self._give_up)
@@ -66,13 +68,11 @@ class Connection(asyncio.Protocol):
         TimeoutError, BusError, and ValueError for an address of the wrong form.
         """
         async with asyncio.timeout(timeout):
-            sock = sock or await login.connect(
-                address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or _DEFAULT_ADDRESS
-            )
+            sock = sock or await _connect(address)
             connection = cls()
             try:
                 sock.setblocking(False)
-                await login.authenticate(sock, anonymous=anonymous)
+                await _authenticate(sock, anonymous=anonymous)
                 await connection._loop.create_connection(lambda: connection, sock=sock)
                 connection.unique_name = await connection._say_hello()
             except BaseException:
@@ -87,32 +87,34 @@ class Connection(asyncio.Protocol):
         try:
             (unique_name,) = await self.call_bus("Hello")
         except ConnectionLost as error:
-            # A bus says no word to a user whom its policy does not let in.
-            raise PermissionError(
-                f"the bus hung up on uid {os.geteuid()} without a word, as one does whose policy "
-                f"does not let this user in ({error})"
-            ) from error
+            raise auth.hung_up(error) from error
         return str(unique_name)
 
     def serve(self, service: Service) -> None:
         """Let a service answer the calls that come in from now on."""
-        self._unread = Unread(self)
+        self._unread = Unread(self, self._see_off)
         self._calls = IncomingCalls(service, self._outgoing, self._unread, self._refuse)
 
     async def close(self) -> None:
         """Send what is still to be sent, and disconnect."""
         self._closing = True
-        self._outgoing.flush()
-        if self._transport:
+        if self._transport and not self._closed.done():
+            self._outgoing.finish()
             self._transport.close()
         await self.wait_closed()
 
     async def wait_closed(self) -> str:
-        """Wait until the connection is no more; the reason, empty where we closed it."""
+        """Wait for the end of the connection; return the reason, empty where we closed it."""
         return await asyncio.shield(self._closed)
 
     async def writable(self) -> None:
-        """Wait until what was sent is on its way."""
+        """Wait until the output is on its way, and calls that came meanwhile had their turn."""
+        if self._outgoing.is_writable:
+            return
+        await self._outgoing.writable()
+        # Nothing is read while the transport is full. Without this wait a caller could fill it
+        # again in the same turn of the event loop, and nothing would be read until he is done.
+        await asyncio.sleep(_HEARING)
         await self._outgoing.writable()
 
     # What goes out
@@ -124,14 +126,14 @@ class Connection(asyncio.Protocol):
         interface: str,
         member: str,
         signature: str = "",
-        body: Sequence[Any] = (),
+        body: Body = (),
         *,
         timeout: float,
         interactive: bool = False,
         activate: bool = True,
         returns: str | None = None,
     ) -> list[Any]:
-        """Call a method; the body of its reply.
+        """Call a method, and return the values of its reply.
 
         timeout: seconds. interactive: whether the user may be asked for a password. activate:
         whether the bus may start the service. returns: the signature that the reply must have.
@@ -143,15 +145,14 @@ class Connection(asyncio.Protocol):
             MessageType.METHOD_CALL,
             signature,
             body,
-            flags=(Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0)
-            | (0 if activate else Flag.NO_AUTO_START),
+            flags=call_flags(interactive=interactive, activate=activate),
             destination=destination,
             path=path,
             interface=interface,
             member=member,
         )
         frame = await self._replies.wait(serial, destination, timeout)
-        return read_reply(frame, member, returns)
+        return read_reply(frame, member, returns, decode)
 
     def notify(
         self,
@@ -187,7 +188,10 @@ class Connection(asyncio.Protocol):
             raise NameTaken(name)
 
     async def subscribe(self, rule: str, handler: Callable[[Signal], None]) -> None:
-        """Ask the bus for the signals of a match rule. Every handler sees every signal."""
+        """Ask the bus for the signals of a match rule. Every handler sees every signal.
+
+        Those of others than the bus come from `heard` alone.
+        """
         self._handlers.append(handler)
         await self.call_bus("AddMatch", "s", [rule])
 
@@ -203,17 +207,17 @@ class Connection(asyncio.Protocol):
         )
 
     def reply(self, call: Header, signature: str = "", body: Body = ()) -> None:
-        """Answer a call, where an answer is expected."""
+        """Answer a call, if it expects an answer: an error where too much is unread already."""
         if not call.expects_reply:
             return
-        encoded = body if isinstance(body, bytes) else encode(signature, body)
+        encoded = body if isinstance(body, bytes | bytearray) else encode(signature, body)
         if self._unread and not self._unread.fits(call.sender, len(encoded)):
             self.reply_error(call, LIMITS_EXCEEDED, TOO_MUCH_UNREAD)
         else:
             self._answer(MessageType.METHOD_RETURN, call, signature, encoded)
 
     def reply_error(self, call: Header, name: str, message: str) -> None:
-        """Answer a call with an error, where an answer is expected."""
+        """Answer a call with an error, if it expects an answer."""
         if call.expects_reply:
             # The bus disconnects whoever sends it a NUL or a lone surrogate.
             clean = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -234,6 +238,10 @@ class Connection(asyncio.Protocol):
         )
         if self._unread:
             self._unread.count(call.sender, self._outgoing.total - before)
+
+    def _see_off(self, sender: str) -> None:
+        if self._calls:
+            self._calls.drop(sender)
 
     def _refuse(self, call: Header, error: BusError) -> None:
         self.reply_error(call, error.name, error.message)
@@ -258,7 +266,7 @@ class Connection(asyncio.Protocol):
         self._finish("" if self._closing else f"the bus has gone: {error or 'end of file'}")
 
     def pause_writing(self) -> None:
-        # Nobody gets more work done here while what was done cannot be sent.
+        # No more calls are read while the answers to earlier ones cannot be sent.
         assert self._transport is not None
         self._transport.pause_reading()
         self._outgoing.pause()
@@ -271,15 +279,14 @@ class Connection(asyncio.Protocol):
             self._calls.plan_turn()
 
     def _admit(self, header: Header) -> bool:
-        """Decide by its header whether a message is kept. A call that is not is answered here."""
+        """Return whether a message is kept, by its header. A call that is not is answered."""
         if header.type == MessageType.METHOD_CALL:
             if self._calls:
                 return self._calls.admit(header)
             self._refuse(header, BusError(UNKNOWN_METHOD, "There is no method here"))
             return False
         if header.type == MessageType.SIGNAL:
-            # Anyone may send a signal to anyone; a service listens to those of the bus alone.
-            return self._calls is None or header.sender == BUS
+            return header.sender in (BUS, self.heard)
         return self._replies.admit(header)
 
     def _receive(self, frame: Frame) -> None:
@@ -317,3 +324,31 @@ class Connection(asyncio.Protocol):
             self._calls.cancel()
         if self._unread:
             self._unread.end()
+
+
+async def _connect(address: str | None) -> socket.socket:
+    """Connect to the first socket of an address that answers. Raises OSError, ValueError."""
+    error: OSError | None = None
+    for name in auth.find_sockets(address):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, name)
+        except OSError as failed:
+            sock.close()
+            error = failed
+        else:
+            return sock
+    assert error is not None
+    raise error
+
+
+async def _authenticate(sock: socket.socket, *, anonymous: bool) -> None:
+    """Do the handshake with the bus. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, auth.ask(anonymous=anonymous))
+    answer = b""
+    while not auth.is_whole(answer):
+        answer = auth.take_answer(answer, await loop.sock_recv(sock, 1024))
+    auth.check(answer, anonymous=anonymous)
+    await loop.sock_sendall(sock, auth.BEGIN)

@@ -1,8 +1,8 @@
-"""What can go wrong on the way over a bus."""
+"""The errors of a connection to a bus, and of calls over it."""
 
 
 class BusError(Exception):
-    """An error as the answer to a call; `name` is its name on the bus."""
+    """An error that answers a call; `name` is its name on the bus."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message or name)
@@ -11,8 +11,12 @@ class BusError(Exception):
 
 
 class ConnectionLost(Exception):
-    """The bus has gone, or what it sends makes no sense."""
+    """The bus has gone, or has sent something that is not D-Bus."""
 
 
 class NameTaken(Exception):
     """Another process owns the name."""
+
+
+class DecodeError(Exception):
+    """The body of a message cannot be decoded."""

@@ -1,4 +1,4 @@
-"""D-Bus messages as bytes: cut out of the stream, and their headers read, before any decoding.
+"""D-Bus messages as bytes: cuts a stream into messages, and reads and writes their headers.
 
 Source: D-Bus specification, "Message Format".
 """
@@ -6,6 +6,7 @@ Source: D-Bus specification, "Message Format".
 import enum
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 MAX_FIELDS = 64 * 1024  # bytes of header fields; a message with more is left out
@@ -33,13 +34,13 @@ _INTERACTIVE = int(Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
 
 
 class ProtocolError(Exception):
-    """What came is not D-Bus: nothing after it can be understood either."""
+    """The bytes are not D-Bus: nothing after them can be understood either."""
 
 
 class Header(NamedTuple):
-    """What a message says of itself; a field that it lacks is empty.
+    """The header of a message; a field that it lacks is empty, or 0.
 
-    order: its byte order, as struct writes it.
+    order: its byte order, "<" or ">" as in struct.
     """
 
     order: str
@@ -69,8 +70,10 @@ _TYPES = frozenset(int(type_) for type_ in MessageType)
 _ORDERS = {ord("l"): "<", ord("B"): ">"}
 _FIXED = {order: struct.Struct(f"{order}xBBxIII") for order in _ORDERS.values()}
 _SIZES = {order: struct.Struct(f"{order}xxxBI4xI") for order in _ORDERS.values()}
+_WRITTEN = {order: struct.Struct(f"{order}cBBBIII") for order in _ORDERS.values()}
+_LETTERS = {order: bytes((letter,)) for letter, order in _ORDERS.items()}
 _UINT32 = {order: struct.Struct(f"{order}I") for order in _ORDERS.values()}
-# Header fields by their codes on the wire, with their types. The one that is not here counts file
+# Header fields by their codes on the wire, with their types. The missing code 9 counts file
 # descriptors, which no connection of ours takes.
 _FIELDS = {
     1: ("path", b"o"),
@@ -83,7 +86,7 @@ _FIELDS = {
     8: ("signature", b"g"),
 }
 _EMPTY = [(code, 0 if type_ == b"u" else "") for code, (_, type_) in _FIELDS.items()]
-# The signatures of their values, as those begin.
+# Each value is a variant, which begins with its signature: length, type, NUL.
 _TEXTS = (b"\1s\0", b"\1o\0")
 _SIGNATURE = b"\1g\0"
 _NUMBER = b"\1u\0"
@@ -97,10 +100,11 @@ class Frame(NamedTuple):
 
 
 class Framer:
-    """Cuts a stream into messages, and lets bodies that nobody wants pass without keeping them.
+    """Cuts a stream into messages, and skips unwanted ones without keeping their bodies.
 
-    wanted: asked once for each message, by its header. What has more than 64 KiB of header
-    fields, or fields that cannot be read, or a type of the future, is left out.
+    wanted: is called once for each message, with its header, and once more for one at which it has
+    raised. A message with more than 64 KiB of header fields, with unreadable fields or of an
+    unknown type is skipped unasked.
     """
 
     def __init__(self, wanted: Callable[[Header], bool]) -> None:
@@ -110,37 +114,42 @@ class Framer:
         self._accepted: Header | None = None  # the message at the start of the buffer
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take in bytes, and yield the wanted messages that they complete. Raises ProtocolError."""
+        """Take in bytes, and yield the wanted messages that they complete.
+
+        Raises ProtocolError, and what `wanted` raises: the next call goes on with that message.
+        """
         buffer = self._buffer
         buffer += data
         at = min(self._skip, len(buffer))
         self._skip -= at
-        while len(buffer) - at >= _FIXED_SIZE:
-            fields, body, end = _extent(buffer, at)
-            if self._accepted is None:
-                if fields <= MAX_FIELDS:
-                    if len(buffer) < at + body:
-                        break
-                    header = read_header(bytes(buffer[at : at + body]))
-                    if header and header.type in _TYPES and self._wanted(header):
-                        self._accepted = header
+        try:
+            while len(buffer) - at >= _FIXED_SIZE:
+                fields, body, end = _extent(buffer, at)
                 if self._accepted is None:
-                    self._skip = max(at + end - len(buffer), 0)
-                    at = min(at + end, len(buffer))
-                    continue
-            if len(buffer) < at + end:
-                break
-            frame = Frame(self._accepted, bytes(buffer[at + body : at + end]))
-            self._accepted = None
-            at += end
-            yield frame
-        del buffer[:at]
+                    if fields <= MAX_FIELDS:
+                        if len(buffer) < at + body:
+                            break
+                        header = read_header(bytes(buffer[at : at + body]))
+                        if header and header.type in _TYPES and self._wanted(header):
+                            self._accepted = header
+                    if self._accepted is None:
+                        self._skip = max(at + end - len(buffer), 0)
+                        at = min(at + end, len(buffer))
+                        continue
+                if len(buffer) < at + end:
+                    break
+                frame = Frame(self._accepted, bytes(buffer[at + body : at + end]))
+                self._accepted = None
+                at += end
+                yield frame
+        finally:
+            del buffer[:at]
 
 
 def read_header(data: bytes | bytearray) -> Header | None:
-    """Read the header at the start of a message; None where its fields cannot be read.
+    """Read the header at the start of a message. Return None where its fields cannot be read.
 
-    A sender may add fields of the future, of any type, and dbus-broker passes them on.
+    That is no broken bus: a sender may add fields of any type, and dbus-broker passes them on.
     """
     order = _ORDERS[data[0]]
     type_, flags, body_length, serial, length = _FIXED[order].unpack_from(data)
@@ -150,7 +159,7 @@ def read_header(data: bytes | bytearray) -> Header | None:
     end = at + length
     try:
         while at < end:
-            at = _align(at, 8)
+            at = align(at, 8)
             code = data[at]
             kind = data[at + 1 : at + 4]
             at += 4
@@ -177,51 +186,65 @@ def read_header(data: bytes | bytearray) -> Header | None:
     return Header(order, type_, flags, serial, body_length, *named)
 
 
-def write_header(header: Header) -> bytearray:
-    """Write the header of a message, up to where its body begins."""
-    order = header.order
-    endianness = b"l" if order == "<" else b"B"
-    data = bytearray(
-        struct.pack(
-            f"{order}cBBBIII",
-            endianness,
-            header.type,
-            header.flags,
-            _VERSION,
-            header.body_length,
-            header.serial,
-            0,
-        )
+def call_flags(*, interactive: bool, activate: bool) -> int:
+    """Make the flags of a call.
+
+    interactive: the user may be asked for a password. activate: the bus may start the service.
+    """
+    return (Flag.ALLOW_INTERACTIVE_AUTHORIZATION if interactive else 0) | (
+        0 if activate else Flag.NO_AUTO_START
     )
-    for code, (name, type_) in _FIELDS.items():
-        value = getattr(header, name)
+
+
+def write_header(header: Header) -> bytes:
+    """Write the header of a message, up to where its body begins."""
+    order, type_, flags, serial, body_length, *values = header
+    written = []
+    padding = 0  # behind the last field, which is no part of the fields
+    for code, value in enumerate(values, 1):
         if not value:
             continue
-        data += bytes(-len(data) % 8) + bytes((code, 1)) + type_ + b"\0"
-        if type_ == b"u":
-            data += struct.pack(f"{order}I", value)
+        if isinstance(value, str):
+            field, padding = _write_text(order, code, value)
+            written.append(field)
         else:
-            text = value.encode()
-            length = bytes((len(text),)) if type_ == b"g" else struct.pack(f"{order}I", len(text))
-            data += length + text + b"\0"
-    struct.pack_into(f"{order}I", data, 12, len(data) - _FIXED_SIZE)
-    data += bytes(-len(data) % 8)
-    return data
+            written.append(bytes((code, *_NUMBER)) + _UINT32[order].pack(value))
+            padding = 0
+    fields = b"".join(written)
+    length = len(fields) - padding
+    letter = _LETTERS[order]
+    fixed = _WRITTEN[order].pack(letter, type_, flags, _VERSION, body_length, serial, length)
+    return fixed + fields
+
+
+@lru_cache(maxsize=1024)
+def _write_text(order: str, code: int, text: str) -> tuple[bytes, int]:
+    """Write a header field, which many messages have; and say how many bytes of it are padding."""
+    _, type_ = _FIELDS[code]
+    data = text.encode()
+    length = bytes((len(data),)) if type_ == b"g" else _UINT32[order].pack(len(data))
+    field = bytes((code, 1)) + type_ + b"\0" + length + data + b"\0"
+    padding = -len(field) % 8
+    return field + bytes(padding), padding
 
 
 def _extent(data: bytearray, at: int) -> tuple[int, int, int]:
-    """How far the message at this place goes: to the end of its fields, to its body, to its end."""
+    """Return how long the message at `at` is: up to the end of its fields, up to its body, in all.
+
+    Raises ProtocolError.
+    """
     order = _ORDERS.get(data[at])
     if order is None:
         raise ProtocolError(f"a message begins with byte {data[at]}, which is no byte order")
     version, body_length, fields_length = _SIZES[order].unpack_from(data, at)
     fields = _FIXED_SIZE + fields_length
-    body = _align(fields, 8)
+    body = align(fields, 8)
     end = body + body_length
     if version != _VERSION or end > MAX_MESSAGE:
         raise ProtocolError(f"a message has version {version} and {end} bytes")
     return fields, body, end
 
 
-def _align(at: int, boundary: int) -> int:
+def align(at: int, boundary: int) -> int:
+    """Return the next multiple of the boundary, from `at` on."""
     return -(-at // boundary) * boundary

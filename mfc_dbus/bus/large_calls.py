@@ -2,18 +2,18 @@
 
 from mfc_dbus.bus.frames import Header
 
-SMALL = 16 * 1024  # bytes of a body that no one has to account for
+SMALL = 16 * 1024  # bytes; a call with a longer body is large
 _MAX_BYTES = 96 * 1024 * 1024  # of all senders
 
 
 class LargeCalls:
-    """At most one of each sender, and no more in all than there is memory for."""
+    """Admits one large call of each sender at a time, and no more in all than memory allows."""
 
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}  # by sender
 
     def admit(self, header: Header) -> bool:
-        """Whether there is room for this call; then it has to be released."""
+        """Return whether there is room for this call; if so, it has to be released once."""
         if header.body_length <= SMALL:
             return True
         if header.sender in self._bytes:

@@ -1,10 +1,10 @@
-"""What callers were sent and may not have read: little enough that nobody is silenced by it.
+"""Counts the output that callers have not read yet, and limits it for each user and in all.
 
 dbus-daemon reads nothing more from a connection of whose messages it still holds max_incoming_bytes
 (127 MiB) because their receivers do not read them. A stranger could silence the service so, with as
-many connections as he is allowed. What was sent counts as read when the connection has closed, when
-its owner has answered a Ping that was sent after it, or after ten minutes: a client that only ever
-waits for the answers to its own calls answers no Ping.
+many connections as he is allowed. A message counts as read when its receiver has disconnected, when
+he has answered a Ping that was sent after it, or after ten minutes: a client that only ever waits
+for the answers to its own calls answers no Ping.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from mfc_dbus.bus.names import BUS, ERROR, PEER
 
 TOO_MUCH_UNREAD = "Too much of what this user was sent before is still unread"
 SHARE = 16 * 1024  # bytes that each connection may leave unread, whatever its user's others do
-_MAX_OF_USER = 8 * 1024 * 1024  # bytes; then one answer more, of at most 24 MiB
+_MAX_OF_USER = 8 * 1024 * 1024  # bytes, which one answer of at most 24 MiB may exceed
 _MAX_OF_STRANGERS = 48 * 1024 * 1024  # likewise, of all users but root
-_QUIET = 1024 * 1024  # bytes that all users but root may leave unread before anybody is asked for
+_QUIET = 1024 * 1024  # bytes unread of all users but root, above which each caller is looked up
 _MAX_LIGHT = 4096  # connections whose shares are remembered; a bus has 2,048
 _WINDOW = 600.0  # seconds
-_LOOK = 1.0  # seconds from one look for what is that old to the next
-_PINGED = 256 * 1024  # bytes, from which on a caller who has room is asked whether he read them
+_LOOK = 1.0  # seconds between two looks for messages that are so old
+_PINGED = 256 * 1024  # bytes unread, from which on a caller is pinged, if he has room
 _MAX_PINGS_OF_USER = 4
 _MAX_PINGS = 32  # the bus lets a connection wait for 128 replies
-_MAX_WAITING = 64  # calls of one connection, until its user is known
+_MAX_WAITING = 64  # calls of one connection that wait until its user is known
 _MAX_REFUSALS = 16  # of one connection, which may leave these unread too
 _ROOT = 0
 _UNKNOWN = -1
@@ -35,14 +35,14 @@ _ANONYMOUS = -2  # all connections whose user the bus does not know, as one
 
 _DEPARTURES = f"type='signal',sender='{BUS}',member='NameOwnerChanged',arg2=''"
 _NO_OWNER = f"{ERROR}.NameHasNoOwner"
-# What the bus itself answers to a Ping. All else comes from the one who was asked.
+# Errors with which the bus itself answers a Ping; any other answer comes from the receiver.
 _OF_BUS = frozenset(
     f"{ERROR}.{name}" for name in ("AccessDenied", "LimitsExceeded", "NameHasNoOwner", "NoReply")
 ) | {f"{ERROR}.ServiceUnknown"}
 
 
 class Bus(Protocol):
-    """The connection, as far as it is needed here."""
+    """The methods of the connection that are used here."""
 
     async def call(
         self, destination: str, path: str, interface: str, member: str, *, timeout: float
@@ -54,8 +54,8 @@ class Bus(Protocol):
 class _Receiver:
     """A connection that was sent something.
 
-    since: when the first of its unread bytes was sent. learned: set when the bus has told its uid,
-    or that it has closed; None where nobody has asked. waiting: how many calls wait for that.
+    since: when the first of its unread bytes was sent. learned: set when its user was looked up;
+    None where nobody has started to. waiting: the number of calls that wait for that.
     """
 
     __slots__ = ("learned", "pinged", "refusals", "since", "size", "uid", "waiting")
@@ -71,13 +71,15 @@ class _Receiver:
 
 
 class Unread:
-    """Counts what is sent, by connection and by user, and says who has room for more.
+    """Counts unread bytes by connection and by user, and says who may be sent more.
 
-    A connection is light within its share, and heavy above it.
+    A connection with up to SHARE unread bytes is light, and one with more is heavy.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, left: Callable[[str], None] = lambda _: None) -> None:
+        """left: is called with the name of each connection that closes, once one was looked up."""
         self._bus = bus
+        self._left = left
         self._loop = asyncio.get_running_loop()
         self._light: OrderedDict[str, _Receiver] = OrderedDict()
         self._heavy: dict[str, _Receiver] = {}
@@ -88,7 +90,7 @@ class Unread:
         self._forgot = self._loop.time()
 
     def has_room(self, receiver: str) -> bool:
-        """Return whether this connection may be sent an answer, as far as that is known."""
+        """Return whether this connection may be sent an answer; True while its user is unknown."""
         heavy = self._heavy.get(receiver)
         if heavy is None or heavy.uid in (_ROOT, _UNKNOWN):
             return True
@@ -96,9 +98,9 @@ class Unread:
         return receiver not in self._heavy or self._has_users_room(heavy.uid)
 
     async def room(self, receiver: str) -> bool:
-        """Find out whether this connection may be sent an answer.
+        """Wait until the user of this connection is known; return whether it may be sent an answer.
 
-        A light one may always; but while much is unread its user is asked for, for `fits`.
+        A light one always may; but while much is unread its user is looked up, for `fits`.
         """
         known = self._heavy.get(receiver)
         if known is None and self._of_users.total() > _QUIET:
@@ -115,14 +117,16 @@ class Unread:
         return self.has_room(receiver)
 
     def learn(self, receiver: str) -> None:
-        """Find out whose connection this is, for `user_of`, if that is not known."""
+        """Start to look up the user of this connection for `user_of`, unless that was done."""
         known = self._heavy.get(receiver) or self._find_light(receiver)
         self._learn_once(receiver, known)
 
-    def user_of(self, receiver: str) -> int | str:
-        """Return whose connection this is, or where that is not known, the connection itself."""
+    def user_of(self, receiver: str) -> int | str | None:
+        """Return the uid of this connection, None while it is looked up, else the name."""
         known = self._heavy.get(receiver) or self._light.get(receiver)
-        return receiver if known is None or known.uid == _UNKNOWN else known.uid
+        if known is None or known.learned is None:
+            return receiver
+        return None if known.uid == _UNKNOWN else known.uid
 
     def fits(self, receiver: str, size: int) -> bool:
         """Return whether a connection that has room may be sent an answer of this size."""
@@ -135,7 +139,7 @@ class Unread:
         )
 
     def may_refuse(self, receiver: str) -> bool:
-        """Return whether one without room may be told so; it is counted."""
+        """Return whether a connection without room may be sent a refusal, and count that."""
         heavy = self._heavy.get(receiver)
         if heavy is None:
             return True
@@ -144,7 +148,7 @@ class Unread:
         return heavy.refusals <= _MAX_REFUSALS
 
     def count(self, receiver: str, size: int) -> None:
-        """Take into account that so many bytes were sent to a connection."""
+        """Count bytes that were sent to a connection."""
         heavy = self._heavy.get(receiver)
         if heavy is None:
             self._count_light(receiver, size)
@@ -154,7 +158,7 @@ class Unread:
         self._ping(receiver, heavy)
 
     def end(self) -> None:
-        """Ask nobody any more."""
+        """Cancel all lookups and pings."""
         for task in self._tasks:
             task.cancel()
 
@@ -187,7 +191,7 @@ class Unread:
             self._start(self._learn(receiver, known, known.learned))
 
     async def _learn(self, receiver: str, known: _Receiver, learned: asyncio.Event) -> None:
-        """Find out whose connection it is, and hear when it closes."""
+        """Look up the user of a connection, and have the bus tell of all that close."""
         try:
             if not self._subscribed:
                 self._subscribed = True
@@ -196,7 +200,7 @@ class Unread:
         except BusError as error:
             uid = _ANONYMOUS
             if error.name == _NO_OWNER:  # it has closed already
-                self._forget(receiver)
+                self._see_off(receiver)
         except TimeoutError:
             uid = _ANONYMOUS
         finally:
@@ -210,7 +214,7 @@ class Unread:
             self._ping(receiver, known)
 
     def _ping(self, receiver: str, heavy: _Receiver, least: int = _PINGED) -> None:
-        """Ask a caller who was sent this much at least for a sign that he has read it."""
+        """Ping a caller with this many unread bytes: his answer shows that he has read them."""
         if (
             heavy.size >= least
             and not heavy.pinged
@@ -249,10 +253,14 @@ class Unread:
         if signal.sender == BUS and signal.member == "NameOwnerChanged":
             name, _, owner = signal.body
             if not owner:
-                self._forget(name)
+                self._see_off(name)
+
+    def _see_off(self, name: str) -> None:
+        self._forget(name)
+        self._left(name)
 
     def _forget_old(self) -> None:
-        """Take for read what was sent long ago."""
+        """Count as read what was sent more than _WINDOW seconds ago."""
         now = self._loop.time()
         if now - self._forgot < _LOOK:
             return

@@ -1,13 +1,14 @@
-"""Looks at the variants of a body before it is decoded.
+"""Finds variants of types that no option has, before a body is decoded.
 
-Whoever calls chooses their types, and 4 KiB of nested ones take a library 30 ms to decode. Options
-have simple types.
+Callers choose the types of variants, and 4 KiB of nested ones take a library 30 ms to decode.
 """
 
 import re
 import struct
 from functools import lru_cache
 from typing import NamedTuple
+
+from mfc_dbus.bus.frames import align
 
 _BASIC = "ybnqiuxtdsog"
 _SIMPLE = frozenset({*_BASIC, "as", "a{sy}"})
@@ -17,17 +18,17 @@ _ARGUMENT = re.compile(rf"a\{{sv\}}|as|[v{_BASIC}]")
 
 
 class Strange(NamedTuple):
-    """A variant of a type that is not simple; without a name it is an argument and no option."""
+    """A variant of a type that is not simple; `name` is its option's, empty for an argument."""
 
     name: str
     type: str
 
 
 def strange(signature: str, body: bytes, order: str) -> Strange | None:
-    """Find a variant among the arguments or options whose type is not simple.
+    """Find the first variant among the arguments or options whose type is not simple.
 
-    None is also the answer for arguments of types that this does not know. Raises ValueError for a
-    body that is shorter than it says.
+    Returns None also for a signature with other types than `_ARGUMENT` knows. Raises ValueError for
+    a body that is too short.
     """
     at = 0
     try:
@@ -40,7 +41,7 @@ def strange(signature: str, body: bytes, order: str) -> Strange | None:
                 start, end = _array(type_, body, at, order)
                 at = start
                 while at < end:
-                    key = _align(at, 8)
+                    key = align(at, 8)
                     value = _skip("s", body, key, order)
                     at, found = _variant(body, value, order)
                     if found not in _SIMPLE:
@@ -60,7 +61,7 @@ def _arguments(signature: str) -> list[str]:
 
 
 def _variant(body: bytes, at: int, order: str) -> tuple[int, str]:
-    """Where a variant ends, if its type is simple, and what its signature is."""
+    """Return the offset behind a variant, if its type is simple, and its signature."""
     start = at + 1
     end = start + body[at]
     signature = body[start:end].decode("ascii", "replace")
@@ -68,26 +69,22 @@ def _variant(body: bytes, at: int, order: str) -> tuple[int, str]:
 
 
 def _skip(type_: str, body: bytes, at: int, order: str) -> int:
-    """Where a value of a simple type ends."""
+    """Return the offset behind a value of a simple type."""
     size = _SIZES.get(type_)
     if size:
-        return _align(at, size) + size
+        return align(at, size) + size
     if type_ == "g":
         return at + body[at] + 2
     if type_ in "so":
-        at = _align(at, 4)
+        at = align(at, 4)
         return at + 5 + int(struct.unpack_from(f"{order}I", body, at)[0])
     return _array(type_, body, at, order)[1]
 
 
 def _array(type_: str, body: bytes, at: int, order: str) -> tuple[int, int]:
-    """Where the first item of an array is, and where the array ends."""
-    at = _align(at, 4)
+    """Return the offset of an array's first item, and the offset behind the array."""
+    at = align(at, 4)
     start = at + 4
     if type_[1] == "{":
-        start = _align(start, 8)
+        start = align(start, 8)
     return start, start + struct.unpack_from(f"{order}I", body, at)[0]
-
-
-def _align(at: int, boundary: int) -> int:
-    return -(-at // boundary) * boundary

@@ -6,24 +6,25 @@ Words may be shortened to any beginning that no other word shares, as in iproute
 import argparse
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast
 
-from mfc_dbus.cli.text import on_bus
+from mfc_dbus.cli.options import add_options, text
+from mfc_dbus.cli.parser import Parser, UsageError, did_you_mean
+from mfc_dbus.model.options import TABLE
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
 
 PROGRAM = "mfc-dbus-cli"
-
-_MAX_SECONDS = 2**32 - 1  # that D-Bus can carry
-
-
-class UsageError(Exception):
-    """The command line makes no sense; the text is a sentence."""
+COMMON = "common options"  # of every command
 
 
 class Verb(Protocol):
-    """A file of this directory."""
+    """A module of cli/verbs.
+
+    In the place of `run`, a verb that needs no service has `run_here(args)`, and a verb that
+    follows signals of the service on an event loop has `follow(client, args)`.
+    """
 
     USAGE: str
     DESCRIPTION: str
@@ -34,18 +35,15 @@ class Verb(Protocol):
     async def run(self, client: "Client", args: argparse.Namespace) -> int: ...
 
 
-@runtime_checkable
-class Local(Protocol):
-    """A verb that needs no service."""
-
-    def run_here(self, args: argparse.Namespace) -> int: ...
-
-
 class Command(NamedTuple):
-    """A word: a verb's module, or what may follow."""
+    """A word of the command line: a verb with its module, or the words that may follow it.
+
+    defaults: values of the verb's arguments, by name.
+    """
 
     summary: str
     module: str = ""
+    defaults: Mapping[str, str] = {}
     words: Mapping[str, "Command"] = {}
     default: str = ""
     examples: str = ""
@@ -55,16 +53,19 @@ COMMANDS = Command(
     "show and change the static multicast routes and memberships of this machine, by its "
     "mfc-dbus service",
     words={
-        "show": Command("routes (the default), interfaces, tables or memberships", "show"),
+        "show": Command("routes (the default), streams, interfaces, memberships and more", "show"),
         "mfc": Command(
-            "add, delete and flush routes: the kernel's multicast forwarding cache",
+            "add, change, delete and flush routes: the kernel's multicast forwarding cache",
             words={
+                "show": Command("the routes", "show", {"what": "routes"}),
                 "add": Command("add a route, or replace one", "add"),
+                "change": Command("change a part of a route, or switch it off and on", "change"),
                 "del": Command("delete a route", "delete"),
                 "flush": Command("delete all routes, or some", "flush"),
             },
             examples="""\
   mfc-dbus-cli mfc add --source 10.0.1.10 --group 239.1.1.1 --iif eth1 --oifs eth2 eth3
+  mfc-dbus-cli mfc change --source 10.0.1.10 --group 239.1.1.1 --add-oifs eth4
   mfc-dbus-cli mfc del --source 10.0.1.10 --group 239.1.1.1
   mfc-dbus-cli mfc flush --iif eth1
 """,
@@ -72,6 +73,7 @@ COMMANDS = Command(
         "group": Command(
             "join and leave multicast groups, as a receiver would",
             words={
+                "show": Command("the groups that were joined", "show", {"what": "memberships"}),
                 "join": Command("join a group on an interface", "join"),
                 "leave": Command("leave it", "leave"),
             },
@@ -82,10 +84,20 @@ COMMANDS = Command(
         ),
         "apply": Command("make the routes of a document those of the service", "apply"),
         "export": Command("write the routes as a document", "export"),
+        "edit": Command("change the routes in an editor", "edit"),
         "import": Command("turn an smcroute.conf into a document", "import_"),
+        "check": Command("find what is wrong with files, without a service", "check"),
+        "top": Command("what flows, and how fast, on a screen that follows it", "top"),
         "monitor": Command("tell of each change, until interrupted", "monitor"),
+        "history": Command("who changed what, and when", "history"),
+        "undo": Command("undo your last change, or another", "undo"),
         "discover": Command("tell what arrives and is not routed, until interrupted", "discover"),
+        "explain": Command("why a stream is forwarded or not, and what to do", "explain"),
         "batch": Command("do what lines of JSON ask for", "batch"),
+        "metrics": Command("write metrics, for Prometheus", "metrics"),
+        "status": Command("how the service is, and what is wrong", "status"),
+        "reload": Command("have the service read its configuration again", "reload"),
+        "help": Command("show the help of a command, as its --help does", "help"),
     },
     default="show",
     examples="""\
@@ -97,13 +109,31 @@ COMMANDS = Command(
   mfc-dbus-cli monitor              each change as it happens
   mfc-dbus-cli export >routes.toml  and back: mfc-dbus-cli apply routes.toml
   mfc-dbus-cli discover             what arrives and has no route
+  mfc-dbus-cli explain 10.0.1.10 239.1.1.1      why it is not forwarded
+  mfc-dbus-cli undo                 your last change
   mfc-dbus-cli --json show | jq '.[].group'
 
 words may be shortened: "mfc-dbus-cli s i" is "mfc-dbus-cli show interfaces"
 """,
 )
 
-_ALIASES = {"delete": "del"}
+# Other words, and beginnings that mean what they have always meant, whatever else begins so.
+_ALIASES = {
+    "delete": "del",
+    "remove": "del",
+    "modify": "change",
+    "list": "show",
+    "s": "show",
+    "e": "export",
+    "ex": "export",
+    "exp": "export",
+    "h": "help",
+}
+
+# What to type for a verb without its object, such as "mfc add" for "add".
+_ELSEWHERE = {
+    verb: f"{word} {verb}" for word, command in COMMANDS.words.items() for verb in command.words
+}
 
 EXITS = """\
 exit status:
@@ -113,78 +143,62 @@ exit status:
 
 
 def parse(argv: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
-    """Find the verb and its arguments. Raises UsageError; --help and --version exit."""
+    """Return the verb and its arguments. Raises UsageError; --help and --version exit."""
     args = argparse.Namespace()
     command, words, program = COMMANDS, list(argv), PROGRAM
+    given: set[str] = set()
     while command.words:
-        parser = _group_parser(program, command)
+        parser = make_parser(program, command, given)
         parser.parse_args(words, args)
         words = args.words
         if words or command.default:
-            word = complete(words.pop(0) if words else command.default, command.words)
+            word = words.pop(0) if words else command.default
+            word = complete(word, command.words, _ELSEWHERE)
         else:
             parser.error(f"say what to do: {join(command.words)}")
         command = command.words[word]
+        vars(args).update(command.defaults)
         program += f" {word}"
 
-    verb = cast("Verb", importlib.import_module(f"mfc_dbus.cli.verbs.{command.module}"))
-    parser = _parser(program, verb.USAGE, verb.DESCRIPTION, verb.EXAMPLES)
+    vars(args).pop("words")  # of the parsers so far
+    make_parser(program, command, given).parse_whole(words, args)
+    return load(command), args
+
+
+def load(command: Command) -> Verb:
+    """Import the module of a verb."""
+    return cast("Verb", importlib.import_module(f"mfc_dbus.cli.verbs.{command.module}"))
+
+
+def make_parser(program: str, command: Command, given: set[str]) -> Parser:
+    """Make the parser of what follows the words of `program`. given: see Parser."""
+    if command.words:
+        return _group_parser(program, command, given)
+    verb = load(command)
+    parser = _parser(program, verb.USAGE, verb.DESCRIPTION, verb.EXAMPLES, given)
     verb.add_arguments(parser)
     _add_common_arguments(parser)
-    parser.parse_args(words, args)
-    return verb, args
+    return parser
 
 
-def complete(word: str, words: Iterable[str]) -> str:
-    """Find the word that this is the beginning of. Raises UsageError."""
-    word = _ALIASES.get(word, word)
+def complete(word: str, words: Iterable[str], elsewhere: Mapping[str, str] = {}) -> str:
+    """Return the only word that begins with this one. Raises UsageError for none or several.
+
+    elsewhere: what to say instead of words that are none of these.
+    """
+    word = next((to for of, to in _ALIASES.items() if of == word and to in words), word)
     found = [candidate for candidate in words if word and candidate.startswith(word)]
     if word in found or len(found) == 1:
         return word if word in found else found[0]
-    problem = "may be more than one" if found else "is none"
-    raise UsageError(f"'{word}' {problem} of {join(found or words)}")
+    if found:
+        raise UsageError(f"'{word}' may be more than one of {join(found)}")
+    meant = {**elsewhere, **{each: each for each in words}}
+    meant |= {alias: meant[to] for alias, to in _ALIASES.items() if to in meant}
+    raise UsageError(f"'{word}' is none of {join(words)}{did_you_mean(word, meant)}")
 
 
 def join(words: Iterable[str]) -> str:
     return ", ".join(words)
-
-
-# Types of arguments, in argparse's sense
-
-
-def text(value: str) -> str:
-    """Take what the bus can carry."""
-    if not on_bus(value):
-        raise argparse.ArgumentTypeError("it is not valid UTF-8")
-    return value
-
-
-def names(value: str) -> list[str]:
-    """Split "eth1,eth2"."""
-    parts = text(value).split(",")
-    if not all(parts):
-        raise argparse.ArgumentTypeError(f"'{value}' has an empty name in it")
-    return parts
-
-
-def threshold(value: str) -> tuple[str, int]:
-    """Split "eth2=16"."""
-    name, _, ttl = text(value).rpartition("=")
-    # The service says which of the numbers that a byte can hold make sense.
-    if not (name and ttl.isascii() and ttl.isdigit() and len(ttl) <= 3 and int(ttl) <= 255):
-        raise argparse.ArgumentTypeError(f"'{value}' is not of the form IF=N, with N from 1 to 254")
-    return name, int(ttl)
-
-
-def seconds(value: str) -> int:
-    """Read a time that D-Bus can carry."""
-    if not (
-        value.isascii() and value.isdigit() and len(value) <= 10 and int(value) <= _MAX_SECONDS
-    ):
-        raise argparse.ArgumentTypeError(
-            f"'{text(value)}' is not a number of seconds up to {_MAX_SECONDS}"
-        )
-    return int(value)
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,21 +214,13 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def table_number(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= 9):
-        raise argparse.ArgumentTypeError(f"'{text(value)}' is not the number of a routing table")
-    return int(value)
-
-
-def add_table_argument(parser: argparse.ArgumentParser, default: int | None = 0) -> None:
+def add_which_route_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which of the routes is meant that there are."""
+    add_stream_arguments(parser)
     parser.add_argument(
-        "-t",
-        "--table",
-        type=table_number,
-        default=default,
-        metavar="N",
-        help="the kernel's routing table, where not the default one",
+        "-i", "--iif", type=text, metavar="IF", help="only a route from this interface"
     )
+    add_options(parser, [TABLE])
 
 
 def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
@@ -229,11 +235,6 @@ def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version
@@ -242,23 +243,23 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser(program: str, usage: str, description: str, examples: str) -> _Parser:
-    return _Parser(
+def _parser(program: str, usage: str, description: str, examples: str, given: set[str]) -> Parser:
+    return Parser(
+        given,
         prog=program,
         usage=f"{program} [OPTION...] {usage}".rstrip(),
         description=description,
         epilog=f"examples:\n{examples}\n{EXITS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
 
 
-def _group_parser(program: str, command: Command) -> _Parser:
+def _group_parser(program: str, command: Command, given: set[str]) -> Parser:
     usage = "OBJECT [VERB] ..." if program == PROGRAM else "VERB ..."
     width = max(map(len, command.words)) + 2
     words = [f"  {word:{width}}{one.summary}" for word, one in command.words.items()]
     summary = f"{command.summary[0].upper()}{command.summary[1:]}."
-    parser = _parser(program, usage, "\n".join([summary, "", *words]), command.examples)
+    description = "\n".join([summary, "", *words])
+    parser = _parser(program, usage, description, command.examples, given)
     if program == PROGRAM:
         parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -267,7 +268,7 @@ def _group_parser(program: str, command: Command) -> _Parser:
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("common options")
+    group = parser.add_argument_group(COMMON)
     group.add_argument("--json", action="store_true", help="write JSON, for programs")
     group.add_argument(
         "--no-ask-password", action="store_true", help="fail where a password would be asked for"

@@ -1,4 +1,4 @@
-"""What a document would change: as lines with + ~ and -, or as JSON."""
+"""Shows the changes that a document would make: as lines with + ~ and -, or as JSON."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -6,20 +6,18 @@ from typing import Any, NamedTuple, overload
 
 import msgspec
 
-from mfc_dbus.documents.document import (
-    MembershipEntry,
-    MembershipReport,
-    Report,
-    RouteEntry,
-    RouteReport,
-)
+from mfc_dbus.cli.text import options_of_membership, options_of_route
+from mfc_dbus.client import MembershipInfo, RouteInfo, Snapshot
+from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
+from mfc_dbus.model.options import MEMBERSHIP, ROUTE, TTLS, Option
 from mfc_dbus.model.quoting import printable
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _MAX_LINES = 200  # on a terminal
-_Key = tuple[str, ...]
+Key = tuple[str, ...]
 
 Entry = RouteEntry | MembershipEntry
+Info = RouteInfo | MembershipInfo
 
 
 class Diff(NamedTuple):
@@ -56,39 +54,49 @@ class Diff(NamedTuple):
             print(f"  and {len(lines) - _MAX_LINES} more")
 
 
-def diff(described: Report, wanted: Iterable[Entry], *, merge: bool) -> Diff:
-    """Compare what the service describes with a document."""
-    present: list[RouteReport | MembershipReport] = [*described.route, *described.membership]
-    before = {_key(each): each for each in present}
-    after = {_key(entry): entry for entry in wanted}
-    both = [(before[key], entry) for key, entry in after.items() if key in before]
+def diff(snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool) -> Diff:
+    """Compare what the service has with a document."""
+    present: list[Info] = [*snapshot.routes, *snapshot.memberships]
+    before = {key_of(each): each for each in present}
+    after = {key_of(entry): entry for entry in wanted}
+    changed = []
+    for key, new in after.items():
+        info = before.get(key)
+        if info is not None:
+            old = plain(info)
+            if old != new or not documented(info):
+                changed.append((old, new))
     return Diff(
         [entry for key, entry in after.items() if key not in before],
-        [(plain(old), new) for old, new in both if plain(old) != new or not documented(old)],
+        changed,
         []
         if merge
         else [plain(old) for key, old in before.items() if key not in after and documented(old)],
     )
 
 
-def documented(report: RouteReport | MembershipReport) -> bool:
-    """Whether a document can say what the service describes."""
-    expires = isinstance(report, RouteReport) and report.expires
-    return report.origin == "bus" and not expires
+def documented(info: Info) -> bool:
+    """Return whether a document can hold a route or membership of the service."""
+    return info.origin == "bus" and not (isinstance(info, RouteInfo) and info.expires)
 
 
 @overload
-def plain(report: RouteReport) -> RouteEntry: ...
+def plain(info: RouteInfo) -> RouteEntry: ...
 @overload
-def plain(report: MembershipReport) -> MembershipEntry: ...
-def plain(report: RouteReport | MembershipReport) -> Entry:
-    """What of a description a document says."""
-    type_ = RouteEntry if isinstance(report, RouteReport) else MembershipEntry
-    return type_(**{name: getattr(report, name) for name in type_.__struct_fields__})
+def plain(info: MembershipInfo) -> MembershipEntry: ...
+def plain(info: Info) -> Entry:
+    """Make a document's entry of a route or membership of the service."""
+    if isinstance(info, RouteInfo):
+        values = {name: getattr(info, name) for name in RouteEntry.__struct_fields__}
+        return RouteEntry(**values | {"oifs": list(info.oifs)})
+    return MembershipEntry(
+        **{name: getattr(info, name) for name in MembershipEntry.__struct_fields__}
+    )
 
 
-def _key(entry: Entry) -> _Key:
-    if isinstance(entry, MembershipEntry):
+def key_of(entry: Entry | Info) -> Key:
+    """Return the key that no other entry of the service has."""
+    if isinstance(entry, MembershipEntry | MembershipInfo):
         return "membership", entry.source, entry.group, entry.interface
     exact = entry.source != "*" and "/" not in entry.source + entry.group
     return "route", entry.source, entry.group, "" if exact else entry.iif, str(entry.table)
@@ -97,31 +105,27 @@ def _key(entry: Entry) -> _Key:
 def _line(entry: Entry) -> str:
     line = f"{entry.source} {entry.group} "
     if isinstance(entry, RouteEntry):
-        line += f"iif {entry.iif} oifs {_oifs(entry)}"
-        if entry.table:
-            line += f" table {entry.table}"
-        if entry.hairpin:
-            line += " hairpin"
-    else:
-        line += f"interface {entry.interface}"
-    if not entry.persistent:
-        line += " transient"
-    return f"{line} comment {entry.comment}" if entry.comment else line
+        return f"{line}iif {entry.iif} oifs {_oifs(entry)}{options_of_route(entry)}"
+    return f"{line}interface {entry.interface}{options_of_membership(entry)}"
 
 
 def _change(old: Entry, new: Entry) -> str:
     line = f"{new.source} {new.group}"
-    fields = {
-        "comment": (repr(old.comment), repr(new.comment)),
-        "persistent": (str(old.persistent).lower(), str(new.persistent).lower()),
-    }
+    fields: dict[str, tuple[str, str]] = {}
+    options: Sequence[Option] = MEMBERSHIP
     if isinstance(old, RouteEntry) and isinstance(new, RouteEntry):
-        fields = {"iif": (old.iif, new.iif), "oifs": (_oifs(old), _oifs(new))} | fields
-        fields["hairpin"] = (str(old.hairpin).lower(), str(new.hairpin).lower())
+        fields = {"iif": (old.iif, new.iif), "oifs": (_oifs(old), _oifs(new))}
+        options = [option for option in ROUTE if option is not TTLS]  # these are among the oifs
     elif isinstance(new, MembershipEntry):
         line += f" interface {new.interface}"
+    for name in (option.name for option in options):
+        fields[name] = (_write(getattr(old, name)), _write(getattr(new, name)))
     changes = (f"{name} {a} → {b}" for name, (a, b) in fields.items() if a != b)
     return f"{line} {', '.join(changes)}".rstrip()
+
+
+def _write(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _oifs(entry: RouteEntry) -> str:

@@ -1,16 +1,17 @@
-"""What a line of a batch asks for: parsed, its types checked, and nothing done yet."""
+"""Parses the lines of a batch, and checks the types of what they ask for."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from mfc_dbus.cli.text import on_bus
+from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, TABLE, Option
 
 MAX_LINE = 1024 * 1024
 
 
 class InvalidRequest(Exception):
-    """A line that makes no sense; the text is a sentence."""
+    """A line that is no valid request; the text is a sentence. action: the line's, if known."""
 
     def __init__(self, sentence: str, action: str | None = None) -> None:
         super().__init__(sentence)
@@ -18,7 +19,7 @@ class InvalidRequest(Exception):
 
 
 class Request(NamedTuple):
-    """An action, and its payload: by the names of the client's parameters."""
+    """An action, and its payload by the names of the client's parameters."""
 
     action: str
     payload: Mapping[str, Any]
@@ -35,8 +36,6 @@ class _Fields(NamedTuple):
 
 
 _STRING = _Kind("a string that D-Bus can carry", lambda it: isinstance(it, str) and on_bus(it))
-_SECONDS = _Kind("a number of seconds", lambda it: type(it) is int and 0 <= it < 2**32)
-_NUMBER = _Kind("a whole number from 0 on", lambda it: type(it) is int and 0 <= it < 2**32)
 _BOOLEAN = _Kind("true or false", lambda it: isinstance(it, bool))
 _STRINGS = _Kind(
     "an array of strings that D-Bus can carry",
@@ -51,25 +50,33 @@ _THRESHOLDS = _Kind(
     ),
 )
 
+
+def _kinds(options: Iterable[Option]) -> Mapping[str, _Kind]:
+    """Return the kind of each option's value, by its name."""
+    kinds = {"s": _STRING, "as": _STRINGS, "b": _BOOLEAN, "a{sy}": _THRESHOLDS}
+    return {
+        option.name: kinds.get(option.signature) or _Kind(option.kind, _is_number)
+        for option in options
+    }
+
+
+def _is_number(it: object) -> bool:
+    return type(it) is int and 0 <= it < 2**32
+
+
 _ACTIONS = {
     "ADD_MFC": _Fields(
         {"group": _STRING, "iif": _STRING, "oifs": _STRINGS},
-        {
-            "source": _STRING,
-            "ttls": _THRESHOLDS,
-            "replace": _BOOLEAN,
-            "persistent": _BOOLEAN,
-            "timeout": _SECONDS,
-            "wait": _BOOLEAN,
-            "comment": _STRING,
-            "table": _NUMBER,
-            "hairpin": _BOOLEAN,
-        },
+        {"source": _STRING, **_kinds(ADD_ROUTE)},
     ),
-    "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING, "table": _NUMBER}),
+    "CHANGE_MFC": _Fields(
+        {"group": _STRING},
+        {"source": _STRING, "iif": _STRING, **_kinds([TABLE, *CHANGE_ROUTE])},
+    ),
+    "DEL_MFC": _Fields({"group": _STRING}, {"source": _STRING, "iif": _STRING, **_kinds([TABLE])}),
     "JOIN_GROUP": _Fields(
         {"group": _STRING, "interface": _STRING},
-        {"source": _STRING, "persistent": _BOOLEAN, "wait": _BOOLEAN, "comment": _STRING},
+        {"source": _STRING, **_kinds(JOIN_GROUP)},
     ),
     "LEAVE_GROUP": _Fields({"group": _STRING, "interface": _STRING}, {"source": _STRING}),
     "SHOW": _Fields({}, {}),
@@ -77,7 +84,7 @@ _ACTIONS = {
 
 
 def parse_request(line: bytes | None) -> Request:
-    """line: None for one that was too long. Raises InvalidRequest."""
+    """Parse a line; None stands for one that was too long. Raises InvalidRequest."""
     if line is None:
         raise InvalidRequest(f"The line is longer than {MAX_LINE} bytes")
     try:

@@ -1,6 +1,7 @@
-"""How a command ends: its exit status, and its one line on stderr."""
+"""The exit status of a command, and its line on stderr."""
 
 import enum
+import json
 import sys
 
 from mfc_dbus.model.quoting import printable
@@ -32,6 +33,7 @@ _STATUSES = {
     "Disconnected": Status.NOT_RUNNING,
     "Spawn": Status.NOT_RUNNING,  # and Spawn.…: the bus could not start it
     "NoSuchRoute": Status.NOT_FOUND,
+    "NoSuchChange": Status.NOT_FOUND,
     "NoSuchInterface": Status.NOT_FOUND,
     "NoSuchMembership": Status.NOT_FOUND,
     "RouteExists": Status.EXISTS,
@@ -43,7 +45,15 @@ def status_of(error_name: str) -> Status:
     return _STATUSES.get(error_name.partition(".")[0], Status.FAILED)
 
 
-def complain(sentence: str) -> None:
-    # Print writes a line and its end apart, and other programs of a pipe write there too.
-    sys.stderr.write(f"mfc-dbus-cli: {printable(sentence)}\n")
+def complain(sentence: str, *, error: str = "", as_json: bool = False, **more: object) -> None:
+    """Write a line to stderr.
+
+    error: the name of what went wrong. as_json: write an object, for programs, of `error`, the
+    sentence as `message`, and more.
+    """
+    line = f"mfc-dbus-cli: {printable(sentence)}"
+    if as_json:
+        line = json.dumps({"error": error, "message": sentence, **more})
+    # print writes a line and its end apart, and other programs of a pipe write to stderr, too.
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

@@ -1,13 +1,24 @@
-"""Text on its way out, to a terminal that obeys it, or to a bus that does not carry all of it."""
+"""Words for routes and memberships, and a check whether the bus can carry a text."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mfc_dbus.model.options import (
+    MEMBERSHIP,
+    ROUTE,
+    TTLS,
+    Option,
+    said_of_membership,
+    said_of_route,
+)
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import RouteInfo
+    from mfc_dbus.client import MembershipInfo, RouteInfo
+    from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
 
 
 def on_bus(text: str) -> bool:
-    """Tell whether D-Bus can carry this string: neither NUL nor a lone surrogate is in it."""
+    """Return whether D-Bus can carry this string: it has neither NUL nor a lone surrogate."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
@@ -17,3 +28,23 @@ def oifs(route: "RouteInfo") -> list[str]:
         f"{name}(ttl>{route.ttls[name]})" if name in route.ttls else name for name in route.oifs
     ]
     return named or ["(stop)"]
+
+
+def options_of_route(route: "RouteInfo | RouteEntry") -> str:
+    """Name the options of a route that are not the defaults, and have no place among the oifs."""
+    said = said_of_route(route)
+    return _options([option for option in ROUTE if option is not TTLS], said)
+
+
+def options_of_membership(membership: "MembershipInfo | MembershipEntry") -> str:
+    return _options(MEMBERSHIP, said_of_membership(membership))
+
+
+def _options(options: Iterable[Option], said: Mapping[str, Any]) -> str:
+    """Write " table 100", or " transient" for an option that is true or false; texts come last."""
+    words = ""
+    for option in sorted(options, key=lambda option: option.signature == "s"):
+        if option.name in said:
+            switch = option.signature == "b"
+            words += f" {option.flag.word[2:] if switch else f'{option.name} {said[option.name]}'}"
+    return words

@@ -5,58 +5,50 @@ async with Client.open() as client:
 """
 
 import contextlib
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import Connection
+from mfc_dbus.bus.codec import Variant
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import BUS
-from mfc_dbus.client.follower import CHANGES, Follower
-from mfc_dbus.client.info import (
-    ANY_SOURCE,
-    ClientError,
-    Event,
-    InterfaceInfo,
-    LearnedInfo,
-    MembershipInfo,
-    RouteEvent,
-    RouteInfo,
-    ServiceEvent,
-    TableInfo,
-    UnroutedEvent,
-    info,
-    unrouted_event,
-)
-from mfc_dbus.client.remote import INTERACTIVE_TIMEOUT, LONG_TIMEOUT, TIMEOUT, Remote
-from mfc_dbus.names import BUS_NAME
+from mfc_dbus.client.errors import ClientError
+from mfc_dbus.client.remote import INTERACTIVE_TIMEOUT, LONG_TIMEOUT, TIMEOUT, Bus, Remote
+from mfc_dbus.model import members
+from mfc_dbus.model.findings import DEFAULT_SECONDS
+from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, Option
+from mfc_dbus.names import ANY_SOURCE, BUS_NAME, INTERFACE
 
 if TYPE_CHECKING:
-    from mfc_dbus.documents.document import Report
+    import socket
 
-__all__ = [
-    "ANY_SOURCE",
-    "Client",
-    "ClientError",
-    "Event",
-    "InterfaceInfo",
-    "LearnedInfo",
-    "MembershipInfo",
-    "RouteEvent",
-    "RouteInfo",
-    "ServiceEvent",
-    "TableInfo",
-    "UnroutedEvent",
-]
+    from mfc_dbus.client.info import (
+        Event,
+        FindingInfo,
+        InterfaceInfo,
+        MembershipInfo,
+        PastChangeInfo,
+        PermissionInfo,
+        RouteInfo,
+        ServiceEvent,
+        Snapshot,
+        StatisticsInfo,
+        StreamInfo,
+        TableInfo,
+        UnroutedEvent,
+    )
+    from mfc_dbus.client.unit import UnitInfo
+    from mfc_dbus.documents.entries import Report
+
+MAX_STREAMS = 1000  # that the service tells of at once
 
 
 class Client:
-    """The service's methods and properties. Each call raises ClientError, after a timeout too."""
+    """The service's methods and properties. Each call raises ClientError, also after a timeout."""
 
-    def __init__(self, connection: Connection, *, interactive: bool = False) -> None:
+    def __init__(self, bus: Bus, *, interactive: bool = False) -> None:
         """interactive: the user may be asked for a password."""
-        self._remote = Remote(connection)
+        self._bus = bus
+        self._remote = Remote(bus)
         self.interactive = interactive
 
     @classmethod
@@ -65,23 +57,43 @@ class Client:
         cls,
         address: str | None = None,
         *,
-        sock: socket.socket | None = None,
+        sock: "socket.socket | None" = None,
         interactive: bool = False,
     ) -> AsyncIterator[Self]:
-        """Connect to the system bus, to another, or to one at the far end of a socket."""
-        try:
-            # At the far end of a socket somebody may have to type a password first.
-            timeout = TIMEOUT if sock is None else INTERACTIVE_TIMEOUT
+        """Connect to the system bus, to that of an address, or to one at the far end of a socket.
+
+        interactive: the user may be asked for a password. Raises ClientError.
+        """
+        from mfc_dbus.bus.connection import Connection
+
+        with _connecting():
+            timeout = _connecting_timeout(sock)
             connection = await Connection.open(address, sock=sock, timeout=timeout)
-        except TimeoutError as error:
-            raise ClientError("Timeout", "There was no answer from the bus") from error
-        except (OSError, ValueError, BusError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ClientError("NoServer", f"Cannot connect to the bus: {why}") from error
         try:
             yield cls(connection, interactive=interactive)
         finally:
             await connection.close()
+
+    @classmethod
+    @contextlib.contextmanager
+    def open_blocking(
+        cls,
+        address: str | None = None,
+        *,
+        sock: "socket.socket | None" = None,
+        interactive: bool = False,
+    ) -> Iterator[Self]:
+        """Connect as `open` does, for a program without an event loop: `finish` runs its calls.
+
+        Only `changes` and `unrouted` need an event loop.
+        """
+        from mfc_dbus.bus.blocking import BlockingConnection
+
+        with _connecting():
+            timeout = _connecting_timeout(sock)
+            connection = BlockingConnection.open(address, sock=sock, timeout=timeout)
+        with contextlib.closing(connection):
+            yield cls(connection, interactive=interactive)
 
     async def add_route(
         self,
@@ -98,49 +110,89 @@ class Client:
         comment: str = "",
         table: int = 0,
         hairpin: bool = False,
+        enabled: bool = True,
     ) -> None:
-        """Group and source may be prefixes, the interfaces patterns; without an oif it stops.
+        """Add a route. Group and source may be prefixes, interfaces may be shell patterns.
 
-        ttls: TTL thresholds of the oifs where it is not 1; IPv4 only.
-
-        persistent: keep it over a reboot; so it is where neither this nor a timeout is given.
-        timeout: seconds after which it goes. wait: its interfaces need not be there yet. table:
-        number of the kernel's routing table, 0 the default one. hairpin: the iif may be an oif.
+        Without oifs it stops its streams. ttls: TTL thresholds of oifs, 1 to 254, IPv4 only; the
+        default is 1. replace: change a route that is there. persistent: keep it over a reboot; the
+        default unless there is a timeout. timeout: seconds after which it is removed. wait: its
+        interfaces need not be there yet. table: number of the kernel's routing table, 0 for the
+        default one. hairpin: the iif may be an oif. enabled: if not, it is kept, and as if it were
+        not there.
         """
-        options: dict[str, Any] = _table(table or None)
-        if ttls:
-            options["ttls"] = Variant("a{sy}", dict(ttls))
-        if replace:
-            options["replace"] = Variant("b", True)
-        if persistent is not None:
-            options["persistent"] = Variant("b", persistent)
-        if timeout is not None:
-            options["timeout"] = Variant("u", timeout)
-        if wait:
-            options["wait"] = Variant("b", True)
-        if comment:
-            options["comment"] = Variant("s", comment)
-        if hairpin:
-            options["hairpin"] = Variant("b", True)
+        options = _variants(
+            ADD_ROUTE,
+            ttls=dict(ttls or {}) or None,
+            replace=replace or None,
+            persistent=persistent,
+            timeout=timeout,
+            wait=wait or None,
+            comment=comment or None,
+            table=table or None,
+            hairpin=hairpin or None,
+            enabled=None if enabled else False,
+        )
         body = [source, group, iif, list(oifs), options]
-        await self._change("AddRoute", "sssasa{sv}", body, returns="")
+        await self._change("AddRoute", body)
+
+    async def change_route(
+        self,
+        group: str,
+        *,
+        source: str = ANY_SOURCE,
+        iif: str | None = None,
+        table: int = 0,
+        add_oifs: Sequence[str] = (),
+        remove_oifs: Sequence[str] = (),
+        to_iif: str | None = None,
+        ttls: Mapping[str, int] | None = None,
+        comment: str | None = None,
+        persistent: bool | None = None,
+        hairpin: bool | None = None,
+        enabled: bool | None = None,
+        timeout: int | None = None,
+        wait: bool = False,
+    ) -> None:
+        """Change a part of a route, in one step: what is left out stays.
+
+        iif and table say which route, as for `delete_route`. ttls: TTL thresholds of oifs, also of
+        those that are added. timeout: seconds from now; 0 for no timeout any more. enabled: if not,
+        the route is kept, and as if it were not there. wait: interfaces that are new in it need not
+        be there yet.
+        """
+        options = _variants(
+            CHANGE_ROUTE,
+            add_oifs=list(add_oifs) or None,
+            remove_oifs=list(remove_oifs) or None,
+            to_iif=to_iif,
+            ttls=dict(ttls or {}) or None,
+            comment=comment,
+            persistent=persistent,
+            hairpin=hairpin,
+            enabled=enabled,
+            timeout=timeout,
+            wait=wait or None,
+        )
+        body = [source, group, options | _strings(iif=iif) | _table(table or None)]
+        await self._change("ChangeRoute", body)
 
     async def delete_route(
         self, group: str, *, source: str = ANY_SOURCE, iif: str | None = None, table: int = 0
     ) -> None:
-        """iif: which one, where any source has several. table: its number."""
+        """Delete a route. iif: needed where several routes differ in it alone. table: a number."""
         body = [source, group, _strings(iif=iif) | _table(table or None)]
-        await self._change("DeleteRoute", "ssa{sv}", body, returns="")
+        await self._change("DeleteRoute", body)
 
     async def flush_routes(
         self, *, iif: str | None = None, group: str | None = None, table: int | None = None
     ) -> int:
         """Delete all routes, or those of an iif, a group prefix ("239.1.0.0/16") or a table.
 
-        Returns how many there were.
+        Returns the number of deleted routes.
         """
         body = [_strings(iif=iif, group=group) | _table(table)]
-        (count,) = await self._change("FlushRoutes", "a{sv}", body, returns="u")
+        (count,) = await self._change("FlushRoutes", body, timeout=LONG_TIMEOUT)
         return int(count)
 
     async def join_group(
@@ -153,20 +205,22 @@ class Client:
         wait: bool = False,
         comment: str = "",
     ) -> None:
-        """persistent: keep it over a reboot. wait: the interface need not be there yet."""
-        options: dict[str, Any] = {}
-        if not persistent:
-            options["persistent"] = Variant("b", False)
-        if wait:
-            options["wait"] = Variant("b", True)
-        if comment:
-            options["comment"] = Variant("s", comment)
+        """Join a group, or each group of a prefix, on an interface.
+
+        persistent: keep it over a reboot. wait: the interface need not be there yet.
+        """
+        options = _variants(
+            JOIN_GROUP,
+            persistent=None if persistent else False,
+            wait=wait or None,
+            comment=comment or None,
+        )
         body = [group, source, interface, options]
-        await self._change("JoinGroup", "sssa{sv}", body, returns="")
+        await self._change("JoinGroup", body)
 
     async def leave_group(self, group: str, interface: str, *, source: str = ANY_SOURCE) -> None:
         body: list[Any] = [group, source, interface, {}]
-        await self._change("LeaveGroup", "sssa{sv}", body, returns="")
+        await self._change("LeaveGroup", body)
 
     async def apply(
         self,
@@ -180,72 +234,191 @@ class Client:
         """Make the routes and memberships of a JSON document those of the service.
 
         merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. empty:
-        it may have no entries, and then deletes all. How many were, or would be, added, changed and
-        deleted.
+        allow a document without entries, which deletes all. Returns how many were, or would be,
+        added, changed and deleted.
         """
         given = {"merge": merge, "dry-run": dry_run, "wait": wait, "empty": empty}
         options = {name: Variant("b", True) for name, value in given.items() if value}
         added, changed, deleted = await self._change(
-            "Apply", "sa{sv}", [document, options], returns="uuu", timeout=LONG_TIMEOUT
+            "Apply", [document, options], timeout=LONG_TIMEOUT
         )
         return added, changed, deleted
 
-    async def describe(self, *, group: str | None = None) -> "Report":
-        """All routes and memberships with states and counters, or those of a group prefix.
+    async def reload(self) -> None:
+        """Have the configuration read again. Its problems are the error's text, a line for each."""
+        await self._change("Reload", [{}], timeout=LONG_TIMEOUT)
 
-        In one message; what is too much for one is asked for by halves of the groups.
+    async def describe(self, *, group: str | None = None) -> "Report":
+        """Return routes and memberships, all or those of a group prefix, with state and counters.
+
+        What is too much for one message is asked for by halves of the groups.
         """
         return await self._remote.describe(group=group)
 
-    async def routes(self) -> list[RouteInfo]:
-        routes, _ = await self._remote.snapshot()
-        return routes
+    async def routes(self) -> "list[RouteInfo]":
+        return (await self.snapshot()).routes
 
-    async def interfaces(self) -> list[InterfaceInfo]:
+    async def interfaces(self) -> "list[InterfaceInfo]":
+        from mfc_dbus.client.info import InterfaceInfo, info
+
         return [info(InterfaceInfo, fields) for fields in await self._remote.get("Interfaces")]
 
-    async def learned(
-        self, *, iif: str | None = None, group: str | None = None
-    ) -> tuple[list[LearnedInfo], int]:
-        """What was learned, or that of an iif or a group prefix: at most 1,000, and how many."""
-        body = [_strings(iif=iif, group=group)]
-        streams, total = await self._remote.call("ListLearned", "a{sv}", body, returns="aa{sv}u")
-        return [info(LearnedInfo, fields) for fields in streams], int(total)
+    async def streams(
+        self,
+        *,
+        group: str | None = None,
+        source: str | None = None,
+        iif: str | None = None,
+        oif: str | None = None,
+        table: int | None = None,
+        learned: bool | None = None,
+        comment: str | None = None,
+        sort: str = "rate",
+        limit: int = MAX_STREAMS,
+    ) -> "tuple[list[StreamInfo], int]":
+        """Return what the kernel forwards, at most 1,000 of it, and how much there is of it in all.
 
-    async def tables(self) -> list[TableInfo]:
+        group: or a prefix. source: what packets of this sender, or of a prefix, may use. iif, oif:
+        or a pattern. learned: only streams of wider routes, or only what is no such. comment: a
+        part of that of the route, in upper or lower case. sort: what comes first, "rate",
+        "packets", "group" or "idle". Rates come from the second call on.
+        """
+        from mfc_dbus.client.info import StreamInfo, info
+
+        chosen = _strings(
+            group=group, source=source, iif=iif, oif=oif, comment=comment, sort=sort
+        ) | _table(table)
+        if learned is not None:
+            chosen["learned"] = Variant("b", learned)
+        chosen["limit"] = Variant("u", limit)
+        streams, total = await self._remote.call("ListStreams", [chosen], timeout=LONG_TIMEOUT)
+        return [info(StreamInfo, fields) for fields in streams], int(total)
+
+    async def explain(
+        self,
+        group: str,
+        *,
+        source: str = ANY_SOURCE,
+        iif: str | None = None,
+        oif: str | None = None,
+        table: int = 0,
+        seconds: int | None = None,
+    ) -> "list[FindingInfo]":
+        """Return why a stream is forwarded or not, first what decides.
+
+        iif, oif: only what arrives, or leaves, there. seconds: for which its packets are counted;
+        0: not at all, and then nothing is returned where nothing is wrong to be seen.
+        """
+        from mfc_dbus.client.info import finding_info
+
+        options = _strings(iif=iif, oif=oif) | _table(table or None)
+        if seconds is not None:
+            options["seconds"] = Variant("u", seconds)
+        watched = DEFAULT_SECONDS if seconds is None else seconds
+        found, *_ = await self._remote.call(
+            "Explain", [source, group, options], timeout=TIMEOUT + watched
+        )
+        return [finding_info(fields) for fields in found]
+
+    async def undo(self, number: int | None = None) -> int:
+        """Undo a change of the history, or the last one of this user. Return its number."""
+        body = [_numbers(number=number)]
+        (undone,) = await self._change("Undo", body, timeout=LONG_TIMEOUT)
+        return int(undone)
+
+    async def history(
+        self, number: int | None = None, *, before: int | None = None, uid: int | None = None
+    ) -> "tuple[list[PastChangeInfo], int]":
+        """Return at most 100 changes, the last one first, and how many there are of these in all.
+
+        number: of the only change to return, which has the documents of before and after then.
+        before: only those with a smaller number. uid: only those of a user.
+        """
+        from mfc_dbus.client.info import PastChangeInfo, info
+
+        chosen = _numbers(number=number, before=before)
+        if uid is not None:
+            chosen["uid"] = Variant("u", uid)
+        changes, total = await self._remote.call("ListChanges", [chosen])
+        return [info(PastChangeInfo, fields) for fields in changes], int(total)
+
+    async def tables(self) -> "list[TableInfo]":
+        from mfc_dbus.client.info import TableInfo, info
+
         return [info(TableInfo, fields) for fields in await self._remote.get("Tables")]
 
-    async def memberships(self) -> list[MembershipInfo]:
+    async def memberships(self) -> "list[MembershipInfo]":
+        from mfc_dbus.client.info import MembershipInfo, info
+
         return [info(MembershipInfo, fields) for fields in await self._remote.get("Memberships")]
+
+    async def statistics(self) -> "StatisticsInfo":
+        """Return what the service has done since it started."""
+        from mfc_dbus.client.info import StatisticsInfo, info
+
+        (statistics,) = await self._remote.call("GetStatistics", [])
+        return info(StatisticsInfo, statistics)
+
+    async def permissions(self) -> "list[PermissionInfo]":
+        """Return what the caller may do, of each action of polkit as a whole."""
+        from mfc_dbus.client.info import PermissionInfo
+
+        (permissions,) = await self._remote.call("GetPermissions", [])
+        return [PermissionInfo(*each) for each in permissions.items()]
+
+    async def check(self, member: str, arguments: Sequence[Any]) -> str:
+        """Return whether the caller may make a call of the service now, which is not made.
+
+        member, arguments: of the call, as the service's interface has them; options are a dict of
+        `Variant` of mfc_dbus.bus.codec. Returns yes, auth (with a password) or no; raises what the
+        call would be refused with for another reason.
+        """
+        method = members.METHODS[f"{INTERFACE}.{member}"]
+        call = Variant(f"({method.arguments})", arguments)
+        (permission,) = await self._remote.call("Check", [member, call])
+        return str(permission)
 
     async def version(self) -> str:
         return str(await self._remote.get("Version"))
 
-    async def changes(self) -> AsyncGenerator[Event, None]:
-        """Tell whether the service runs, then each change from there on, also over its restart.
+    async def generation(self) -> int:
+        """Return how many signals of routes and memberships there were since it started."""
+        return int(await self._remote.get("Generation"))
 
-        What changed unseen, while the service was away or when the bus dropped signals for a
-        slow reader, is found by comparing and told like the rest. Raises ClientError when the
+    async def unit(self) -> "UnitInfo | None":
+        """Return systemd's view of the service; None where no systemd is on the bus."""
+        from mfc_dbus.client.unit import read_unit
+
+        return await read_unit(self._bus)
+
+    async def changes(self) -> "AsyncGenerator[Event, None]":
+        """Yield whether the service runs, then each change from there on, also over its restart.
+
+        A change that was not seen, while the service was away or when the bus dropped signals for
+        a slow reader, is found by comparing, and yielded like others. Raises ClientError when the
         bus has gone.
         """
+        from mfc_dbus.client.follower import CHANGES, Follower
+
         async with contextlib.AsyncExitStack() as stack:
-            signals = await self._remote.subscribe(CHANGES, stack)
+            owner, signals = await self._remote.subscribe(CHANGES, stack)
             follower = Follower(self._remote, signals.qsize)
-            yield await follower.start()
+            yield await follower.start(owner)
             while signal := await signals.get():
                 for event in await follower.follow(signal):
                     yield event
         raise ClientError("Disconnected", "The bus has gone")
 
-    async def unrouted(self) -> AsyncGenerator[UnroutedEvent | ServiceEvent, None]:
-        """Tell whether the service runs, then each stream that arrives and that no route covers.
+    async def unrouted(self) -> "AsyncGenerator[UnroutedEvent | ServiceEvent, None]":
+        """Yield whether the service runs, then each stream that arrives and that no route covers.
 
-        The service tells of a stream at most once in 10 seconds, and under a flood not of all.
-        Goes on over its restart. Raises ClientError when the bus has gone.
+        The service signals a stream at most once in 10 seconds, and under a flood not all streams.
+        This goes on over its restart. Raises ClientError when the bus has gone.
         """
+        from mfc_dbus.client.info import ServiceEvent, unrouted_event
+
         async with contextlib.AsyncExitStack() as stack:
-            signals = await self._remote.subscribe(["UnroutedTraffic"], stack)
-            owner = await self._remote.owner()
+            owner, signals = await self._remote.subscribe(["UnroutedTraffic"], stack)
             yield ServiceEvent(running=bool(owner))
             while signal := await signals.get():
                 if signal.sender == owner:
@@ -259,35 +432,55 @@ class Client:
         raise ClientError("Disconnected", "The bus has gone")
 
     async def owner(self) -> str:
-        """Get the unique name of the service that runs; empty where none does."""
+        """Return the unique name of the running service, empty where it does not run."""
         return await self._remote.owner()
 
-    async def snapshot(self) -> tuple[list[RouteInfo], int]:
-        """Get the routes, and the Generation that they are of or that came shortly before."""
+    async def snapshot(self) -> "Snapshot":
+        """Return routes, memberships and their Generation: see `Remote.snapshot`."""
         return await self._remote.snapshot()
 
     async def _change(
         self,
         member: str,
-        signature: str,
         body: Sequence[Any],
         *,
-        returns: str,
         timeout: float = TIMEOUT,
     ) -> list[Any]:
-        return await self._remote.call(
-            member,
-            signature,
-            body,
-            returns=returns,
-            interactive=self.interactive,
-            timeout=timeout,
-        )
+        return await self._remote.call(member, body, interactive=self.interactive, timeout=timeout)
+
+
+def _variants(options: Iterable[Option], **said: Any) -> dict[str, Variant]:
+    """Make the options of a call; a value of None is left out."""
+    return {
+        option.name: Variant(option.signature, said[option.parameter])
+        for option in options
+        if said[option.parameter] is not None
+    }
 
 
 def _strings(**options: str | None) -> dict[str, Any]:
     return {name: Variant("s", value) for name, value in options.items() if value is not None}
 
 
+def _numbers(**options: int | None) -> dict[str, Any]:
+    return {name: Variant("t", value) for name, value in options.items() if value is not None}
+
+
 def _table(number: int | None) -> dict[str, Any]:
     return {} if number is None else {"table": Variant("u", number)}
+
+
+def _connecting_timeout(sock: "socket.socket | None") -> float:
+    # At the far end of a socket somebody may have to type a password first.
+    return TIMEOUT if sock is None else INTERACTIVE_TIMEOUT
+
+
+@contextlib.contextmanager
+def _connecting() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise ClientError("Timeout", "There was no answer from the bus") from error
+    except (OSError, ValueError, BusError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ClientError("NoServer", f"Cannot connect to the bus: {why}") from error

@@ -1,43 +1,60 @@
-"""Follows the service over the bus, and tells each change of its routes once."""
+"""Follows the service over the bus, and makes an event of each change that it tells of, once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from mfc_dbus.bus.connection import Signal
 from mfc_dbus.bus.names import BUS, PROPERTIES
+from mfc_dbus.client.errors import ClientError, bad_reply
 from mfc_dbus.client.info import (
-    ClientError,
+    CauseInfo,
     Event,
+    MembershipEvent,
+    MembershipInfo,
+    MembershipKey,
     RouteEvent,
     RouteInfo,
     RouteKey,
     ServiceEvent,
-    bad_reply,
+    info,
     route_info,
 )
 from mfc_dbus.client.remote import GONE, Remote
 from mfc_dbus.names import BUS_NAME
 
-CHANGES = ("RoutesAdded", "RoutesChanged", "RoutesRemoved", "PropertiesChanged")
+CHANGES = (
+    "ChangeCaused",
+    "RoutesAdded",
+    "RoutesChanged",
+    "RoutesRemoved",
+    "MembershipsAdded",
+    "MembershipsChanged",
+    "MembershipsRemoved",
+    "PropertiesChanged",
+)
 
 
 class Follower:
-    """What is known of the service and its routes, and what is new in a signal.
+    """Keeps the known routes and memberships, and finds what is new in a signal.
 
-    A comparison may know more than the signals that still wait behind it: what these tell again
-    is left out, and what they tell of states before leads to the same end.
+    A comparison may be newer than signals that still wait. A signal that repeats what is known is
+    no event; signals of earlier states are, and end in the same state.
     """
 
     def __init__(self, remote: Remote, waiting: Callable[[], int]) -> None:
-        """waiting: how many signals wait to be followed."""
+        """waiting: returns how many signals wait to be followed."""
         self._remote = remote
         self._waiting = waiting
         self._owner = ""
         self._routes: dict[RouteKey, RouteInfo] = {}
-        self._generation: int | None = None  # None: compare when the next one is told
-        self._heard = 0  # signals of routes since that generation: at least one a change
+        self._memberships: dict[MembershipKey, MembershipInfo] = {}
+        self._cause: CauseInfo | None = None  # of the changes that the next signals tell of
+        self._generation: int | None = None  # None: the next one that is signalled makes us compare
+        self._heard = 0  # signals of changes since that generation: at least one a change
 
-    async def start(self) -> Event:
-        self._owner = await self._remote.owner()
+    async def start(self, owner: str) -> Event:
+        """owner: of the service's name, empty where it does not run."""
+        self._owner = owner
         if self._owner:
             await self._compare()
         return ServiceEvent(running=bool(self._owner))
@@ -52,10 +69,12 @@ class Follower:
             if signal.interface == PROPERTIES:
                 _, changed, _ = signal.body
                 return await self._follow_generation(changed["Generation"].value)
-            (routes,) = signal.body
+            (told,) = signal.body
+            if signal.member == "ChangeCaused":
+                self._cause = info(CauseInfo, told)
+                return []
             self._heard += 1
-            events = [self._follow_route(signal.member, route_info(fields)) for fields in routes]
-            return [event for event in events if event is not None]
+            return self._follow_change(signal.member, told)
 
     async def _follow_owner(self, owner: str) -> list[Event]:
         if owner == self._owner:
@@ -74,30 +93,58 @@ class Follower:
         self._generation, self._heard = generation, 0
         return await self._compare() if missed else []
 
+    def _follow_change(self, member: str, told: Iterable[Any]) -> list[Event]:
+        events: list[Event | None]
+        if member.startswith("Routes"):
+            events = [self._follow_route(member, route_info(each)) for each in told]
+        else:
+            found = (info(MembershipInfo, each) for each in told)
+            events = [self._follow_membership(member, each) for each in found]
+        return [event for event in events if event is not None]
+
     def _follow_route(self, member: str, route: RouteInfo) -> Event | None:
         known = self._routes.get(route.key)
         if member == "RoutesRemoved":
-            return RouteEvent("removed", route) if self._routes.pop(route.key, None) else None
+            gone = self._routes.pop(route.key, None)
+            return RouteEvent("removed", route, self._cause) if gone else None
         if route == known:
             return None
         self._routes[route.key] = route
-        return RouteEvent("changed" if known else "added", route)
+        return RouteEvent("changed" if known else "added", route, self._cause)
+
+    def _follow_membership(self, member: str, membership: MembershipInfo) -> Event | None:
+        known = self._memberships.get(membership.key)
+        if member == "MembershipsRemoved":
+            gone = self._memberships.pop(membership.key, None)
+            return MembershipEvent("membership-removed", membership, self._cause) if gone else None
+        if membership == known:
+            return None
+        self._memberships[membership.key] = membership
+        event: Literal["membership-added", "membership-changed"]
+        event = "membership-changed" if known else "membership-added"
+        return MembershipEvent(event, membership, self._cause)
 
     async def _compare(self) -> list[Event]:
-        """Read the routes again, and tell what is different."""
+        """Read all routes again, and return the differences as events."""
         try:
-            routes, generation = await self._remote.snapshot()
+            routes, memberships, generation = await self._remote.snapshot()
         except ClientError as error:
-            # It has gone again, or hangs and will: the bus tells when there is another.
+            # The service has gone again, or hangs and will go: the bus signals the next one.
             if error.name not in (*GONE, "Timeout"):
                 raise
             self._generation = None
             return []
         if self._generation is None and not self._waiting():
-            # Of signals that wait it is not known which changes they tell: count from the next on.
+            # Waiting signals may be of changes before or after this: then nothing can be counted.
             self._generation, self._heard = generation, 0
+        self._cause = None  # nobody knows it of what was missed
+        removed: list[Event | None] = []
         present = {route.key for route in routes}
-        removed = [route for key, route in self._routes.items() if key not in present]
-        events = [self._follow_route("RoutesRemoved", route) for route in removed]
-        events += [self._follow_route("RoutesAdded", route) for route in routes]
-        return [event for event in events if event is not None]
+        for route in [each for key, each in self._routes.items() if key not in present]:
+            removed.append(self._follow_route("RoutesRemoved", route))
+        joined = {membership.key for membership in memberships}
+        for membership in [each for key, each in self._memberships.items() if key not in joined]:
+            removed.append(self._follow_membership("MembershipsRemoved", membership))
+        added = [self._follow_route("RoutesAdded", route) for route in routes]
+        joins = [self._follow_membership("MembershipsAdded", each) for each in memberships]
+        return [event for event in (*removed, *added, *joins) if event is not None]

@@ -1,108 +1,134 @@
-"""The service from the far side of the bus: its calls, properties and signals, as they come.
+"""The service as seen over the bus: its methods, properties and signals.
 
-Whatever fails is a ClientError.
+Every failure is raised as ClientError.
 """
 
-import asyncio
 import contextlib
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from mfc_dbus.bus.backend import Variant
-from mfc_dbus.bus.connection import Connection, Signal
+from mfc_dbus.bus.codec import Variant, encode
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.names import BUS, ERROR, PROPERTIES
-from mfc_dbus.client.info import ClientError, RouteInfo, bad_reply, described_route, route_info
+from mfc_dbus.client.errors import ClientError, bad_reply
+from mfc_dbus.model import members
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
 if TYPE_CHECKING:
-    from mfc_dbus.documents.document import Report
+    import asyncio
+
+    from mfc_dbus.bus.connection import Connection, Signal
+    from mfc_dbus.client.info import Snapshot
+    from mfc_dbus.documents.entries import Report
 
 TIMEOUT = 30.0
 INTERACTIVE_TIMEOUT = 300.0  # somebody types a password meanwhile
 LONG_TIMEOUT = 300.0  # 100,000 routes take a slow machine a minute
 
 _NOT_RUNNING = f"The service {BUS_NAME} is not running: 'systemctl start mfc-dbus' starts it"
-# What a call meets that comes when the service has gone, or that it goes under.
+# Errors of a call that comes when the service has gone, or that it does not live to answer.
 GONE = {
     "ServiceUnknown": _NOT_RUNNING,
     "NameHasNoOwner": _NOT_RUNNING,
     "NoReply": f"The service {BUS_NAME} has gone before it answered",
 }
-_SIGNATURES = {
-    "Routes": "a(sssasa{sv})",
-    "Interfaces": "aa{sv}",
-    "Tables": "aa{sv}",
-    "Memberships": "aa{sv}",
-    "Version": "s",
-    "Generation": "t",
-}
+
+
+class Bus(Protocol):
+    """A connection to the bus, with an event loop or without."""
+
+    async def call(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] | bytes = (),
+        *,
+        timeout: float,
+        interactive: bool = False,
+        activate: bool = True,
+        returns: str | None = None,
+    ) -> list[Any]: ...
+    async def call_bus(
+        self, member: str, signature: str = "", body: Sequence[Any] = ()
+    ) -> list[Any]: ...
 
 
 class Remote:
     """The service, over a connection to the bus."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
 
     async def call(
         self,
         member: str,
-        signature: str,
         body: Sequence[Any],
         *,
         interface: str = INTERFACE,
-        returns: str,
         interactive: bool = False,
         timeout: float = TIMEOUT,
     ) -> list[Any]:
-        """Call a method of the service if it runs: a call would undo `systemctl stop` else.
+        """Call a method of the service if it runs; starting it would undo `systemctl stop`.
 
         interactive: the user may be asked for a password.
         """
+        method = members.METHODS[f"{interface}.{member}"]
         timeout = max(timeout, INTERACTIVE_TIMEOUT if interactive else 0)
-        with _client_errors(timeout):
-            return await self._connection.call(
+        with client_errors(timeout):
+            return await self._bus.call(
                 BUS_NAME,
                 OBJECT_PATH,
                 interface,
                 member,
-                signature,
-                body,
+                method.arguments,
+                encode(method.arguments, body),
                 timeout=timeout,
                 interactive=interactive,
                 activate=False,
-                returns=returns,
+                returns=method.returns,
             )
 
     async def get(self, name: str) -> Any:
         """Read a property."""
         body = [INTERFACE, name]
-        (value,) = await self.call("Get", "ss", body, interface=PROPERTIES, returns="v")
+        (value,) = await self.call("Get", body, interface=PROPERTIES)
         return _value(name, value)
 
-    async def snapshot(self) -> tuple[list[RouteInfo], int]:
-        """Get the routes and the Generation that they are of, in one message.
+    async def snapshot(self) -> "Snapshot":
+        """Return the routes, the memberships and the Generation of that moment.
 
-        If they are too many for that, some may be of a later one, and signals tell of them again.
+        Of more than one message has room for, some may be newer; the signals of that follow.
         """
+        from mfc_dbus.client import info
+
         body = [INTERFACE]
-        (properties,) = await self.call("GetAll", "s", body, interface=PROPERTIES, returns="a{sv}")
+        (properties,) = await self.call("GetAll", body, interface=PROPERTIES, timeout=LONG_TIMEOUT)
         with bad_reply():
             generation = _value("Generation", properties["Generation"])
-            if "Routes" in properties:
-                fields = _value("Routes", properties["Routes"])
-                return [route_info(each) for each in fields], generation
-        return [described_route(each) for each in (await self.describe()).route], generation
+            if "Routes" in properties and "Memberships" in properties:
+                routes = map(info.route_info, _value("Routes", properties["Routes"]))
+                memberships = [
+                    info.info(info.MembershipInfo, fields)
+                    for fields in _value("Memberships", properties["Memberships"])
+                ]
+                return info.Snapshot(list(routes), memberships, generation)
+        report = await self.describe()
+        return info.Snapshot(
+            list(map(info.described_route, report.route)),
+            list(map(info.described_membership, report.membership)),
+            generation,
+        )
 
     async def describe(self, *, group: str | None = None) -> "Report":
-        """Get what is described of all, or of a group prefix.
+        """Return the answer of Describe, for all groups or for a prefix.
 
-        In one message; what is too much for one is asked for by halves of the groups.
+        What is too much for one message is asked for by halves of the groups.
         """
-        from mfc_dbus.documents.document import Report
+        from mfc_dbus.documents.entries import Report
 
         try:
             return await self._describe(group)
@@ -111,7 +137,7 @@ class Remote:
             if not halves:
                 raise
         whole = Report()
-        if group is not None:  # its own routes are in neither half
+        if group is not None:  # routes of exactly this prefix are in neither half
             whole = await self._describe(group, exact=Variant("b", True))
         for half in halves:
             part = await self.describe(group=half)
@@ -120,18 +146,18 @@ class Remote:
         return whole
 
     async def _describe(self, group: str | None, **options: Variant) -> "Report":
-        from mfc_dbus.documents.document import read_report
+        from mfc_dbus.documents.entries import read_report
 
         chosen = options if group is None else {"group": Variant("s", group), **options}
-        (text,) = await self.call("Describe", "a{sv}", [chosen], returns="s", timeout=LONG_TIMEOUT)
+        (text,) = await self.call("Describe", [chosen], timeout=LONG_TIMEOUT)
         with bad_reply():
             return read_report(text)
 
     async def owner(self) -> str:
-        """Get the unique name of the service that runs; empty where none does."""
+        """Return the unique name of the running service, empty where it does not run."""
         try:
-            with _client_errors():
-                (owner,) = await self._connection.call_bus("GetNameOwner", "s", [BUS_NAME])
+            with client_errors():
+                (owner,) = await self._bus.call_bus("GetNameOwner", "s", [BUS_NAME])
         except ClientError as error:
             if error.name in GONE:
                 return ""
@@ -140,16 +166,27 @@ class Remote:
 
     async def subscribe(
         self, members: Sequence[str], stack: contextlib.AsyncExitStack
-    ) -> "asyncio.Queue[Signal | None]":
-        """Queue these signals, that the service comes or goes, and None for the end of the bus.
+    ) -> "tuple[str, asyncio.Queue[Signal | None]]":
+        """Return `owner`, and a queue of these signals and of those when it comes or goes.
 
-        stack: until when.
+        When the bus has gone, None comes. stack: ends it. The connection must have an event loop.
         """
+        import asyncio
+
+        from mfc_dbus.bus.connection import Signal
+
+        connection = cast("Connection", self._bus)
         signals: asyncio.Queue[Signal | None] = asyncio.Queue()
 
+        told = False
+
         def of_bus(signal: Signal) -> None:
+            nonlocal told
             # The bus also tells each connection which names it acquired, unasked.
             if signal.sender == BUS and signal.member == "NameOwnerChanged":
+                name, _, owner = signal.body
+                if name == BUS_NAME:
+                    connection.heard, told = owner, True
                 signals.put_nowait(signal)
 
         def of_service(member: str, signal: Signal) -> None:
@@ -157,7 +194,7 @@ class Remote:
                 signals.put_nowait(signal)
 
         async def end() -> None:
-            await self._connection.wait_closed()
+            await connection.wait_closed()
             signals.put_nowait(None)
 
         stack.callback(asyncio.create_task(end()).cancel)
@@ -168,16 +205,21 @@ class Remote:
         for member in members:
             rules[f"{ours},member='{member}'"] = partial(of_service, member)
         for rule, handler in rules.items():
-            stack.callback(self._connection.unsubscribe, rule, handler)
-            with _client_errors():
-                await self._connection.subscribe(rule, handler)
-        return signals
+            stack.callback(connection.unsubscribe, rule, handler)
+            with client_errors():
+                await connection.subscribe(rule, handler)
+        owner = await self.owner()
+        if not told:  # else the bus has told of this owner, or of a later one
+            connection.heard = owner
+        return owner, signals
 
 
 def _halves(group: str | None) -> list[str]:
-    """Split a prefix of groups, None for all; a single group has no halves."""
+    """Split a prefix of groups, or None for all groups, in two; a single group has no halves."""
     if group is None:
         return ["224.0.0.0/4", "ff00::/8"]
+    import ipaddress
+
     network = ipaddress.ip_network(group)
     if network.prefixlen == network.max_prefixlen:
         return []
@@ -185,13 +227,13 @@ def _halves(group: str | None) -> list[str]:
 
 
 def _value(name: str, variant: Any) -> Any:
-    if variant.signature != _SIGNATURES[name]:
+    if variant.signature != members.PROPERTIES[name].signature:
         raise ClientError("BadReply", f"Property {name} has type '{variant.signature}'")
     return variant.value
 
 
 @contextlib.contextmanager
-def _client_errors(timeout: float = TIMEOUT) -> Iterator[None]:
+def client_errors(timeout: float = TIMEOUT) -> Iterator[None]:
     try:
         yield
     except BusError as error:

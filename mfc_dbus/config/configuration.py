@@ -1,7 +1,7 @@
-"""/etc/mfc-dbus as a whole: read at the start and by each reload, with all that is wrong with it.
+"""Reads all of /etc/mfc-dbus, at the start and at each reload, and reports its problems.
 
-What is wrong, and what it names and is not there, stays in the service manager's status until it is
-mended.
+Problems, and interfaces that are named and missing, stay in the service manager's status until they
+are gone.
 """
 
 import asyncio
@@ -10,82 +10,88 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mfc_dbus.config import routes_d as routesd
-from mfc_dbus.config import settings as config
+from mfc_dbus.config import routes_d
+from mfc_dbus.config import settings as settings_file
 from mfc_dbus.config.routes_d import DIRECTORY, Files, Place, write_places
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
+from mfc_dbus.loop.slices import let_go
+from mfc_dbus.loop.worker import aside
 from mfc_dbus.model.errors import ConfigError, TooManyInterfaces
 from mfc_dbus.model.interfaces import expand, is_pattern, matches
 from mfc_dbus.model.quoting import join, quote
 
 log = logging.getLogger(__name__)
 
-_MAX_LISTED = 20  # problems that are told; of more there is the number
-_MAX_NAMED = 5  # in the status
+_MAX_LISTED = 20  # problems in an error or the log; of more only the number is given
+_MAX_NAMED = 5  # interfaces in the status
 
-Apply = Callable[[Config, Files], Awaitable[None]]
+Apply = Callable[[Settings, Files], Awaitable[None]]
 
 
 class Loaded(NamedTuple):
-    """What was read; no settings where their file has problems."""
+    """What the files say. There are no settings where their file has problems."""
 
-    settings: Config | None
+    settings: Settings | None
     files: Files
     problems: Sequence[str]
 
 
 def load(directory: Path) -> Loaded:
-    """Read all files of a directory, and find all that is wrong with any of them."""
+    """Read all files of a directory, and list the problems of all of them."""
     settings, problems = None, []
     try:
-        settings = config.load(directory)
+        settings = settings_file.load(directory)
     except ConfigError as error:
         problems = str(error).split("\n")
-    files = routesd.load(directory)
+    files = routes_d.load(directory)
     return Loaded(settings, files, [*problems, *files.problems])
 
 
 class Configuration:
-    """What is configured, and what is to be said of it.
+    """The configuration that the service goes by, and the problems of its files.
 
-    settings: those that the service goes by. problems: what the last look at the files found.
+    settings: those in force. problems: those that the last reading of the files found.
     """
 
     def __init__(self, directory: Path, load: Callable[[Path], Loaded] = load) -> None:
-        self.settings = Config()
+        self.settings = Settings()
         self.problems: Sequence[str] = ()
         self._directory = directory
         self._load = load
         self._interfaces: Sequence[str] = ()
-        self._places: Mapping[str, Place | str] = {}  # until `warn` has told of them
+        self._places: Mapping[str, Place | str] = {}  # of interfaces, until `warn` has named them
         self._reloading = asyncio.Lock()
 
-    def begin(self) -> tuple[Config, Files]:
-        """Read the files for the start, which goes without those that are broken, and says so."""
+    def begin(self) -> tuple[Settings, Files]:
+        """Read the files for the start, which goes on without broken files, and logs which."""
         loaded = self._load(self._directory)
         for problem in _shorten(loaded.problems):
             log.error("%s", problem)
         if loaded.settings is None:
-            log.error("%s has problems: going by the defaults", self._directory / config.FILE)
+            log.error(
+                "%s has problems: going by the defaults", self._directory / settings_file.FILE
+            )
         if loaded.files.problems:
             log.error("%s has problems: going without these files", self._directory / DIRECTORY)
-        self._take(loaded.settings or Config(), loaded.files)
+        self._remember(loaded.settings or Settings(), loaded.files)
         self.problems = loaded.problems
         return self.settings, loaded.files
 
     async def reload(self, apply: Apply) -> None:
-        """Read the files again, and let `apply` make the service go by them; one after the other.
+        """Read the files again, and have `apply` make the service go by them.
+
+        Reloads are done one after the other.
 
         Raises ConfigError, with a line for each problem, and what `apply` raises.
         """
         async with self._reloading:  # or older files might be applied last
-            loaded = await asyncio.to_thread(self._load, self._directory)
+            loaded = await aside(self._load, self._directory)
             try:
                 if loaded.settings is None or loaded.problems:
                     raise ConfigError("\n".join(loaded.problems))
                 await apply(loaded.settings, loaded.files)
             except ConfigError as error:
-                self.problems = loaded.problems or await asyncio.to_thread(
+                self.problems = loaded.problems or await aside(
                     loaded.files.locate, str(error).split("\n")
                 )
                 raise ConfigError("\n".join(_shorten(self.problems))) from error
@@ -94,10 +100,12 @@ class Configuration:
                 where = "".join(f"{place}: " for place in await _write(places))
                 self.problems = [f"{where}{error}"]
                 raise ConfigError(self.problems[0]) from error
-            self._take(loaded.settings, loaded.files)
+            finally:
+                await let_go(loaded.files.routes)  # they are many where they were refused
+            self._remember(loaded.settings, loaded.files)
 
     async def warn(self, present: Collection[str], routes: int) -> None:
-        """Log, once, what is no error in the files that were read last and yet may be a mistake.
+        """Log, once for each reading of the files, what is no error and yet may be a mistake.
 
         present: the interfaces that there are.
         """
@@ -132,27 +140,31 @@ class Configuration:
             parts.append(self._excess(routes))
         return "; ".join(parts)
 
-    def _take(self, settings: Config, files: Files) -> None:
+    @property
+    def _settings_path(self) -> Path:
+        return self._directory / settings_file.FILE
+
+    def _remember(self, settings: Settings, files: Files) -> None:
         self.settings = settings
         self.problems = ()
         named = {
-            "discovery.interfaces": settings.watched,
-            "router_discovery.interfaces": settings.advertised,
+            "discovery.interfaces": settings.discovery_interfaces,
+            "router_discovery.interfaces": settings.router_discovery_interfaces,
             "rules": settings.rules,
         }
-        path = self._directory / config.FILE
+        path = self._settings_path
         places = {name: f"{path}: '{key}'" for key, names in named.items() for name in names}
         self._places = {**places, **files.interfaces}
         self._interfaces = [*self._places]
 
     def _find_absent(self, present: Collection[str]) -> Sequence[str]:
-        """Find the configured names and patterns of interfaces that none of these has."""
+        """Return the configured names and patterns of which none of these interfaces is one."""
         lacking = [name for name in self._interfaces if name not in present]
         return [name for name in lacking if not is_pattern(name) or not any(expand(name, present))]
 
     def _excess(self, routes: int) -> str:
         return (
-            f"{self._directory / config.FILE}: 'limits.routes' is {self.settings.max_routes}, and "
+            f"{self._settings_path}: 'limits.routes' is {self.settings.max_routes}, and "
             f"there are {routes} routes: these stay, and no more are taken"
         )
 
@@ -164,14 +176,14 @@ def _lacking(name: str) -> str:
 
 
 def _find_places(files: Files, interface: str) -> Sequence[Place]:
-    """Find where a file names an interface first, or a pattern that is for it, if one does."""
+    """Return the first place, if any, where a file has an interface or a pattern that is for it."""
     return [place for name, place in files.interfaces.items() if matches(name, interface)][:1]
 
 
 async def _write(places: Sequence[Place | str]) -> list[str]:
-    """Write where something stands, if it is not written already."""
+    """Return places as text. Those in files of routes.d take as long as reading the files."""
     in_files = [place for place in places if isinstance(place, Place)]
-    written = iter(await asyncio.to_thread(write_places, in_files) if in_files else ())
+    written = iter(await aside(write_places, in_files) if in_files else ())
     return [next(written) if isinstance(place, Place) else place for place in places]
 
 

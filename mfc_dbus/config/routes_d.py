@@ -1,29 +1,32 @@
-"""/etc/mfc-dbus/routes.d/*.toml: documents whose routes and memberships are there as long as the
-files are.
+"""Reads /etc/mfc-dbus/routes.d/*.toml: documents whose routes and memberships last as long as the
+files.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mfc_dbus.documents import text_files as textfiles
-from mfc_dbus.documents import toml_text as toml
+from msgspec.structs import replace
+
+from mfc_dbus.documents import text_files, toml_text
 from mfc_dbus.documents.document import Document, from_toml
-from mfc_dbus.documents.problem_lines import Problems, with_lines, write_path
+from mfc_dbus.documents.problem_lines import with_lines
+from mfc_dbus.model.desired import Key
 from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.membership import Membership
+from mfc_dbus.model.problems import KeyPath, Problems, write_path
 from mfc_dbus.model.quoting import printable
-from mfc_dbus.model.route import Key, Membership, Route
+from mfc_dbus.model.route import Route
 
 DIRECTORY = "routes.d"
 _PATH = re.compile(r"(route|membership)\[(\d+)\]")
 
 
 class File(NamedTuple):
-    """A file that is in order.
+    """A file without problems.
 
-    first: of its routes and of its memberships, the index of the first among those of all files.
+    first: by section, the index that its first route or membership has among those of all files.
     places: for each of its memberships the index of its entry, which may be a prefix.
     """
 
@@ -34,28 +37,28 @@ class File(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A value in a file."""
+    """The place of a value in a file."""
 
     file: File
-    path: toml.Path
+    path: KeyPath
 
 
 class Files(NamedTuple):
-    """What the files say, those that are in order, and what is wrong with the others.
+    """What the files without problems say, and the problems of the others.
 
-    interfaces: the names and patterns of interfaces, and where each stands first.
+    interfaces: the names and patterns of interfaces, each with the place where it stands first.
     """
 
-    routes: Sequence[Route]
+    routes: list[Route]
     memberships: Sequence[Membership]
     interfaces: Mapping[str, Place]
     problems: Sequence[str]
     files: Sequence[File] = ()
 
     def locate(self, problems: Sequence[str]) -> list[str]:
-        """Say of problems that begin with a path, "route[17]: ", in which file and line they are.
+        """Return problems with file and line in the place of the path that they begin with.
 
-        Takes as long as reading the files.
+        Such a path is one of all files together, "route[17]: ". Takes as long as reading the files.
         """
         matches = [_PATH.match(problem) for problem in problems]
         places = iter(write_places([self._find(match) for match in matches if match]))
@@ -72,12 +75,12 @@ class Files(NamedTuple):
 
 
 def write_places(places: Sequence[Place]) -> list[str]:
-    """Name file, line and key of each. Takes as long as reading the files."""
-    paths: dict[str, list[toml.Path]] = {}
+    """Return each place as text: file, line and key. Takes as long as reading the files."""
+    paths: dict[str, list[KeyPath]] = {}
     for file, path in places:
         paths.setdefault(file.name, []).append(path)
     texts = {file.name: file.text for file, _ in places}
-    lines = {name: toml.lines(texts[name], paths[name]) for name in paths}
+    lines = {name: toml_text.lines(texts[name], paths[name]) for name in paths}
     return [
         f"{file.name}: line {lines[file.name][path]}: {write_path(path)}" for file, path in places
     ]
@@ -91,11 +94,11 @@ def load(directory: Path) -> Files:
     owners: dict[Key, str] = {}
     problems: list[str] = []
     read: list[File] = []
-    for path in _paths(directory / DIRECTORY, problems):
+    for path in paths(directory / DIRECTORY, problems):
         name = printable(str(path))
         try:
-            text = textfiles.decode(textfiles.read(path))
-            document = _read(text, owners)
+            text = text_files.decode(text_files.read(path))
+            document = parse(text, owners)
         except OSError as error:
             problems.append(f"{name}: {error.strerror}")
         except InvalidArgs as error:
@@ -106,17 +109,24 @@ def load(directory: Path) -> Files:
             read.append(file)
             for interface, key in _interfaces(document):
                 interfaces.setdefault(interface, Place(file, key))
-            routes += [replace(each, persistent=True, file=name) for each in document.routes]
+            for index, route in enumerate(document.routes):
+                document.routes[index] = replace(route, persistent=True, file=name)
+            routes += document.routes
             memberships += [
                 replace(each, persistent=True, file=name) for each in document.memberships
             ]
-            owners |= dict.fromkeys((route.key for route in document.routes), name)
-            owners |= dict.fromkeys((one.key for one in document.memberships), name)
+            owners |= dict.fromkeys(keys(document), name)
     return Files(routes, memberships, interfaces, problems, read)
 
 
-def _interfaces(document: Document) -> Iterator[tuple[str, toml.Path]]:
-    """Yield the names and patterns of interfaces, and the path of each."""
+def keys(document: Document) -> Iterator[Key]:
+    """Yield what makes each route and membership of a file another than those of other files."""
+    yield from (route.key for route in document.routes)
+    yield from (each.key for each in document.memberships)
+
+
+def _interfaces(document: Document) -> Iterator[tuple[str, KeyPath]]:
+    """Yield the names and patterns of interfaces in a document, each with its path."""
     for index, route in enumerate(document.routes):
         yield route.iif, ("route", index, "iif")
         for oif in route.oifs:
@@ -125,7 +135,8 @@ def _interfaces(document: Document) -> Iterator[tuple[str, toml.Path]]:
         yield join.interface, ("membership", index, "interface")
 
 
-def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
+def paths(directory: Path, problems: list[str]) -> Iterator[Path]:
+    """Yield the files of a directory in the order in which they are read, or add a problem."""
     try:
         yield from sorted(path for path in directory.iterdir() if path.suffix == ".toml")
     except FileNotFoundError:
@@ -134,11 +145,15 @@ def _paths(directory: Path, problems: list[str]) -> Iterator[Path]:
         problems.append(f"{printable(str(directory))}: {error.strerror}")
 
 
-def _read(text: str, owners: Mapping[Key, str]) -> Document:
-    """owners: in which file each route and membership is that was read before."""
+def parse(text: str, owners: Mapping[Key, str]) -> Document:
+    """Read the text of a file.
+
+    owners: the names of the files that were read before, by the keys of what is in them. Raises
+    InvalidArgs, with a line for each problem: "line 7: route[1].iif: ...".
+    """
     document = from_toml(text)
     if document.empty:
-        # An editor or a full disk may have left it so, and what it had would be deleted.
+        # An editor or a full disk may have left it so, and all that it had would be deleted.
         raise InvalidArgs("It has no routes and no memberships: delete it, if it is to have none")
     problems = Problems()
     for index, each in enumerate(document.routes):

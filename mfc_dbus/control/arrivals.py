@@ -21,7 +21,9 @@ class Arrivals:
         tell: Callable[[Event], None],
         holds: Callable[[Table], bool],
     ) -> None:
-        """tell: of what holds from now on. holds: whether a table can have no new VIF for now."""
+        """tell: is called with each event when it takes effect. holds: tells whether a table cannot
+        take a new VIF for now.
+        """
         self.present: dict[str, Link] = {}
         self._coming: dict[str, Link] = {}
         self._tables = tables
@@ -30,20 +32,20 @@ class Arrivals:
 
     @property
     def coming(self) -> Mapping[str, Link]:
-        """Those that are there, and not yet for routes."""
+        """The interfaces that exist and that routes may not use yet."""
         return self._coming
 
     @property
     def known(self) -> Mapping[str, Link]:
-        """All that are there."""
+        """All interfaces that exist."""
         return ChainMap(self.present, self._coming)
 
-    def take_in(self, events: Iterable[Event]) -> dict[str, None]:
-        """Follow events; the interfaces whose routes are to be looked at for it."""
+    def follow(self, events: Iterable[Event]) -> dict[str, None]:
+        """Follow events. Return the names of the interfaces whose routes have to be looked at."""
         names: list[str] = []
         for event in events:
             if isinstance(event, Missed):
-                names += self._take_lost()
+                names += self._find_lost()
                 self._tell(event)
             elif isinstance(event, Gone):
                 names += self._remove(event.link)
@@ -53,8 +55,18 @@ class Arrivals:
         return dict.fromkeys(names)
 
     def admit(self) -> dict[str, None]:
-        """Let those be there that need not wait any more; their names."""
-        free = [link for link in self._coming.values() if self._is_free(link)]
+        """Hand interfaces that need not wait any more to routes. Return their names."""
+        owned = [table for table in self._tables.values() if table.owned]
+        if not self._coming or any(self._holds(table) for table in owned):
+            return {}
+        # A VIF may have the name, or be of this device under another name.
+        vifs = [vif for table in owned for vif in table.vifs]
+        names, ifindexes = {vif.name for vif in vifs}, {vif.ifindex for vif in vifs}
+        free = [
+            link
+            for link in self._coming.values()
+            if link.name not in names and link.ifindex not in ifindexes
+        ]
         for link in free:
             del self._coming[link.name]
             self.present[link.name] = link
@@ -81,8 +93,8 @@ class Arrivals:
         self._tell(event)
         return (link.name,)
 
-    def _take_lost(self) -> Iterable[str]:
-        """Have those come anew that went, and came back under their old name and ifindex."""
+    def _find_lost(self) -> Iterable[str]:
+        """Treat interfaces as new that went and came back under their old name and ifindex."""
         lost = {
             name: self.present.pop(name)
             for table in self._tables.values()
@@ -92,15 +104,3 @@ class Arrivals:
         }
         self._coming.update(lost)
         return lost
-
-    def _is_free(self, link: Link) -> bool:
-        return not any(
-            self._holds(table) or _has_vif(table, link)
-            for table in self._tables.values()
-            if table.owned
-        )
-
-
-def _has_vif(table: Table, link: Link) -> bool:
-    """Whether there is a VIF of this name, or of this device under another name."""
-    return link.name in table.vifs or any(vif.ifindex == link.ifindex for vif in table.vifs)

@@ -7,6 +7,7 @@ by a large one; and what concerns few routes does not wait at all.
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from mfc_dbus.model.route import RouteKey, TableId
 
@@ -16,10 +17,18 @@ CHUNK = 30  # routes of one turn: some milliseconds
 _Cause = tuple[TableId, Hashable]
 
 
+class Turn(NamedTuple):
+    """Routes of a table that are looked at together, and as how many usual ones they count."""
+
+    table: TableId
+    keys: Sequence[RouteKey]
+    weight: int
+
+
 class Backlog:
     def __init__(self) -> None:
-        # From which the first is taken again and again, which takes a plain dict long.
-        self._few: dict[TableId, OrderedDict[RouteKey, None]] = {}
+        # Weights. A plain dict would be slow where its first key is taken again and again.
+        self._few: dict[TableId, OrderedDict[RouteKey, int]] = {}
         self._many: dict[_Cause, _Batch] = {}  # the one whose turn it is first
 
     def __bool__(self) -> bool:
@@ -28,25 +37,30 @@ class Backlog:
     def add(
         self, id_: TableId, cause: Hashable, keys: Collection[RouteKey], weight: int = 1
     ) -> None:
-        """Have routes of a table looked at, once after this however often it is said.
+        """Queue routes of a table; a route that is queued already is looked at once all the same.
 
-        weight: how many times as long as another it takes to look at one of them.
+        weight: how many times as long as usual it takes to look at one of these.
         """
         if len(keys) * weight > FEW:
             self._many.setdefault((id_, cause), _Batch()).add([*keys], max(1, CHUNK // weight))
         elif keys:
-            self._few.setdefault(id_, OrderedDict()).update(dict.fromkeys(keys))
+            self._few.setdefault(id_, OrderedDict()).update(dict.fromkeys(keys, weight))
 
-    def take_few(self) -> tuple[TableId, list[RouteKey]] | None:
+    def take_few(self) -> Turn | None:
         """Take the next routes of small batches."""
-        for id_, keys in self._few.items():
-            taken = [keys.popitem(last=False)[0] for _ in range(min(CHUNK, len(keys)))]
-            if not keys:
+        for id_, waiting in self._few.items():
+            keys: list[RouteKey] = []
+            total = 0
+            while waiting and total < CHUNK:
+                key, weight = waiting.popitem(last=False)
+                keys.append(key)
+                total += weight
+            if not waiting:
                 del self._few[id_]
-            return id_, taken
+            return Turn(id_, keys, total)
         return None
 
-    def take_many(self) -> tuple[TableId, list[RouteKey]] | None:
+    def take_many(self) -> Turn | None:
         """Take the next routes of the large batch whose turn it is."""
         while self._many:
             cause = next(iter(self._many))
@@ -54,12 +68,16 @@ class Backlog:
             taken = batch.take()
             if taken:
                 self._many[cause] = batch
-                return cause[0], taken
+                return Turn(cause[0], taken, CHUNK)
         return None
 
 
 class _Batch:
-    """Routes that are gone through to the end, before it begins anew: so each has its turn."""
+    """Routes of one cause, in rounds.
+
+    Those that are added last wait for the end of the present round, in place of those that waited:
+    who adds routes for a cause adds all that it concerns.
+    """
 
     def __init__(self) -> None:
         self._going: Iterator[RouteKey] = iter(())

@@ -2,24 +2,28 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
+from mfc_dbus.loop.outcome import Outcome
 
-class _Waiting(NamedTuple):
+
+class _QueuedChange(NamedTuple):
     change: Callable[[], Any]
     reply: asyncio.Future[Any]
 
 
-class Commits:
-    """A queue of changes: functions that do something, or raise RequestError and do nothing.
+class ChangeQueue:
+    """A queue of changes: functions that do something, and raise RequestError where they could not.
 
-    One that takes long may be a coroutine function; the others wait for it all the same.
+    What one has done before it raised is stored as all else is; most have done nothing then. One
+    that takes long may be a coroutine function; the others wait for it all the same.
     """
 
     def __init__(
-        self, commit: Callable[[], Awaitable[None]], go_on: Callable[[], None] = lambda: None
+        self,
+        commit: Callable[[], Coroutine[Any, Any, None]],
+        go_on: Callable[[], None] = lambda: None,
     ) -> None:
         """commit: stores what was done since it was called last, or takes it back and raises.
 
@@ -27,7 +31,7 @@ class Commits:
         """
         self._commit = commit
         self._go_on = go_on
-        self._queue: list[_Waiting] = []
+        self._queue: list[_QueuedChange] = []
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -36,17 +40,20 @@ class Commits:
         return self._worker is None
 
     async def run(self, change: Callable[[], Any]) -> Any:
-        """Do a change when it is its turn; its result, when that is stored.
+        """Do a change when its turn comes. Return its result when it is stored.
 
-        Where no more are done, whoever waits is cancelled.
+        Raises what the change raises, and CancelledError after `close`.
         """
         if self._closed:
             raise asyncio.CancelledError
-        waiting = _Waiting(change, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        return await self._enqueue(change)  # no variable may hold that future: see outcome.py
+
+    def _enqueue(self, change: Callable[[], Any]) -> asyncio.Future[Any]:
+        reply = asyncio.get_running_loop().create_future()
+        self._queue.append(_QueuedChange(change, reply))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await waiting.reply
+        return reply
 
     async def close(self) -> None:
         """Begin no more changes, and return when those that were begun are stored or taken back."""
@@ -58,7 +65,7 @@ class Commits:
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
-        batch: list[_Waiting] = []
+        batch: list[_QueuedChange] = []
         try:
             while self._queue:
                 batch, self._queue = self._queue, []
@@ -72,60 +79,34 @@ class Commits:
                     waiting.reply.cancel()
                 self._queue.clear()
 
-    async def _run(self, batch: Sequence[_Waiting]) -> bool:
-        """Do changes together. False: they could not be stored, of which some may need no store."""
-        answers = [await self._do(waiting) for waiting in batch]
-        try:
-            await self._commit()
-        except BaseException as error:  # noqa: BLE001 - each will have its own
-            _raise_if_stopping(error)
-            return False
-        finally:
-            self._go_on()
-        for answer in answers:
-            answer()
+    async def _run(self, batch: Sequence[_QueuedChange]) -> bool:
+        """Do changes together. Return False where they could not be stored together: some of them
+        may need no store.
+        """
+        outcomes = [await self._try(waiting.change) for waiting in batch]
+        if (await self._try(self._commit)).error:
+            return False  # each will have its own
+        for outcome, waiting in zip(outcomes, batch, strict=True):
+            outcome.answer(waiting.reply)
         return True
 
-    async def _run_alone(self, waiting: _Waiting) -> None:
-        answer = await self._do(waiting)
-        try:
-            await self._commit()
-        except BaseException as error:  # noqa: BLE001 - it is for the one who waits
-            _raise_if_stopping(error)
-            answer = partial(_fail, waiting.reply, error)
-        finally:
-            self._go_on()
-        answer()
+    async def _run_alone(self, waiting: _QueuedChange) -> None:
+        outcome = await self._try(waiting.change)
+        stored = await self._try(self._commit)
+        (stored if stored.error else outcome).answer(waiting.reply)
 
-    async def _do(self, waiting: _Waiting) -> Callable[[], None]:
-        """Do a change; what answers it."""
+    async def _try(self, act: Callable[[], Any]) -> Outcome:
+        """Do a change, or a commit. Raise nothing but the cancellation of the worker itself."""
         try:
-            result = waiting.change()
+            result = act()
             if inspect.iscoroutine(result):
                 result = await result
         except BaseException as error:  # noqa: BLE001 - it is for the one who waits
             _raise_if_stopping(error)
-            return partial(_fail, waiting.reply, error)
+            return Outcome(error=error)
         finally:
             self._go_on()
-        return partial(_succeed, waiting.reply, result)
-
-
-def _succeed(reply: asyncio.Future[Any], result: Any) -> None:
-    if not reply.done():
-        reply.set_result(result)
-
-
-def _fail(reply: asyncio.Future[Any], error: BaseException) -> None:
-    """Have the caller's wait raise an error, whatever it is."""
-    if reply.done():
-        return
-    if not isinstance(error, Exception) or isinstance(error, StopIteration):
-        # A future refuses StopIteration, and what is no Exception would end the caller's loop.
-        unexpected = RuntimeError(f"a change raised {type(error).__name__}")
-        unexpected.__cause__ = error
-        error = unexpected
-    reply.set_exception(error)
+        return Outcome(result)
 
 
 def _raise_if_stopping(error: BaseException) -> None:

@@ -1,25 +1,30 @@
 """From what there is to what a document says: the smallest change, and what forbids it.
 
-A document may be long: it is gone through in slices, while no other change is done.
+A document may be long: it is gone through in slices, while no other change is done. So are all
+routes for those that a flush deletes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.documents.problem_lines import Problems
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.loop.slices import in_slices
 from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.addresses import Prefix
+from mfc_dbus.model.desired import Desired
 from mfc_dbus.model.difference import Comparison, Difference
 from mfc_dbus.model.errors import RequestError, RouteConfigured
-from mfc_dbus.model.route import Desired, Membership, Route, TableId
+from mfc_dbus.model.membership import Membership
+from mfc_dbus.model.problems import Problems
+from mfc_dbus.model.route import Route, TableId
 from mfc_dbus.routing.presence import check_interface
+from mfc_dbus.routing.sequence import TableChange
 from mfc_dbus.routing.table import Table, find_table
 
 Tables = Mapping[TableId, Table]
 
 
-class Applied(NamedTuple):
+class Changes(NamedTuple):
     """What a document changes.
 
     touched: where in the document the routes are that are added or changed.
@@ -43,11 +48,11 @@ class Applied(NamedTuple):
 
     @property
     def growth(self) -> int:
-        """How many routes there are more."""
+        """How many more routes there are after the change; negative for fewer."""
         return sum(difference.growth for difference in self.routes.values())
 
 
-def made_over_the_bus(desired: Desired) -> bool:
+def owned_by_documents(desired: Desired) -> bool:
     """Whether a document applied over the bus speaks for this by leaving it out.
 
     A route with a timeout ends by itself, and no document can say when.
@@ -56,34 +61,41 @@ def made_over_the_bus(desired: Desired) -> bool:
 
 
 def from_a_file(desired: Desired) -> bool:
-    """Whether the files of the configuration speak for it."""
+    """Tell whether this comes from a file of the configuration."""
     return bool(desired.file)
 
 
 async def compare_all(
     tables: Tables,
     memberships: Memberships,
-    wanted_routes: Sequence[Route],
+    wanted_routes: MutableSequence[Route],
     wanted_memberships: Sequence[Membership],
-    doomed: Callable[[Desired], bool] | None,
-) -> Applied:
-    """doomed: which go where they are not wanted, None for none at all."""
+    deletable: Callable[[Desired], bool] | None,
+) -> Changes:
+    """Compare what is wanted with what there is, which takes the place of its like.
+
+    So of many that are alike the second ones are freed one by one. deletable: which go where they
+    are not wanted, None for none at all.
+    """
     compared: dict[TableId, Comparison[Route]] = {}
     touched: list[int] = []
     async for index, route in in_slices(enumerate(wanted_routes)):
         id_ = route.table_id
         if id_ not in compared:
             compared[id_] = Comparison(lambda each: _present(tables, each))
-        if compared[id_].want(route):
+        like = compared[id_].want(route)
+        if like is None:
             touched.append(index)
-    for id_, table in tables.items() if doomed is not None else ():
+        else:
+            wanted_routes[index] = like
+    for id_, table in tables.items() if deletable is not None else ():
         comparison = compared.setdefault(id_, Comparison(lambda each: _present(tables, each)))
         async for route in in_slices(table.routes):
-            if doomed is not None and doomed(route):
+            if deletable is not None and deletable(route):
                 comparison.doom(route)
-    return Applied(
+    return Changes(
         {id_: comparison.difference for id_, comparison in compared.items()},
-        memberships.compare(wanted_memberships, doomed),
+        memberships.compare(wanted_memberships, deletable),
         touched,
     )
 
@@ -93,7 +105,30 @@ def _present(tables: Tables, route: Route) -> Route | None:
     return table.routes.get(route.key) if table else None
 
 
-async def check(
+async def find_flushed(
+    tables: Tables, group: Prefix | None, iif: str | None, number: int | None
+) -> list[TableChange]:
+    """Find the routes of a group prefix, an iif and a table's number that no file has.
+
+    None stands for any.
+    """
+
+    def flushed(route: Route) -> bool:
+        return (
+            not route.file
+            and (number is None or route.table == number)
+            and (iif is None or route.iif == iif)
+            and (group is None or group.covers(route.group))
+        )
+
+    found = []
+    for table in tables.values():
+        deleted = [route async for route in in_slices(table.routes) if flushed(route)]
+        found.append(TableChange(table, Difference(deleted=deleted)))
+    return found
+
+
+async def find_problems(
     tables: Tables,
     wanted: Sequence[Route],
     touched: Sequence[int],
@@ -102,17 +137,21 @@ async def check(
     *,
     wait: bool,
 ) -> None:
-    """Add all that forbids it, each with its path in the document, or in all files together.
+    """Add all problems that forbid the change, each with its path in the document, or in all files
+    together.
 
     present: the interfaces that there are. wait: those of a new or changed route need not be.
     """
+    found: set[tuple[str, ...]] = set()  # interfaces in order, which many routes have the same
     async for index in in_slices(touched):
         route = wanted[index]
         try:
             before = find_table(tables, route.table_id).routes.get(route.key)
             if before is not None and not route.file:
                 check_configured(before)
-            check_interfaces(route, present, wait=wait)
+            if route.interfaces not in found:
+                check_interfaces(route, present, wait=wait)
+                found.add(route.interfaces)
         except RequestError as error:
             problems.add(("route", index), error)
 

@@ -3,32 +3,58 @@
 Others tell nobody. So the kernel's own notifications are read, and where some were missed, or
 somebody asks for it, a table is looked at whole. Either gives the keys of entries that are suspect;
 each of them is written, or deleted, as it should be by then. That changes nothing where it was
-right after all: counters stay, and no packet is lost. So whatever happens in between, no suspicion
-can do harm, and all of it is done in slices.
+right after all: counters stay, and at most a packet is lost that is forwarded in the nanoseconds in
+which it is written (see `MRoute.add_mfc`). So whatever happens in between, a suspicion does no more
+harm than that, and all of it is done in slices.
+
+A look also finds what an earlier process left in a table, where that was too much to be read at the
+start (`Table.unseen`): an entry of a stream that a route covers was learned, and is taken over with
+its packets and counters; any other that is not ours is deleted. Nobody else did that.
 """
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from itertools import islice
 from typing import NamedTuple, Protocol
 
+from mfc_dbus.control.written_entries import (
+    Key,
+    Written,
+    as_held,
+    exists,
+    find_written,
+    key_of,
+    restore,
+    without_lost,
+)
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mfc_events import EntryChange
-from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.loop.slices import Slices, in_slices
-from mfc_dbus.model.addresses import Prefix, exactly, of_source, stream
-from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey, TableId, family_of
-from mfc_dbus.routing.placement import Learned, Placement, Wide
-from mfc_dbus.routing.steps import AddEntry, AddVif, DelOrphan, DelVif, Step, entry
+from mfc_dbus.model.addresses import family_of, format_stream, host_prefix, source_prefix
+from mfc_dbus.model.route import TableId
+from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement
+from mfc_dbus.routing.steps import AddVif, DelVif, Step
 from mfc_dbus.routing.table import Table
 
 log = logging.getLogger(__name__)
 
 _MAX_LOGGED = 10  # of what is found at once
 _MANY = 1000  # of our own changes at once
-_LOOKS = 3  # at a table, until nothing is deleted meanwhile
+_MAX_WAITS = 60  # for such changes to end, a second each
+_MAX_HEARD = 20_000  # notifications at once: the kernel keeps fewer, but more may come meanwhile
+_LOOKS = 3  # at a table in one turn, at most: a look is enough if nothing is deleted meanwhile
+_MAX_TURNS = 10  # in a row whose looks may all have skipped entries: then all count as seen
 _REPAIRS = 50  # at one time
 
 
@@ -39,23 +65,40 @@ class Reader(Protocol):
         """Find ifindexes by VIF number."""
 
     def read_entries(self, id_: TableId) -> AsyncIterator[Iterable[HeldEntry]]:
-        """Go through the entries, some at a time. Deletions meanwhile make it skip others."""
+        """Go through the entries, some at a time, and at last those that are not resolved.
+
+        Deletions meanwhile make it skip others.
+        """
 
 
-class _Key(NamedTuple):
-    """What the kernel finds an entry by; iif is the ifindex for any source, and 0 for others."""
+class Heir(Protocol):
+    """Goes on with what an earlier process left in a table."""
 
-    table: TableId
-    source: bytes
-    group: bytes
-    iif: int
+    def inherit(self, table: Table, source: bytes, group: bytes, iif: str) -> bool:
+        """Go on with the entry of a stream, if a route covers it. Return whether that is done."""
 
-    @classmethod
-    def of(cls, id_: TableId, held: HeldEntry) -> "_Key":
-        return cls(id_, held.source, held.group, 0 if any(held.source) else held.iif)
+    async def finish_adoption(
+        self, table: Table, unresolved: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Go on with a table of which all is seen now. Raises OSError.
+
+        unresolved: sources and groups of the streams that the kernel has asked about.
+        """
 
 
-class Drift:
+class _Seen(NamedTuple):
+    """What a look at a whole table has shown of streams without an entry.
+
+    whole: whether nothing was deleted and no notification lost meanwhile, so that it has skipped
+    nothing. losses: how often notifications had been lost when it began.
+    """
+
+    whole: bool
+    losses: int
+    unresolved: Sequence[tuple[bytes, bytes]]
+
+
+class DriftDetector:
     """Finds and undoes what others did to the tables that are ours."""
 
     def __init__(
@@ -64,17 +107,24 @@ class Drift:
         present: Mapping[str, Link],
         changes: Callable[[], Iterable[EntryChange | None]],
         reader: Reader,
+        heir: Heir,
     ) -> None:
         """changes: of entries since the last time; None where some were missed."""
         self._tables = tables
         self._present = present
         self._changes = changes
         self._reader = reader
+        self._heir = heir
         self._doubted: dict[TableId, None] = {}  # tables that are to be looked at whole
-        self._suspects: dict[_Key, HeldEntry | None] = {}  # what was seen last, None: nothing
-        self._told: set[_Key] = set()  # of what something was told during this look
+        # What was seen last, None: nothing. A plain dictionary finds its first ever more slowly.
+        self._suspects: OrderedDict[Key, HeldEntry | None] = OrderedDict()
+        self._told: set[Key] = set()  # of what something was told during this look
         self._deletions = 0
-        self._written = 0
+        self._losses = 0  # of notifications
+        self._missed = False  # whether some notification was, since all was looked at
+        self._waits = 0  # in a row, for an end of our own changes
+        self._turns: Counter[TableId] = Counter()  # of looks that may have skipped entries
+        self._written = sum(each.written for each in self._owned())
         self._lock = asyncio.Lock()  # who asks for a look waits for it, though another goes on
 
     async def verify(self, ids: Collection[TableId] = ()) -> None:
@@ -84,105 +134,174 @@ class Drift:
         """
         async with self._lock:
             self._doubted |= dict.fromkeys(ids)
+            self._doubted |= {table.id: None for table in self._owned() if table.unseen}
             await self._hear()
+            self._doubt_what_was_missed()
+            seen: dict[TableId, _Seen] = {}
             for id_ in list(self._doubted):
                 del self._doubted[id_]
                 try:
-                    await self._look_at(self._tables[id_])
+                    seen[id_] = await self._look_at(self._tables[id_])
                 except OSError as error:
                     log.error("What the kernel holds cannot be read: %s", error)
                     self._doubted[id_] = None
             await self._repair()
             self._told.clear()
+            await self._end_looks(seen)
 
-    async def _hear(self) -> None:
-        """Take in what was changed. When this returns, there is nothing more to take in."""
-        missed = False
+    async def _hear(self) -> bool:
+        """Read the notifications that there are, and note the entries that they make suspect.
+
+        Return whether these were all. One that still waits may take a suspicion back; so may one
+        that was lost, but then all tables are looked at.
+        """
         slices = Slices()
-        for change in self._changes():
+        heard = 0
+        for change in islice(self._changes(), _MAX_HEARD):
+            heard += 1
             if change is None:
-                missed = True
+                self._missed = True
+                self._losses += 1
+                self._suspects.clear()
             else:
                 self._judge_change(change)
             await slices.pause()
+        return heard < _MAX_HEARD
+
+    def _doubt_what_was_missed(self) -> None:
+        """Have all tables looked at, unless we have just written so much that there was no room.
+
+        That look would not be the last: it waits until the change is over, but not for ever, since
+        strangers may have us learn streams without an end.
+        """
         before, self._written = self._written, sum(each.written for each in self._owned())
-        if missed and self._written - before <= _MANY:
+        if not self._missed:
+            return
+        self._waits += 1
+        if self._written - before <= _MANY or self._waits > _MAX_WAITS:
+            self._missed, self._waits = False, 0
             log.info("Not all changes of multicast routes were told: looking at all of them")
             self._doubted |= {table.id: None for table in self._owned()}
-        # Else so many of our own had no room, and to look at all that there is would take long.
 
     def _judge_change(self, change: EntryChange) -> None:
         held, deleted = change
         table = self._tables.get(TableId(family_of(held.source), held.table))
         if table is None or not table.owned:
             return
-        key = _Key.of(table.id, held)
+        key = Key.of(table.id, held)
         self._told.add(key)
         self._deletions += deleted
         if deleted and not held.iif and not any(held.source):
             self._forget_orphans(table, key)
         else:
-            self._judge(table, key, None if deleted else held)
+            self._judge(table, key, find_written(table, key), None if deleted else held)
 
-    def _judge(self, table: Table, key: _Key, held: HeldEntry | None) -> None:
-        """Suspect an entry, or suspect it no more."""
+    def _judge(
+        self, table: Table, key: Key, written: Written | None, held: HeldEntry | None
+    ) -> None:
+        """Note that an entry is suspect, or that it is not any more."""
         self._suspects.pop(key, None)
-        expected = _expected(table, key)
+        expected = as_held(table, key, written)
         if held == expected:
             return
-        if held is None or expected is None or held != _without_lost(table, expected):
+        if held is None or expected is None or held != without_lost(table, expected):
             self._suspects[key] = held
 
-    def _forget_orphans(self, table: Table, gone: _Key) -> None:
+    def _forget_orphans(self, table: Table, gone: Key) -> None:
         """Follow the deletion of an any-source entry whose device has gone: nobody knows which."""
         for key in [key for key in self._suspects if key[:3] == gone[:3]]:
-            if not _has_device(table, key.iif):
+            if table.vifs.name_of(key.iif) is None:
                 del self._suspects[key]
 
-    def _is_known(self, table: Table, key: _Key) -> bool:
+    def _is_known(self, table: Table, key: Key) -> bool:
         """Whether something newer was told of an entry than what a dump shows."""
         return key in self._told or (
             not any(key.source)
             and key._replace(iif=0) in self._told
-            and not _has_device(table, key.iif)
+            and table.vifs.name_of(key.iif) is None
         )
 
-    async def _look_at(self, table: Table) -> None:
+    async def _look_at(self, table: Table) -> _Seen:
         """Look at all that a table holds, VIFs first: without them no entry can be repaired."""
+        seen = _Seen(False, self._losses, ())
         for _ in range(_LOOKS):
             if not table.owned:
-                return
+                break
             self._repair_vifs(table)
             await self._hear()
-            deletions = self._deletions
-            await self._look_at_entries(table)
-            if self._deletions == deletions:
-                return
+            deletions, losses = self._deletions, self._losses
+            unresolved = await self._look_at_entries(table)
+            whole = self._deletions == deletions and self._losses == losses
+            seen = _Seen(whole, losses, unresolved)
+            if whole:
+                break
+        return seen
 
-    async def _look_at_entries(self, table: Table) -> None:
+    async def _look_at_entries(self, table: Table) -> Sequence[tuple[bytes, bytes]]:
+        """Judge all entries. Return the streams that are not resolved.
+
+        Once something is lost nothing is judged by the dump any more, since it may be older.
+        """
+        losses = self._losses
         seen: set[int] = set()  # of what is ours, by identity
+        unresolved: list[tuple[bytes, bytes]] = []
         self._told.clear()
         slices = Slices()
         async for some in self._reader.read_entries(table.id):
             for held in some:
-                key = _Key.of(table.id, held)
-                seen.add(id(_ours(table, key)))
-                if not self._is_known(table, key):
-                    self._judge(table, key, held)
+                key = Key.of(table.id, held)
+                written = find_written(table, key)
+                if not held.resolved:
+                    unresolved.append((held.source, held.group))
+                elif losses != self._losses or self._is_known(table, key):
+                    pass  # something newer was told of it, or may have been
+                elif written is None and self._inherit(table, held):
+                    written = find_written(table, key)
+                else:
+                    self._judge(table, key, written, held)
+                seen.add(id(written))
                 await slices.pause()
             await self._hear()
-        written: list[Placement | Learned] = [*table.installed.values(), *table.learned]
-        async for placed in in_slices(written):
-            if isinstance(placed, Wide) or id(placed) in seen:
+        ours: list[Placement | Learned] = [*table.installed.values(), *table.learned]
+        async for placed in in_slices(ours):
+            if isinstance(placed, LearnedRoute) or id(placed) in seen:
                 continue
-            ours = _key(table, placed)
-            if ours is None or _ours(table, ours) is not placed:
+            lacking = key_of(table, placed)
+            if lacking is None or find_written(table, lacking) is not placed:
                 continue  # it is another by now
-            if not _exists(table, ours):
-                self._judge(table, ours, None)
+            if not exists(table, lacking):
+                self._judge(table, lacking, placed, None)
             else:  # it was skipped, or it is another any-source entry that exists
-                _restore(table, ours)
+                restore(table, lacking, placed)
         await self._hear()
+        return unresolved
+
+    def _inherit(self, table: Table, held: HeldEntry) -> bool:
+        """Take over an entry that an earlier process has learned. Return whether it is one."""
+        if not table.unseen or not any(held.source):
+            return False
+        iif = table.vifs.name_of(held.iif)
+        return iif is not None and self._heir.inherit(table, held.source, held.group, iif)
+
+    async def _end_looks(self, seen: Mapping[TableId, _Seen]) -> None:
+        """Note which tables hold nothing unseen any more; the others are looked at again.
+
+        Where notifications were lost since a look began, it may have been no longer known what was
+        to be deleted. Where streams come and go without an end, each look may skip some entries;
+        that all skip the same is not to be feared after many of them.
+        """
+        for id_, (whole, losses, unresolved) in seen.items():
+            table = self._tables[id_]
+            if not table.unseen:
+                continue
+            self._turns[id_] += not whole
+            seen_all = whole or self._turns[id_] >= _MAX_TURNS
+            if seen_all and losses == self._losses and id_ not in self._doubted:
+                del self._turns[id_]
+                try:
+                    await self._heir.finish_adoption(table, unresolved)
+                except OSError as error:
+                    log.error("What an earlier process left is not taken over: %s", error)
 
     def _repair_vifs(self, table: Table) -> None:
         """Make the VIFs what they should be, but for those of devices that have gone."""
@@ -203,21 +322,28 @@ class Drift:
             log.warning("Somebody else changed the VIFs of the %s table", table.id)
 
     async def _repair(self) -> None:
+        """Write suspect entries as they should be.
+
+        Others are blamed only where no notification waits that may take the suspicion back.
+        """
         logged: Counter[TableId] = Counter()
         slices = Slices()
         while self._suspects:
-            await self._hear()
-            for key in list(self._suspects)[:_REPAIRS]:
-                held = self._suspects.pop(key)
+            heard_all = await self._hear()
+            for _ in range(min(_REPAIRS, len(self._suspects))):
+                key, held = self._suspects.popitem(last=False)
                 table = self._tables[key.table]
-                if not table.owned or held == _expected(table, key):
+                written = find_written(table, key) if table.owned else None
+                if not table.owned or held == as_held(table, key, written):
                     continue
-                logged[key.table] += 1
-                if logged[key.table] <= _MAX_LOGGED:
-                    name = stream(of_source(key.source), exactly(key.group))
+                left = table.unseen and written is None  # by an earlier process
+                blamed = heard_all and not left
+                logged[key.table] += blamed
+                if blamed and logged[key.table] <= _MAX_LOGGED:
+                    name = format_stream(source_prefix(key.source), host_prefix(key.group))
                     log.warning("Somebody else changed %s in the %s table", name, table.id)
                 try:
-                    _restore(table, key)
+                    restore(table, key, written)
                 except OSError as error:
                     log.error("It stays so for now: %s", error)
                     self._doubted[table.id] = None
@@ -230,89 +356,11 @@ class Drift:
         return (table for table in self._tables.values() if table.owned)
 
 
-def _ours(table: Table, key: _Key) -> Route | Learned | None:
-    """What we wrote under a key."""
-    ours: object
-    if any(key.source):
-        name = RouteKey(exactly(key.source), exactly(key.group), "", table.id.number)
-        ours = table.installed.get(name)
-        if not isinstance(ours, Route):  # a route of just this stream may be learned, too
-            ours = table.learned.get(name)
-    else:
-        iif = next((vif.name for vif in table.vifs if vif.ifindex == key.iif), "")
-        source = Prefix(key.source, 0)
-        ours = table.installed.get(RouteKey(source, exactly(key.group), iif, table.id.number))
-    return ours if isinstance(ours, Route | Learned) else None
-
-
-def _key(table: Table, placed: Route | Learned) -> _Key | None:
-    """What the kernel finds by what we wrote; None where it is not on its iif any more."""
-    iif = 0
-    if not placed.source.length:
-        if placed.iif not in table.vifs:
-            return None
-        iif = table.vifs[placed.iif].ifindex
-    return _Key(table.id, placed.source.address, placed.group.address, iif)
-
-
-def _expected(table: Table, key: _Key) -> HeldEntry | None:
-    """What we wrote under a key, in terms of devices."""
-    ours = _ours(table, key)
-    if ours is None:
-        return None
-    iif = table.vifs[ours.iif].ifindex
-    oifs = {table.vifs[oif.name].ifindex: oif.ttl for oif in ours.oifs}
-    if not any(key.source):
-        oifs[iif] = 1
-    return HeldEntry(key.source, key.group, iif, oifs, table.id.number)
-
-
-def _without_lost(table: Table, expected: HeldEntry) -> HeldEntry:
-    """Leave out devices that have gone while nobody has heard of it, as the kernel does."""
-    lost = {table.vifs[name].ifindex for name in table.lost_vifs()}
-    oifs = {ifindex: ttl for ifindex, ttl in expected.oifs.items() if ifindex not in lost}
-    return expected._replace(iif=0 if expected.iif in lost else expected.iif, oifs=oifs)
-
-
-def _has_device(table: Table, ifindex: int) -> bool:
-    return any(vif.ifindex == ifindex for vif in table.vifs)
-
-
 def _try(table: Table, step: Step) -> bool:
-    """Do a step; whether that was possible. It is not where a device has just gone."""
+    """Do a step. Return whether it was possible: not where a device has just gone."""
     try:
         step.do(table.kernel)
     except OSError as error:
         log.debug("%s is not done: %s", step, error)
         return False
     return True
-
-
-def _exists(table: Table, key: _Key) -> bool:
-    """Whether the kernel has an entry that a dump has not shown."""
-    try:
-        table.kernel.sg_count(key.source, key.group)
-    except OSError:
-        return False
-    return True
-
-
-def _restore(table: Table, key: _Key) -> None:
-    """Write an entry as it should be, or delete it. Raises OSError."""
-    ours = _ours(table, key)
-    steps: list[Step]
-    if ours is not None:
-        steps = [AddEntry(entry(ours, table.vifs))]
-    elif any(key.source):
-        steps = [DelOrphan(MFCEntry(key.source, key.group, 0, ()))]
-    else:
-        # It is found by its parent only, whose device may have gone.
-        held = {vif.number: vif.ifindex for vif in table.vifs}
-        steps = [
-            DelOrphan(MFCEntry(key.source, key.group, number, ()))
-            for number in range(MAX_VIFS)
-            if held.get(number, key.iif) == key.iif
-        ]
-    for step in steps:
-        step.do(table.kernel)
-        table.written += 1

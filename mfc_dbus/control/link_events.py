@@ -1,4 +1,4 @@
-"""The interfaces that the service takes part in: those that a route can name.
+"""What happens to the interfaces that the service takes part in: those that a route can name.
 
 Others are as if they were not there, for patterns too: what cannot be written in a route cannot be
 told on the bus, stored or put in a document either.
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mfc_dbus.kernel.links import Came, Event, Missed
+from mfc_dbus.model.interfaces import is_nameable
 from mfc_dbus.model.quoting import quote
-from mfc_dbus.model.route import is_nameable
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,29 @@ class NetworkLinks(Protocol):
     def update(self) -> Sequence[Event]: ...
 
 
-class NameableLinks:
-    """Leaves out what happens to interfaces that no route can name, and says so as they come."""
+class LinkEvents:
+    """Hears what happens to interfaces, and leaves out those that no route can name."""
 
     def __init__(self, links: NetworkLinks) -> None:
         self._links = links
+        self._deaf = False  # whether the interfaces could not be listed the last time
 
-    def update(self) -> list[Event]:
-        return [event for event in self._links.update() if self._takes(event)]
+    def hear(self) -> list[Event]:
+        """Return what happened since the last call; after an error, what could not be heard then.
+
+        Logs the first error of a row, the loss of events, and each interface that is left alone.
+        """
+        try:
+            events = [event for event in self._links.update() if self._takes(event)]
+        except OSError as error:
+            if not self._deaf:
+                log.error("The network interfaces cannot be listed, and are asked again: %s", error)
+            self._deaf = True
+            return []
+        self._deaf = False
+        if any(isinstance(event, Missed) for event in events):
+            log.info("Events of network interfaces were lost: looking at all of them")
+        return events
 
     def _takes(self, event: Event) -> bool:
         if isinstance(event, Missed) or is_nameable(event.link.name):

@@ -2,6 +2,14 @@
 
 What concerns few routes is done at once; what concerns many waits in a backlog, of which `work`
 does some at a time. Between two of its steps table and kernel are what they are for each other.
+
+The repairs are apart, since each knows something else. `adopt` reads what an earlier process left
+in the kernel, and keeps of it what is right; where that is too much to be read at a start,
+`finish_adoption` goes on when the DriftDetector has seen the rest. `retry` and `retry_without_room`
+trust the kernel to hold what was written, and install only the routes that it refused or had no
+room for. The DriftDetector does not trust it, and writes lost VIFs and entries again by their keys;
+the routes are what they were. `remove_doubt` writes all entries as they are. One repair for all of
+them would have to read the kernel's whole table each time, even for the sake of one route.
 """
 
 import asyncio
@@ -17,12 +25,13 @@ from mfc_dbus.control.starved import Starved
 from mfc_dbus.kernel.dump import Held
 from mfc_dbus.kernel.links import Event, Link
 from mfc_dbus.loop.slices import Bell
+from mfc_dbus.model.cause import BY_INTERFACE, Cause
 from mfc_dbus.model.errors import KernelError, RequestError
 from mfc_dbus.model.interfaces import is_pattern, matches
 from mfc_dbus.model.quoting import MAX_NAMED, join
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey, TableId
 from mfc_dbus.routing.adoption import adopt
-from mfc_dbus.routing.doubt import remove_doubt
+from mfc_dbus.routing.doubt import UNSEEN, remove_doubt
 from mfc_dbus.routing.placement import place
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import Transition, install
@@ -37,7 +46,7 @@ _PATIENCE = 20.0  # seconds that a caller waits until its interfaces are there f
 _MAX_LOGGED = 10  # of what fails, from one retry to the next
 
 
-class Upkeep:
+class Reconciler:
     """The interfaces that there are, and what the kernel lacks that it should have.
 
     present: the interfaces that routes can be on. known: all that there are.
@@ -46,15 +55,15 @@ class Upkeep:
     def __init__(
         self,
         tables: Mapping[TableId, Table],
-        note: Callable[[Iterable[RouteKey]], None],
+        note: Callable[[Iterable[RouteKey], Cause], None],
         installed: Callable[[Table, Sequence[Route]], None],
         watched: Sequence[str],
         tell: Callable[[Event], None],
     ) -> None:
-        """note: keeps in mind routes that may be in another state now.
+        """note: keeps in mind routes that may be in another state now, and the cause of that.
 
         installed: is told of routes when what there can be of them is in the kernel. watched: see
-        `Config`. tell: is told what happened to interfaces, before the routes follow.
+        `Settings`. tell: is told what happened to interfaces, before the routes follow.
         """
         self._tables = tables
         self._note = note
@@ -69,13 +78,17 @@ class Upkeep:
         self._starved: defaultdict[TableId, Starved] = defaultdict(Starved)
         # The interfaces that had VIFs when that was tried last.
         self._used: dict[TableId, frozenset[str]] = {}
-        self._held = False  # whether the room that there is has to stay
+        self._reserved = False  # whether the room that there is has to stay
         self._failed = 0  # routes since the last retry
+        self._rounds = 0  # of retries
         self._watching = Watching(watched)
         self._watched = False  # others than before
 
     def install(
-        self, transitions: Sequence[Transition], within: Container[str] | None = None
+        self,
+        transitions: Sequence[Transition],
+        within: Container[str] | None = None,
+        cause: Cause = BY_INTERFACE,
     ) -> None:
         """Desire routes, and put into the kernel what can be there; raises as the function does.
 
@@ -84,26 +97,28 @@ class Upkeep:
         present = self.present
         if within is not None:
             present = {name: link for name, link in present.items() if name in within}
-        self._install(transitions, present, evicting=within is None)
+        self._install(transitions, present, cause, evicting=within is None)
 
-    def see(self, events: Sequence[Event]) -> None:
-        """Take in which interfaces there are, before any table is ours."""
-        self._arrivals.take_in(events)
+    def note_links(self, events: Sequence[Event]) -> None:
+        """Note which interfaces exist, before any table is ours."""
+        self._arrivals.follow(events)
 
-    def follow(self, events: Sequence[Event]) -> None:
-        """Do what happened to interfaces asks for, or have it done by `work` where that is much."""
-        taken = [table for table in self._tables.values() if table.take()]
+    def react(self, events: Sequence[Event]) -> None:
+        """Do what events of interfaces ask for; where many routes are concerned, leave it to
+        `work`.
+        """
+        taken = [table for table in self._tables.values() if table.acquire()]
         for table in taken:
-            self._backlog.add(table.id, "taken", table.routes.keys())
+            self._backlog.add(table.id, "taken", table.routes.enabled_keys())
         if taken or events:
-            self._look_at(self._arrivals.take_in(events))
+            self._queue_concerned(self._arrivals.follow(events))
             self._do_few()
 
     def work(self) -> bool:
-        """Do some of what waits; whether there is more."""
+        """Do some of the work that waits. Return whether there is more."""
         chosen = self._backlog.take_few() or self._backlog.take_many()
         if chosen is not None:
-            self._settle(*chosen)
+            self._install_again(chosen.table, chosen.keys)
         self._find_more()
         self.watch()
         self._moved.ring()
@@ -136,7 +151,7 @@ class Upkeep:
         return any(name not in table.vifs for table in doubted for name in names)
 
     async def remove_doubt(self) -> None:
-        """Have no doubtful VIF numbers any more. Raises OSError."""
+        """Write entries anew until no VIF number is in doubt. Raises OSError."""
         for table in self._tables.values():
             if table.owned and table.doubtful:
                 await remove_doubt(table)
@@ -151,17 +166,17 @@ class Upkeep:
             table.wanted = table.opened and id_ in ids
             if table.owned and not table.wanted:
                 try:
-                    table.leave()
+                    table.release()
                 except OSError as error:
                     raise KernelError(f"The kernel refused: {error.strerror}") from error
                 self._starved[id_].clear()
-                self._backlog.add(id_, "taken", table.routes.keys())
-        self.follow([])
+                self._backlog.add(id_, "taken", table.routes.enabled_keys())
+        self.react([])
         self._do_few()
 
     def begin(self, table: Table) -> None:
         """Put the routes in, if the table can be had now; nobody is told."""
-        if table.take():
+        if table.acquire():
             self._try(table, list(table.routes))
 
     def adopt(self, table: Table, held: Held) -> None:
@@ -170,17 +185,17 @@ class Upkeep:
         Where that fails it is not ours any more.
         """
         try:
-            table.take_up()
+            table.adopt_socket()
             if not table.wanted:
-                table.leave()
+                table.release()
                 return
-            adoption = adopt(held.vifs, held.entries, table.routes, self.present)
+            adoption = adopt(held.vifs, held.entries, table.routes, self.present, whole=held.whole)
             for step in adoption.steps:
                 step.do(table.kernel)
                 table.written += 1
         except OSError as error:
             log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
-            table.leave()
+            table.release()
             return
         table.vifs = adoption.vifs
         table.installed = adoption.installed
@@ -188,51 +203,73 @@ class Upkeep:
         for learned in adoption.learned:
             table.learned.put(learned)
         table.doubtful = adoption.doubtful
-        native = table.routes.kinds.native
-        possible = ((r, place(r, self.present, native=native(r))) for r in table.routes)
-        self._try(table, [r for r, now in possible if now != table.installed.get(r.key)])
+        table.unseen = not held.whole
+        if table.unseen:
+            log.info("The %s table has more entries than are read now: the rest follows", table.id)
+        self._try(table, [route for route in table.routes if self._may_be_more(table, route)])
         self.watch()
+
+    async def finish_adoption(self, table: Table) -> None:
+        """Give interfaces VIFs, now that all that an earlier process has left is found.
+
+        Raises OSError.
+        """
+        if table.doubtful:
+            await remove_doubt(table)
+        table.unseen = False
+        log.info("All that an earlier process has left in the %s table is found", table.id)
+        self._backlog.add(table.id, "taken", [*table.left_out])
+        self._do_few()
+
+    def _may_be_more(self, table: Table, route: Route) -> bool:
+        """Tell whether more of a route could be installed with the present interfaces."""
+        placed = table.installed.get(route.key)
+        if placed is route:
+            return False
+        return placed != place(route, self.present, native=table.routes.native_routes.native(route))
 
     def watch(self) -> None:
         """Give the VIFs that no route uses to the interfaces that are watched."""
-        settled = [
-            self._watching.settle(table) for table in self._tables.values() if not _doubts(table)
+        changed = [
+            self._watching.give_vifs(table) for table in self._tables.values() if not _doubts(table)
         ]
-        self._watched = self._watched or any(settled)
+        self._watched = self._watched or any(changed)
 
     def watch_others(self, patterns: Sequence[str]) -> None:
         self._watching.configure(patterns, self.present)
         self.watch()
 
     def take_watched(self) -> bool:
-        """Whether other interfaces are watched since the last time."""
+        """Tell whether the set of watched interfaces has changed since the last call."""
         watched, self._watched = self._watched, False
         return watched
 
-    def hold_room(self) -> None:
-        """Give no room that there is to what had none: a change needs it, or its taking back."""
-        self._held = True
+    def reserve_room(self) -> None:
+        """Keep free VIFs for the change that is being done, and for taking it back."""
+        self._reserved = True
 
-    def feed(self) -> None:
-        """Give room again, and try what had none where there is more of it than before."""
-        self._held = False
+    def retry_without_room(self) -> None:
+        """Give free VIFs away again, to routes that had no room before and to what is watched."""
+        self._reserved = False
         self._do_few()
 
     def retry(self) -> None:
-        """Try some of it again in any case: what was refused once may not be now."""
+        """Try some of the refused routes again: the kernel may take them now."""
         if self._failed > _MAX_LOGGED:
             log.error("and %d more", self._failed - _MAX_LOGGED)
         self._failed = 0
+        tables = [table for table in self._tables.values() if table.owned]
+        self._rounds += 1
+        first = self._rounds % max(1, len(tables))  # its routes may take all of the time
         until = time.monotonic() + _RETRYING
-        for table in self._tables.values():
-            if table.owned:
-                for key in self._starved[table.id].first(_RETRIES):
-                    if time.monotonic() < until:
-                        self._try_again(table, key)
+        for table in tables[first:] + tables[:first]:
+            for key in self._starved[table.id].first(_RETRIES):
+                if time.monotonic() < until:
+                    self._try_again(table, key)
         self._do_few()
 
-    def want(self, table: Table, routes: Sequence[Route]) -> None:
-        """Desire routes, and put into the kernel what it takes of them, now or later."""
+    def desire(self, table: Table, routes: Sequence[Route]) -> None:
+        """Desire routes, and install as much of them as the kernel takes, now or later."""
         for route in routes:
             table.routes.put(route)
         self._try(table, routes)
@@ -241,8 +278,8 @@ class Upkeep:
         self._watching.see(event, self._tables.values())
         self._tell(event)
 
-    def _look_at(self, interfaces: Mapping[str, None]) -> None:
-        """Have the routes looked at that name these, or are for them by a pattern."""
+    def _queue_concerned(self, interfaces: Mapping[str, None]) -> None:
+        """Queue the routes that name these interfaces or have a pattern that matches one."""
         for table in self._tables.values() if interfaces else ():
             if table.owned:
                 for name, keys in table.routes.concerned(interfaces):
@@ -250,26 +287,26 @@ class Upkeep:
                     self._backlog.add(table.id, name, keys, weight)
 
     def _do_few(self) -> None:
-        """Do at once what concerns few routes."""
+        """Work off at once the batches of few routes."""
         left = FEW
         self._find_more()
         while left > 0 and (chosen := self._backlog.take_few()):
-            self._settle(*chosen)
-            left -= len(chosen[1])
+            self._install_again(chosen.table, chosen.keys)
+            left -= chosen.weight
             self._find_more()
         self.watch()
         self._moved.ring()
 
     def _find_more(self) -> None:
-        """Find what can be done since something was done before."""
-        self._look_at(self._arrivals.admit())
+        """Queue the routes that the work done so far has made room for."""
+        self._queue_concerned(self._arrivals.admit())
         for table in self._tables.values():
-            self._find_fed(table)
+            self._find_fitting(table)
 
-    def _find_fed(self, table: Table) -> None:
-        """Find what there is room for now, and was not before."""
+    def _find_fitting(self, table: Table) -> None:
+        """Queue the routes without room for which there is room now."""
         used, before = table.vifs.used, self._used.get(table.id, frozenset())
-        if self._held or not table.owned or used == before:
+        if self._reserved or not table.owned or used == before:
             return
         self._used[table.id] = used
         fitting = self._starved[table.id].fitting(used, before, MAX_VIFS - len(used))
@@ -282,29 +319,36 @@ class Upkeep:
 
     @property
     def _pattern_weight(self) -> int:
-        """How many times as long as another it takes to look at a route with a pattern."""
+        """Estimate how many times as long as usual it takes to look at a route with a pattern."""
         return 1 + len(self.present) // _LIGHT
 
     def _install(
-        self, transitions: Sequence[Transition], present: Mapping[str, Link], *, evicting: bool
+        self,
+        transitions: Sequence[Transition],
+        present: Mapping[str, Link],
+        cause: Cause,
+        *,
+        evicting: bool,
     ) -> None:
-        self._note(install(transitions, present, evicting=evicting))
-        for table, _, new in transitions:
-            if table.owned:
-                self._installed(table, new)
+        evicted = install(transitions, present, evicting=evicting)
+        if evicted:
+            self._note(evicted, cause)
+        for transition in transitions:
+            if transition.table.owned:
+                self._installed(transition.table, transition.new)
 
-    def _settle(self, id_: TableId, keys: Sequence[RouteKey]) -> None:
-        """Put of these desired routes into the kernel what the interfaces now allow."""
+    def _install_again(self, id_: TableId, keys: Sequence[RouteKey]) -> None:
+        """Install as much of these desired routes as the interfaces allow now."""
         table = self._tables[id_]
         if table.owned:
             found = [table.routes.get(key) for key in keys]
             self._try(table, [route for route in found if route is not None])
-        self._note(keys)
+        self._note(keys, BY_INTERFACE)
 
     def _try(self, table: Table, routes: Sequence[Route]) -> None:
-        """Put routes in together, or if that fails each of them as far as that goes."""
+        """Install routes together; if that fails, each of them as far as possible."""
         try:
-            self.install([Transition.again(table, routes)])
+            self._install_possible(table, routes)
         except RequestError:
             for route in routes:
                 self._try_alone(table, route)
@@ -312,21 +356,31 @@ class Upkeep:
             for route in routes:
                 self._starved[table.id].discard(route.key)
 
+    def _install_possible(self, table: Table, routes: Sequence[Route]) -> None:
+        """Install desired routes on the interfaces that there are, or on those that have VIFs where
+        no other can have one.
+        """
+        within = {vif.name for vif in table.vifs} if table.unseen else None
+        self.install([Transition.again(table, routes)], within)
+        if table.unseen:
+            more = (route.key for route in routes if self._may_be_more(table, route))
+            table.left_out |= dict.fromkeys(more, UNSEEN)
+
     def _try_again(self, table: Table, key: RouteKey) -> None:
         route = table.routes.get(key)
         if route is None:
             self._starved[table.id].discard(key)
         else:
             self._try_alone(table, route)
-            self._note([key])
+            self._note([key], BY_INTERFACE)
 
     def _try_alone(self, table: Table, route: Route) -> None:
-        """Put in a route, or what can be of it."""
+        """Install a route, or the part of it that can be installed."""
         starved = self._starved[table.id]
         known = route.key in starved
         starved.discard(route.key)
         try:
-            self.install([Transition.again(table, [route])])
+            self._install_possible(table, [route])
         except RequestError as error:
             if not known:
                 self._failed += 1
@@ -341,7 +395,7 @@ class Upkeep:
 
         reason: why it is not all of it.
         """
-        possible = place(route, self.present, native=table.routes.kinds.native(route))
+        possible = place(route, self.present, native=table.routes.native_routes.native(route))
         if possible is None:
             return
         here = {name: self.present[name] for name in possible.interfaces}  # the iifs come first
@@ -352,7 +406,8 @@ class Upkeep:
         for more in ((), *((name,) for name in lacking if not full)):
             tried = taken | {name: here[name] for name in more}
             try:
-                self._install([Transition.again(table, [route])], tried, evicting=False)
+                again = [Transition.again(table, [route])]
+                self._install(again, tried, BY_INTERFACE, evicting=False)
             except RequestError:
                 continue
             taken = tried
@@ -362,12 +417,17 @@ class Upkeep:
 
 
 def _doubts(table: Table) -> bool:
-    """Whether it would take long to give an interface a VIF: see `Table.doubtful`."""
+    """Tell whether an interface cannot have a VIF now, or to give it one would take long.
+
+    See `Table.unseen`, `Table.doubtful`.
+    """
+    if table.unseen:
+        return True
     return bool(table.doubtful) and len(table.installed) + len(table.learned) > FEW
 
 
 def _lacks(table: Table, key: RouteKey, interfaces: Set[str]) -> bool:
-    """Whether some of these interfaces are for a route that is not on them."""
+    """Tell whether a route asks for one of these interfaces and is not on it."""
     route, placed = table.routes.get(key), table.installed.get(key)
     if route is None:
         return False

@@ -19,13 +19,16 @@ kernel holds the new route:
   on whichever interface. This holds for a stop, which has no oifs, as for any other.
 - All others (prefixes, patterns as iif, any source) take only what arrives on their own iif. The
   kernel would match an entry of any source also with what arrives on one of its oifs; where another
-  route decides on that, the entry is not made, and its streams are learned (see `Kinds`).
+  route decides on that, the entry is not made, and its streams are learned (see `NativeRoutes`).
 
 To delete a route takes packets from nobody else. Its streams go where the other routes say, and
 whoever made these was granted them with all of their streams. A stop of one stream from one
 interface does hold the stream back on the others, too: whoever wants to rely on that names the iif
-on which the stream arrives. To enable a route is to add it, to disable it is to delete it, and to
-change it is to replace it.
+on which the stream arrives.
+
+To enable a route is to add it, to disable it is to delete it, and to change it is to replace it,
+also where its iif and so its key becomes another. One that is not enabled takes nothing, and is
+asked for all the same.
 
 A route takes nothing from more specific ones, also where these came first: whoever adds a wide one
 later finds in `Routes` what is kept from it, and can delete that.
@@ -49,7 +52,20 @@ from mfc_dbus.routing.routes import Routes
 _MAX_LOSERS = 16
 _MAX_LOOKED_AT = 4096
 
-BULK = {"bulk": "true"}  # the question for changes of many routes
+
+class Question(NamedTuple):
+    """A question to polkit.
+
+    details: what a rule may decide by. purpose: what a password would be typed for, the end of the
+    prompt's sentence; polkit fills in the details that it names, as $(group).
+    """
+
+    details: Mapping[str, str]
+    purpose: str
+
+
+BULK = Question({"bulk": "true"}, "change many multicast routes at once")
+MANY_MEMBERSHIPS = BULK._replace(purpose="change many multicast memberships at once")
 
 
 class Loser(NamedTuple):
@@ -68,39 +84,54 @@ class Touched(NamedTuple):
     old: Route | None
     losers: tuple[Loser, ...] | None = ()
 
-    def questions(self, new: Route | None) -> list[Mapping[str, str]]:
+    def questions(self, new: Route | None) -> list[Question]:
         """Make the questions that polkit has to say yes to, each once."""
-        asked: list[Mapping[str, str]] = [
-            route_details(route) for route in (self.old, new) if route is not None
-        ]
+        asked = []
+        if self.old is not None:
+            what = "delete the multicast route" if new is None else "replace the multicast route"
+            asked.append(_question(what, route_details(self.old)))
+        if new is not None:
+            asked.append(_question("add the multicast route", route_details(new)))
         if self.losers is None:
             asked.append(BULK)
         elif new is not None:
             asked += [
-                route_details(new) | {"iif": iif, "oifs": _oifs(loser)}
+                _question(
+                    "take from a wider multicast route the stream",
+                    route_details(new) | {"iif": iif, "oifs": _oifs(loser)},
+                )
                 for loser, iif in self.losers
             ]
-        return [each for index, each in enumerate(asked) if each not in asked[:index]]
+        told = [each.details for each in asked]
+        return [each for index, each in enumerate(asked) if each.details not in told[:index]]
 
 
-def touched(routes: Routes, new: Route) -> Touched:
-    """Find what adding a route touches, or replacing the one of its key."""
-    old = routes.get(new.key)
+def touched(routes: Routes, new: Route, moved: Route | None = None) -> Touched:
+    """Find what adding a route touches, or replacing the one of its key.
+
+    moved: the one that it replaces, where that has another key.
+    """
+    old = moved or routes.get(new.key)
+    if not new.enabled:
+        return Touched(old)
     losers: list[Loser] = []
     # The interfaces on which a more specific route decides on all that the new one is for.
-    decided = [old.iif] if old is not None else []
-    if old is not None and old.single:
-        return Touched(old)  # what the new route takes, the old one has taken before
-    sharing = routes.sharing(new.source, new.group, "*" if new.single else new.iif)
+    decided = []
+    if old is not None and old.enabled and old.key == new.key:
+        if old.is_sg_on_one_iif:
+            return Touched(old)  # what the new route takes, the old one has taken before
+        decided.append(old.iif)
+    sharing = routes.sharing(new.source, new.group, "*" if new.is_sg_on_one_iif else new.iif)
     for looked_at, other in enumerate(sharing):
         if looked_at == _MAX_LOOKED_AT:
             return Touched(old, None)
         iif = _taken_on(new, other) if other is not None else None
         if other is None or iif is None or any(_within(iif, each) for each in decided):
             continue
-        if len(losers) == _MAX_LOSERS:
-            return Touched(old, None)
-        losers.append(Loser(other, iif))
+        if other is not old:
+            if len(losers) == _MAX_LOSERS:
+                return Touched(old, None)
+            losers.append(Loser(other, iif))
         if other.source.covers(new.source):
             decided.append(other.iif)
     return Touched(old, tuple(losers))
@@ -126,6 +157,19 @@ def route_details(route: Route) -> dict[str, str]:
     }
 
 
+def _question(what: str, details: Mapping[str, str]) -> Question:
+    """Ask for packets. what: what is done to them, up to the words that name them."""
+    oifs = "$(oifs)" if details["oifs"] else "nowhere"
+    where = "" if details["table"] == "0" else " in table $(table)"
+    return Question(details, f"{what} ($(source), $(group)) from $(iif) to {oifs}{where}")
+
+
+def ask_for_membership(verb: str, source: str, group: str, interface: str) -> Question:
+    """Ask for memberships. verb: what is done with them. Source and group may be prefixes."""
+    details = {"source": source, "group": group, "iif": interface}
+    return Question(details, f"{verb} ($(source), $(group)) on $(iif)")
+
+
 def _oifs(route: Route) -> str:
     return " ".join(oif.name for oif in route.oifs)
 
@@ -138,7 +182,7 @@ def _taken_on(new: Route, other: Route) -> str | None:
     """On which interfaces of another route a new one takes its packets, if on any."""
     if _specificity(other) >= _specificity(new):
         return None
-    if new.single:
+    if new.is_sg_on_one_iif:
         return other.iif
     if not may_meet(new.iif, other.iif):
         return None

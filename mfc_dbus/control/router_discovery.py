@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import CurrentSettings
 from mfc_dbus.kernel.links import Event, Gone, Link, Missed
 from mfc_dbus.model.interfaces import expand, matches
 from mfc_dbus.model.route import TableId
@@ -29,16 +29,17 @@ SHORTEST = 0.75  # of the interval, before all others (MinAdvertisementInterval)
 
 @dataclass(slots=True)
 class _Port:
-    """An interface, and where it stands in one family.
+    """An interface on which the service advertises in one family.
 
-    first: how many of the first advertisements are still to be said. due: when the next one is; not
-    known before somebody has looked. told: whether one was said. error: the last that was logged.
+    first: how many of the first advertisements, which come fast, are still to be sent. due: when
+    the next one is to be sent; None before `do_due` has chosen a time. announced: whether one was
+    sent. error: the last errno that was logged.
     """
 
     link: Link
     first: int = FIRST
     due: int | None = None
-    told: bool = False
+    announced: bool = False
     error: int | None = None
 
     def begin(self, link: Link | None = None) -> None:
@@ -48,34 +49,38 @@ class _Port:
         self.due = None
 
 
-class Advertising:
+class RouterDiscovery:
     """The interfaces of the configuration, in each default table that it has. Time is given."""
 
     def __init__(
         self,
         tables: Mapping[TableId, Table],
-        config: Config,
+        settings: CurrentSettings,
         spread: Callable[[], float] = random.random,
     ) -> None:
         """spread: a number from 0 up to 1 each time, so that routers do not speak all at once."""
         self._tables = tables
         self._spread = spread
-        self._config = config
+        self._settings = settings
+        self._interval = settings.now.advertising_interval
         self._ports: dict[TableId, dict[str, _Port]] = {}
-        self.configure(config, {})
+        self.configure({})
 
     def __len__(self) -> int:
         return sum(map(len, self._ports.values()))
 
     @property
-    def next_look(self) -> int | None:
-        """When `look` has something to do."""
+    def next_due(self) -> int | None:
+        """When `do_due` has something to do."""
         return min((port.due or 0 for _, port in self._active()), default=None)
 
-    def configure(self, config: Config, present: Mapping[str, Link]) -> None:
+    def configure(self, present: Mapping[str, Link]) -> None:
         """Go by other settings, and say goodbye where these have no interface or table any more."""
-        wanted = {name for each in config.advertised for name in expand(each, present)}
-        before, self._ports = self._ports, {id_: {} for id_ in config.tables if not id_.number}
+        settings = self._settings.now
+        wanted = {
+            name for each in settings.router_discovery_interfaces for name in expand(each, present)
+        }
+        before, self._ports = self._ports, {id_: {} for id_ in settings.tables if not id_.number}
         for id_, ports in before.items():
             for name, port in ports.items():
                 if id_ in self._ports and name in wanted:
@@ -83,26 +88,27 @@ class Advertising:
                 else:
                     self._part(self._tables[id_], port)
         for ports in self._ports.values():
-            if config.advertising_interval != self._config.advertising_interval:
+            if settings.advertising_interval != self._interval:
                 for port in ports.values():
                     port.begin()
             ports.update({name: _Port(present[name]) for name in wanted - ports.keys()})
-        self._config = config
+        self._interval = settings.advertising_interval
 
     def see(self, event: Event) -> None:
         """Take in what happened to an interface."""
         if isinstance(event, Missed):
             return
         link = event.link
-        wanted = any(matches(pattern, link.name) for pattern in self._config.advertised)
+        patterns = self._settings.now.router_discovery_interfaces
+        wanted = any(matches(pattern, link.name) for pattern in patterns)
         for ports in self._ports.values() if wanted else ():
             if isinstance(event, Gone):
                 ports.pop(link.name, None)
             else:
                 ports.setdefault(link.name, _Port(link)).begin(link)
 
-    def look(self, now: int) -> None:
-        """Say what is due, some of it at a time."""
+    def do_due(self, now: int) -> None:
+        """Send the advertisements that are due, some at a time."""
         due = []
         for table, port in self._active():
             if port.due is None:
@@ -112,7 +118,7 @@ class Advertising:
         for table, port in due[:MOST]:
             self._advertise(table, port, now)
 
-    def part(self) -> None:
+    def announce_termination(self) -> None:
         """Say goodbye everywhere."""
         for table, port in self._active():
             self._part(table, port)
@@ -127,7 +133,7 @@ class Advertising:
                         yield self._tables[id_], port
 
     def _advertise(self, table: Table, port: _Port, now: int) -> None:
-        interval = self._config.advertising_interval
+        interval = self._interval
         port.first = max(0, port.first - 1)
         if port.first:
             port.due = now + int(FIRST_WAIT * self._spread())
@@ -146,13 +152,13 @@ class Advertising:
                 )
                 port.error = error.errno
         else:
-            port.told = True
+            port.announced = True
             port.error = None
 
     def _part(self, table: Table, port: _Port) -> None:
-        if not port.told or not table.owned:
+        if not port.announced or not table.owned:
             return
-        port.told = False
+        port.announced = False
         try:
             table.kernel.terminate(port.link.ifindex)
         except OSError as error:  # the switch will know it in three intervals

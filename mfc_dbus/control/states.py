@@ -1,17 +1,16 @@
 """What becomes of a route now: how much of it is forwarded, and why it is not all of it (pure).
 
-active: whatever arrives is forwarded, to all oifs, or stopped where the route has none. partial: it
-reaches some of the oifs. waiting: nothing is forwarded. unavailable: the table is not ours. Of a
-pattern nothing is missing as long as one interface that it is for is up.
+Of a pattern nothing is missing as long as one interface that it is for is up.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.interfaces import is_pattern
 from mfc_dbus.model.quoting import join, quote
-from mfc_dbus.model.route import Route
+from mfc_dbus.model.route import Oif, Route
+from mfc_dbus.model.states import RouteState
 from mfc_dbus.routing.table import Table
 
 _Present = Mapping[str, Link]  # the interfaces that there are, by name
@@ -26,27 +25,47 @@ _MOST_NAMED = 3  # since each route has its reason in every list of routes
 _Trouble = tuple[str, tuple[str, str]]
 
 
-def state_of(table: Table, route: Route, present: _Present) -> tuple[str, str]:
-    """Tell the state of a desired route, and the reason: a sentence, empty where it is active."""
+def state_of(table: Table, route: Route, present: _Present) -> tuple[RouteState, str]:
+    """Tell the state of a desired route, and the reason: a sentence, or empty where it is active
+    or disabled.
+    """
+    if not route.enabled:
+        return RouteState.DISABLED, ""
     if not table.owned:
-        return "unavailable", table.reason
+        return RouteState.UNAVAILABLE, table.reason
     placed = table.installed.get(route.key)
     if placed is route and all(name in present and present[name].up for name in route.interfaces):
-        return "active", ""
+        return RouteState.ACTIVE, ""
     left_out = table.left_out.get(route.key, "")
     iifs = _up([route.iif] if placed is None or isinstance(placed, Route) else placed.iifs, present)
     if placed is None or not iifs:
         troubles = () if left_out and placed is None else _troubles([route.iif], present)
-        return "waiting", _sentence(troubles, left_out)
+        return RouteState.WAITING, _sentence(troubles, left_out)
     oifs = _up((oif.name for oif in placed.oifs), present)
     named = _troubles((oif.name for oif in route.oifs if not is_pattern(oif.name)), present)
     leaves = any(oif != iif or route.hairpin for oif in oifs for iif in iifs)
     if route.oifs and not leaves:
         patterns = [(oif.name, _UNMATCHED) for oif in route.oifs if is_pattern(oif.name)]
-        return "waiting", _sentence((*named, *patterns), left_out)
+        return RouteState.WAITING, _sentence((*named, *patterns), left_out)
     if named or left_out:
-        return "partial", _sentence(named, left_out)
-    return "active", ""
+        return RouteState.PARTIAL, _sentence(named, left_out)
+    return RouteState.ACTIVE, ""
+
+
+def states_of(
+    table: Table, routes: Iterable[Route], present: _Present
+) -> Iterator[tuple[RouteState, str]]:
+    """Tell the states of many routes, found once for those with the same interfaces."""
+    same: dict[tuple[str, tuple[Oif, ...], bool], tuple[RouteState, str]] = {}
+    for route in routes:
+        whole = table.installed.get(route.key) is route and route.key not in table.left_out
+        interfaces = route.iif, route.oifs, route.hairpin
+        if not whole:
+            yield state_of(table, route, present)
+        elif interfaces in same:
+            yield same[interfaces]
+        else:
+            yield same.setdefault(interfaces, state_of(table, route, present))
 
 
 def _up(names: Iterable[str], present: _Present) -> list[str]:

@@ -1,88 +1,103 @@
 """What has become of routes, to be told when it is stored; and what was told last."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
-from mfc_dbus.control.change_log import StateLog
-from mfc_dbus.control.states import state_of
+from mfc_dbus.control.change_log import ChangeLog
+from mfc_dbus.control.states import state_of, states_of
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.loop.events import Guard
+from mfc_dbus.loop.slices import in_slices, let_go
+from mfc_dbus.model.cause import BY_INTERFACE, BY_TABLE, Cause, CauseKind
 from mfc_dbus.model.route import Route, RouteKey, TableId
+from mfc_dbus.model.states import RouteState
+from mfc_dbus.model.status import Status
 from mfc_dbus.routing.table import Table
 
-_MANY = 1000  # routes that are told of in slices
-
-_Noted = tuple[RouteKey, "Status | None"]
+_MANY = 100  # routes of which more are told in slices: to log each takes 0.1 ms
 
 
-class Status(NamedTuple):
-    """A route, and how much of it is forwarded: active, partial, waiting, unavailable."""
+class _Noted(NamedTuple):
+    """How routes are after a change, None where there is no such route; and what has caused it."""
 
-    route: Route
-    state: str
-    reason: str = ""  # why it is not active
+    cause: Cause
+    now: list[tuple[RouteKey, Status | None]]
 
 
 class Change(NamedTuple):
     """What one change did; what was removed as it was told of last."""
 
-    added: Sequence[Status] = ()
-    changed: Sequence[Status] = ()
-    removed: Sequence[Status] = ()
+    added: list[Status]
+    changed: list[Status]
+    removed: list[Status]
 
 
-# Who is told of a change; and who makes ready for one of many routes, and then is told.
-Listener = Callable[[Change], None]
-Preparer = Callable[[Change], Awaitable[Callable[[], Awaitable[None]]]]
+class Listener(Protocol):
+    """Who is told of every change, after it was stored and before its caller is."""
+
+    def changed(self, change: Change, cause: Cause) -> None:
+        """Hear of a change of few routes."""
+
+    async def prepare(self, change: Change, cause: Cause) -> Callable[[], Awaitable[None]]:
+        """Make ready for a change of many routes. That changes nothing which is seen.
+
+        What it returns does, in its first step. The change is emptied after that.
+        """
+
+    async def read_anew(self) -> None:
+        """Read all routes: of some change it has not heard, since it failed."""
 
 
-class News:
+class StatusChanges:
     """Collects how routes are after each change, and tells of what is another since it was told.
 
-    What has become of many routes is made ready in slices; nobody sees half of it.
+    What has become of many routes is made ready in slices; nobody sees half of it. An error of the
+    listener is logged: it is no error of the change, which is done and stored.
+
+    missed: whether the listener has failed, and has not read all routes since.
     """
 
     def __init__(
-        self, tables: Mapping[TableId, Table], present: Callable[[], Mapping[str, Link]]
+        self,
+        tables: Mapping[TableId, Table],
+        present: Callable[[], Mapping[str, Link]],
+        log: ChangeLog,
     ) -> None:
-        """present: finds the interfaces that there are."""
-        self.told: dict[RouteKey, Status] = {}
+        """present: finds the interfaces that there are. log: is told of all."""
+        self.listener: Listener | None = None
+        self.signalled: dict[RouteKey, Status] = {}
+        self.missed = False
         self._tables = tables
         self._present = present
-        self._waiting: list[list[_Noted]] = []
-        self._listener: Listener = lambda _: None
-        self._prepare: Preparer = self._tell_listener
-        self._log = StateLog()
-
-    def listen(self, listener: Listener, prepare: Preparer | None = None) -> None:
-        """prepare: takes the listener's place for many routes. It changes nothing that is seen, but
-        what it returns does, in its first step.
-        """
-        self._listener = listener
-        self._prepare = prepare or self._tell_listener
+        self._waiting: list[_Noted] = []
+        self._telling = Guard("the telling of changes")
+        self._reading = Guard("the reading of routes after a change that was missed")
+        self._log = log
 
     def begin(self) -> None:
         """Take all as told that there is."""
         for table in self._tables.values():
-            for route in table.routes:
-                self.told[route.key] = self._status(table, route)
+            states = states_of(table, table.routes, self._present())
+            for route, state in zip(table.routes, states, strict=True):
+                self.signalled[route.key] = Status(route, *state)
 
-    def note(self, keys: Iterable[RouteKey]) -> None:
+    def note(self, keys: Iterable[RouteKey], cause: Cause = BY_INTERFACE) -> None:
         """Keep in mind how routes are now."""
-        self._waiting.append([(key, self._now(key)) for key in keys])
+        self._waiting.append(_Noted(cause, [(key, self._now(key)) for key in keys]))
 
-    async def note_all(self, keys: Iterable[RouteKey]) -> None:
+    async def note_all(self, keys: Iterable[RouteKey], cause: Cause = BY_INTERFACE) -> None:
         """Do so for many."""
-        noted: list[_Noted] = []
+        noted = _Noted(cause, [])
         self._waiting.append(noted)  # before what becomes of them meanwhile, which is noted too
         async for key in in_slices(keys):
-            noted.append((key, self._now(key)))
+            noted.now.append((key, self._now(key)))
 
-    async def look_again(self) -> None:
+    async def note_again(self) -> None:
         """Forget what became of routes in between: it was taken back."""
         waiting, self._waiting = self._waiting, []
         keys: dict[RouteKey, None] = {}
-        async for key in in_slices(key for noted in waiting for key, _ in noted):
+        async for key in in_slices(key for noted in waiting for key, _ in noted.now):
             keys[key] = None
         await self.note_all(keys)
 
@@ -91,39 +106,59 @@ class News:
         waiting, self._waiting = self._waiting, []
         for noted in waiting:
             self._tell_few(noted)
-        self._log.look()
+        self._log.sum_up()
 
     async def tell_all(self) -> None:
         """Tell, of many routes in slices. Nobody else may tell meanwhile."""
         waiting, self._waiting = self._waiting, []
         for noted in waiting:
-            if len(noted) <= _MANY:
+            if len(noted.now) <= _MANY:
                 self._tell_few(noted)
             else:
                 await self._tell_many(noted)
 
-    def _tell_few(self, noted: Iterable[_Noted]) -> None:
-        difference = _Difference(self.told, self._log)
-        for key, now in noted:
+    async def tell_of_missed(self) -> None:
+        """Have the listener read all routes where it has missed a change. Nobody else may tell
+        meanwhile.
+        """
+        if self.missed and self.listener is not None:
+            with self._reading:
+                await self.listener.read_anew()
+                self.missed = False
+
+    def _tell_few(self, noted: _Noted) -> None:
+        difference = _Difference(self.signalled, self._log, noted.cause)
+        for key, now in noted.now:
             difference.compare(key, now)
-        if any(difference.change):
-            self._listener(difference.change)
+        for cause, change in difference.changes.items():
+            if self.listener is not None:
+                with self._noticing():
+                    self.listener.changed(change, cause)
 
-    async def _tell_many(self, noted: Iterable[_Noted]) -> None:
-        told = dict(self.told)
-        difference = _Difference(told, self._log)
-        async for key, now in in_slices(noted):
+    async def _tell_many(self, noted: _Noted) -> None:
+        told = dict(self.signalled)
+        difference = _Difference(told, self._log, noted.cause)
+        async for key, now in in_slices(noted.now):
             difference.compare(key, now)
-        if any(difference.change):
-            tell = await self._prepare(difference.change)
-            self.told = told
-            await tell()
+        if difference.changes:
+            before = self.signalled
+            for cause, change in difference.changes.items():
+                if self.listener is not None:
+                    with self._noticing():
+                        tell = await self.listener.prepare(change, cause)
+                        self.signalled = told
+                        await tell()
+            self.signalled = told
+            await let_go(before)
+        await difference.let_go()
+        await let_go(noted.now)
 
-    async def _tell_listener(self, change: Change) -> Callable[[], Awaitable[None]]:
-        async def tell() -> None:
-            self._listener(change)
-
-        return tell
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Notice where the listener fails."""
+        with self._telling:
+            yield
+        self.missed = self.missed or self._telling.failed
 
     def _now(self, key: RouteKey) -> Status | None:
         table = self._tables[key.table_id]
@@ -135,28 +170,43 @@ class News:
 
 
 class _Difference:
-    """Compares with what was told, which it brings up to date."""
+    """Compares with what was told, which it brings up to date.
 
-    def __init__(self, told: dict[RouteKey, Status], log: StateLog) -> None:
+    changes: what is another, by what has caused it.
+    """
+
+    def __init__(self, told: dict[RouteKey, Status], log: ChangeLog, cause: Cause) -> None:
         self._told = told
         self._log = log
-        self._added: list[Status] = []
-        self._changed: list[Status] = []
-        self._removed: list[Status] = []
+        self._cause = cause
+        self.changes: dict[Cause, Change] = {}
 
-    @property
-    def change(self) -> Change:
-        return Change(self._added, self._changed, self._removed)
+    async def let_go(self) -> None:
+        """Forget the change, of which nobody is told any more."""
+        for change in self.changes.values():
+            for statuses in change:
+                await let_go(statuses)
 
     def compare(self, key: RouteKey, now: Status | None) -> None:
         before = self._told.pop(key, None) if now is None else self._told.get(key)
         if now == before:
             return
+        cause = _cause_of(self._cause, before, now)
+        change = self.changes.get(cause)
+        if change is None:
+            change = self.changes[cause] = Change([], [], [])
         if now is None:
             assert before is not None
-            self._removed.append(before)
-            return
-        if before is not None and before[1:] != now[1:]:
-            self._log.note(*now)
-        (self._changed if before else self._added).append(now)
-        self._told[key] = now
+            change.removed.append(before)
+        else:
+            (change.changed if before else change.added).append(now)
+            self._told[key] = now
+        self._log.note(cause, before, now)
+
+
+def _cause_of(cause: Cause, before: Status | None, now: Status | None) -> Cause:
+    """Say more closely what has caused a change of state that nobody asked for."""
+    if cause.kind is not CauseKind.INTERFACE:
+        return cause
+    states = [each.state for each in (before, now) if each is not None]
+    return BY_TABLE if RouteState.UNAVAILABLE in states else cause

@@ -1,20 +1,27 @@
-"""What was changed and is not stored yet: stored together, taken back if that fails, then told."""
+"""Changes that are not stored yet: stored together, or taken back, and then told of."""
 
-import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
-from mfc_dbus.control.reconciler import Upkeep
-from mfc_dbus.control.status_changes import News
-from mfc_dbus.control.timeouts import Expiries
-from mfc_dbus.loop.slices import Slices
+from mfc_dbus.control.history import Asked, History
+from mfc_dbus.control.reconciler import Reconciler
+from mfc_dbus.control.status_changes import StatusChanges
+from mfc_dbus.control.timeouts import Timeouts
+from mfc_dbus.loop.slices import Bell, Slices, let_go
+from mfc_dbus.loop.worker import aside
 from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.cause import Cause
+from mfc_dbus.model.desired import Edit, Key
 from mfc_dbus.model.errors import RequestError
-from mfc_dbus.model.route import Edit, Key, MembershipKey
+from mfc_dbus.model.history import HistoryUpdate
+from mfc_dbus.model.membership import MembershipKey
+from mfc_dbus.model.status import StoreCounters
 from mfc_dbus.routing.sequence import Part
-from mfc_dbus.routing.transition import Transition, edits, kept
+from mfc_dbus.routing.transition import Transition, edits, storable
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +31,19 @@ _MANY = 10  # transitions that are looked through in a thread
 class Keeper(Protocol):
     """Where routes and memberships are kept."""
 
-    async def write(self, edits: Mapping[Key, Edit]) -> None:
+    async def write(self, edits: Mapping[Key, Edit], history: HistoryUpdate | None = None) -> None:
         """Return when all of it is kept. Raises StoreError, and has kept nothing."""
 
 
-class Ledger:
+class _Asked(NamedTuple):
+    """Which of the transitions that were done are those of one change."""
+
+    cause: Cause
+    first: int
+    last: int
+
+
+class UnstoredChanges:
     """Does changes of routes, and answers for them and for those of memberships.
 
     One of many routes is done in parts, and others are served in between.
@@ -36,121 +51,171 @@ class Ledger:
 
     def __init__(
         self,
-        upkeep: Upkeep,
+        reconciler: Reconciler,
         memberships: Memberships,
-        expiries: Expiries,
-        news: News,
+        timeouts: Timeouts,
+        status_changes: StatusChanges,
         keeper: Keeper,
+        history: History,
         go_on: Callable[[], None],
     ) -> None:
         """go_on: is called whenever a part of a change was done or taken back."""
-        self._upkeep = upkeep
+        self._reconciler = reconciler
         self._memberships = memberships
-        self._expiries = expiries
-        self._news = news
+        self._timeouts = timeouts
+        self._status_changes = status_changes
         self._keeper = keeper
         self._go_on = go_on
+        self._history = history
         self._done: list[Transition] = []
+        self._asked: list[_Asked] = []  # whose these transitions are
         self._halfway = 0  # changes that are done in part, or taken back in part
-        self._whole = asyncio.Event()
+        self._moved = Bell()
+        self.store = StoreCounters()
 
     @property
-    def settled(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether no change is done in part."""
         return not self._halfway
 
-    async def settle(self) -> None:
+    async def until_whole(self) -> None:
         """Wait until no change is done in part."""
-        while not self.settled:
-            await self._whole.wait()
+        while not self.is_whole:
+            await self._moved.wait()
 
-    def change(self, transitions: Sequence[Transition], *, wait: bool = False) -> None:
+    def change(self, transitions: Sequence[Transition], cause: Cause) -> None:
         """Make other routes the desired ones, in the kernel and here.
 
-        wait: their tables need not be ours yet. Raises TableBusy, TooManyInterfaces, KernelError,
-        and has changed nothing.
+        Raises TableBusy, TooManyInterfaces, KernelError, and has changed nothing.
         """
-        self._do(Part(transitions), wait=wait)
-        self._news.note(route.key for _, old, new in transitions for route in (*old, *new))
+        before = len(self._done)
+        self._do(Part(transitions), cause, wait=False)
+        self._asked.append(_Asked(cause, before, len(self._done)))
+        self._status_changes.note((key for each in transitions for key in each.keys), cause)
 
-    async def change_in_parts(self, parts: Iterator[Part], *, wait: bool = False) -> None:
-        """Do all of them, or none: see `change`."""
+    async def change_in_parts(
+        self, parts: Iterator[Part], cause: Cause, *, wait: bool = False
+    ) -> None:
+        """Do all these parts, or none: see `change`."""
         before, slices = len(self._done), Slices()
         with self._in_part():
             try:
                 for part in parts:
-                    self._do(part, wait=wait)
+                    self._do(part, cause, wait=wait)
                     self._go_on()
                     await slices.pause()
             except BaseException:
                 done = self._done[before:]
                 del self._done[before:]
                 await self._take_back(done)
+                await let_go(done)
                 raise
+            self._asked.append(_Asked(cause, before, len(self._done)))
             done = self._done[before:]
-            await self._news.note_all(
-                route.key for _, old, new in done for route in (*old, *(() if old is new else new))
-            )
+            keys = (key for each in done for key in each.keys)
+            await self._status_changes.note_all(keys, cause)
 
-    def _do(self, part: Part, *, wait: bool) -> None:
+    def _do(self, part: Part, cause: Cause, *, wait: bool) -> None:
         transitions, within = part
-        self._upkeep.hold_room()
+        self._reconciler.reserve_room()
         waiting = [each for each in transitions if wait and not each.table.owned]
-        self._upkeep.install([each for each in transitions if each not in waiting], within)
+        installed = [each for each in transitions if each not in waiting]
+        self._reconciler.install(installed, within, cause)
         for transition in waiting:
             transition.desire()
         for transition in transitions:
             for route in transition.new:
-                self._expiries.remember(route)
+                self._timeouts.remember(route)
         self._done += transitions
 
     async def commit(self) -> None:
-        """Store what was done since the last time. Whatever it raises, it has taken that back."""
+        """Store all changes since the last call. Where it raises an Exception, it has taken these
+        back.
+        """
         done, self._done = self._done, []
+        asked, self._asked = self._asked, []
         joined = self._memberships.take_edits()
-        # What is looked through does not change any more, and may be long.
-        changed = await asyncio.to_thread(edits, done) if len(done) > _MANY else edits(done)
-        changed.update((key, Edit(kept(old), kept(new))) for key, (old, new) in joined.items())
+        changed: dict[Key, Edit] = {}
         try:
-            if changed:
-                await self._store(changed, done, joined)
+            await self._store(done, asked, joined, changed)
+            self._memberships.leave_for_good()
         finally:
-            self._settle()
-        self._memberships.leave_for_good()
+            # Nothing needs the VIFs that are left for taking back any more.
+            self._reconciler.retry_without_room()
+            await let_go(changed)
+            await let_go(done)
 
     async def _store(
         self,
-        changed: Mapping[Key, Edit],
         done: Sequence[Transition],
-        joined: Mapping[MembershipKey, Edit],
+        asked: Sequence["_Asked"],
+        joined: Mapping[MembershipKey, tuple[Cause, Edit]],
+        changed: dict[Key, Edit],
     ) -> None:
-        """Store changes, or take back what was done and joined."""
+        """Store what was done and joined, or take it back.
+
+        changed: empty; what is stored is added.
+        """
         try:
-            await self._keeper.write(changed)
+            # What is looked through does not change any more, and may be long.
+            look = partial(self._look_through, done, asked, joined, changed)
+            history = await aside(look) if len(done) > _MANY else look()
+            if changed:
+                await self._write(changed, history)
+            if history:
+                self._history.add(history)
         except Exception:
             with self._in_part():
                 await self._take_back(done)
-                self._memberships.take_back(joined, self._upkeep.present)
+                back = {key: edit for key, (_, edit) in joined.items()}
+                self._memberships.take_back(back, self._reconciler.present)
             raise
+
+    async def _write(self, changed: Mapping[Key, Edit], history: HistoryUpdate | None) -> None:
+        """Store edits with what the history has of them, and count that. Raises StoreError."""
+        begin = time.monotonic()
+        failed = True
+        try:
+            await self._keeper.write(changed, history)
+            failed = False
+        finally:
+            before = self.store
+            self.store = StoreCounters(
+                before.commits + (not failed),
+                before.failures + failed,
+                before.seconds + time.monotonic() - begin,
+            )
+
+    def _look_through(
+        self,
+        done: Sequence[Transition],
+        asked: Sequence["_Asked"],
+        joined: Mapping[MembershipKey, tuple[Cause, Edit]],
+        changed: dict[Key, Edit],
+    ) -> HistoryUpdate | None:
+        """Return what the history has of a commit. changed: all that is to be stored is added."""
+        changed |= edits(done)
+        by_change: dict[int, Asked] = {}
+        for cause, first, last in asked:
+            alone = last - first == len(done) and not joined
+            by_change[id(cause)] = Asked(cause, changed if alone else edits(done[first:last]))
+        for key, (cause, (old, new)) in joined.items():
+            changed[key] = edit = Edit(storable(old), storable(new))
+            its = by_change.setdefault(id(cause), Asked(cause, {}))
+            its.edits[key] = edit
+        return self._history.compose(by_change.values())
 
     @contextmanager
     def _in_part(self) -> Iterator[None]:
         self._halfway += 1
-        self._whole.clear()
         try:
             yield
         finally:
             self._halfway -= 1
-            if self.settled:
-                self._whole.set()
-
-    def _settle(self) -> None:
-        """Give away the room that is left, which nobody will need for taking back any more."""
-        self._upkeep.feed()
-        self._upkeep.watch()
+            self._moved.ring()
 
     async def _take_back(self, transitions: Sequence[Transition]) -> None:
-        """Undo changes with the interfaces that there are now."""
+        """Undo changes as far as the present interfaces allow."""
         slices = Slices()
         for transition in reversed(transitions):
             self._go_on()
@@ -158,22 +223,22 @@ class Ledger:
             back = transition.back
             try:
                 if back.table.owned:
-                    self._upkeep.install([back])
+                    self._reconciler.install([back])
                 else:
                     back.desire()
             except RequestError as error:
                 log.error("A change is taken back in parts: %s", error)
                 self._force(back)
             for route in back.new:
-                self._expiries.remember(route)
-        await self._news.look_again()
+                self._timeouts.remember(route)
+        await self._status_changes.note_again()
 
     def _force(self, back: Transition) -> None:
-        """Take back at least what nobody wants; what was before comes as soon as it can."""
+        """Remove what nobody wants; what was there before comes back as soon as it can."""
         going = Transition(back.table, back.old, [])
         try:
-            self._upkeep.install([going])
+            self._reconciler.install([going])
         except RequestError as error:
             log.error("A change that is taken back stays in the kernel: %s", error)
             going.desire()
-        self._upkeep.want(back.table, back.new)
+        self._reconciler.desire(back.table, back.new)

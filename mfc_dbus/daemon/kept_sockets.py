@@ -1,6 +1,5 @@
-"""The sockets that outlive a process: what an earlier one left, and what is to be kept of ours."""
+"""The sockets that outlive a process: those that an earlier one left, and ours for the next."""
 
-import asyncio
 import itertools
 import logging
 import os
@@ -12,6 +11,7 @@ from mfc_dbus.kernel import dump
 from mfc_dbus.kernel.dump import Dump, Held, HeldEntry
 from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.loop.worker import aside
 from mfc_dbus.model.addresses import Family
 from mfc_dbus.model.route import TableId
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 _GROUPS = "groups-"
 
 
-class Sockets:
-    """Opens those of tables and memberships; under a name each they are kept."""
+class KeptSockets:
+    """Opens the sockets of tables and memberships, each kept under a name of its own."""
 
     def __init__(self, manager: ServiceManager, tables: Iterable[TableId]) -> None:
-        """Take what was left to us for these tables; others have no business here."""
+        """Take the sockets that were left for these tables and for groups, and close others."""
         self._manager = manager
         names = {_name(id_): id_ for id_ in tables}
         self._kept: dict[TableId, int] = {}
@@ -39,14 +39,14 @@ class Sockets:
                 log.warning("Closing the socket '%s', which was kept for nobody", name)
                 os.close(fd)
                 manager.forget(name)
-        # Not those of earlier ones, which go only when all is joined once more.
+        # Earlier sockets keep their names until all groups are joined on new ones.
         names_of_joins = (f"{_GROUPS}{number}" for number in itertools.count())
         self._free_names = (name for name in names_of_joins if name not in self._joined)
 
     # Tables
 
     def open_table(self, stack: ExitStack, id_: TableId) -> MRoute | OSError:
-        """Open it, or take it up; why there is none on this system."""
+        """Return the socket of a table, a new or a left one; or the error why there is none."""
         try:
             mroute = MRoute(id_.family, id_.number, kept=self._kept.get(id_))
         except OSError as error:
@@ -73,11 +73,11 @@ class Sockets:
         return dump.vifs(self._tables[id_])
 
     async def read_entries(self, id_: TableId) -> AsyncIterator[Iterable[HeldEntry]]:
-        """Go through its entries, some at a time. Raises OSError."""
+        """Go through its entries, some at a time; also those not resolved. Raises OSError."""
         with Dump(id_.family, id_.number) as reading:
             while not reading.done:
-                piece = await asyncio.to_thread(reading.receive)
-                yield (each for each in reading.read(piece) if each.resolved)
+                piece = await aside(reading.receive)
+                yield reading.read(piece)
 
     def keep_table(self, id_: TableId, fd: int) -> None:
         self._manager.keep(_name(id_), fd)
@@ -92,7 +92,7 @@ class Sockets:
         return _KeptGroupSocket(family, self._manager, next(self._free_names))
 
     def leave_earlier_groups(self) -> None:
-        """Let those of an earlier process go, when all is joined once more."""
+        """Close the sockets of an earlier process, since all groups are joined on new ones."""
         for name, fd in self._joined.items():
             os.close(fd)
             self._manager.forget(name)
@@ -100,7 +100,7 @@ class Sockets:
 
 
 class _KeptGroupSocket(GroupSocket):
-    """A socket of which the service manager keeps a copy, so that its joins outlive a process."""
+    """A group socket that the service manager keeps too, so that its joins outlive a process."""
 
     def __init__(self, family: Family, manager: ServiceManager, name: str) -> None:
         super().__init__(family)

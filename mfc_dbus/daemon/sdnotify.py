@@ -1,4 +1,4 @@
-"""What systemd is told, and what it keeps: readiness, watchdog, and sockets over a restart.
+"""Speaks with systemd: readiness, status, the watchdog, and sockets that it keeps over a restart.
 
 Source: sd_notify(3), sd_listen_fds(3), systemd.service(5) on FileDescriptorStoreMax.
 """
@@ -22,13 +22,14 @@ class ServiceManager:
     """The service manager that started this process, or nobody."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """Open what it is told by, while there are file descriptors. Raises OSError."""
+        """Open the socket to it now, while there are file descriptors. Raises OSError."""
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         usec = int(environment.get("WATCHDOG_USEC", 0))
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.exists = bool(address)
-        self.watchdog = usec / 1e6 if mine else 0.0  # seconds until it takes us for dead; 0: never
+        # Seconds of silence after which it ends this process; 0: never.
+        self.watchdog = usec / 1e6 if mine else 0.0
         self._status = ""
         self._hears = True
         self._socket: socket.socket | None = None
@@ -42,15 +43,15 @@ class ServiceManager:
         if self._socket:
             self._socket.close()
 
-    def tell(self, *assignments: str, fds: Sequence[int] = ()) -> None:
-        """Send assignments like READY=1; nobody hears them where there is no service manager."""
+    def notify(self, *assignments: str, fds: Sequence[int] = ()) -> None:
+        """Send assignments like READY=1. Does nothing where there is no service manager."""
         if self._socket is None:
             return
         data = "\n".join(assignments).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self._socket.sendmsg([data], rights, 0, self._address)
-        except OSError as error:  # forwarding is worth more than its being told of
+        except OSError as error:  # no reason to stop forwarding
             if self._hears:
                 log.warning("The service manager does not hear %s: %s", assignments[0], error)
             self._hears = False
@@ -58,31 +59,33 @@ class ServiceManager:
             self._hears = True
 
     def tell_of_long_work(self, seconds: int) -> None:
-        """Have a start or an end take longer than the unit says, at most so long from now on."""
-        self.tell(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}")
+        """Let a start or an end take longer than the unit allows, so many seconds from now on."""
+        self.notify(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}")
 
     def describe(self, status: str) -> None:
-        """Let the service manager show how the service is, in a sentence of one line."""
+        """Have the service manager show this status, one line, if it is another than before."""
         if status != self._status:
             self._status = status
             shown = printable(status)
             if len(shown) > _MAX_STATUS:
                 shown = shown[:_MAX_STATUS] + "…"
-            self.tell(f"STATUS={shown}")
+            self.notify(f"STATUS={shown}")
 
     def keep(self, name: str, fd: int) -> None:
-        """Have a copy of a file descriptor kept, also when this process dies."""
+        """Have it keep a copy of a file descriptor, also when this process dies."""
         # Without FDPOLL=0 an error on the socket would end the keeping.
-        self.tell("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", fds=[fd])
+        self.notify("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", fds=[fd])
 
     def forget(self, name: str) -> None:
-        self.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
+        """Have it close the copies that it keeps under a name."""
+        self.notify("FDSTOREREMOVE=1", f"FDNAME={name}")
 
 
 def kept_fds(environment: Mapping[str, str]) -> list[tuple[str, int]]:
-    """Take what was kept: names and file descriptors, which nobody inherits from us.
+    """Return the file descriptors that the service manager kept, with their names.
 
-    One that has no name is called "unknown", as sd_listen_fds_with_names(3) does.
+    No program inherits them from us. One without a name is called "unknown", as by
+    sd_listen_fds_with_names(3).
     """
     if environment.get("LISTEN_PID") != str(os.getpid()):
         return []

@@ -1,17 +1,18 @@
-"""The route document: TOML and JSON to values and back, by one schema (pure).
+"""The route document: TOML and JSON to values and back, by the schema of its entries (pure).
 
 What an address, an interface or a route may be is not decided here: every route goes through
 `model.parse_route`, and every membership through `model.parse_memberships`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct
 
-from mfc_dbus.documents import toml_text as toml
+from mfc_dbus.documents import toml_text
+from mfc_dbus.documents.entries import MembershipEntry, RouteEntry, to_entry, to_membership_entry
 from mfc_dbus.documents.expectations import (
     JSON_WORDS,
     TOML_WORDS,
@@ -20,126 +21,30 @@ from mfc_dbus.documents.expectations import (
     explain,
     what_is_no_json,
 )
-from mfc_dbus.documents.problem_lines import Problems, with_lines, write_path
-from mfc_dbus.documents.toml_text import Path
-from mfc_dbus.model.addresses import format_address, format_source, of_source
+from mfc_dbus.documents.problem_lines import with_lines
+from mfc_dbus.model.desired import Desired
 from mfc_dbus.model.errors import InvalidArgs, LimitExceeded, RequestError
+from mfc_dbus.model.membership import Membership, parse_memberships
+from mfc_dbus.model.options import said_of_membership, said_of_route
+from mfc_dbus.model.problems import KeyPath, Problems, write_path
 from mfc_dbus.model.quoting import quote
-from mfc_dbus.model.route import Desired, Membership, Route, parse_memberships, parse_route
+from mfc_dbus.model.route import Route, parse_route
 
-MAX_BYTES = 24 * 1024 * 1024  # of JSON: what a message on the bus has room for
+MAX_BYTES = 24 * 1024 * 1024  # of JSON: a message on the bus has room for no more
 _MAX_MEMBERSHIPS = 65_536  # of a document, whose entries may be prefixes
 _BOM = "\ufeff"
 _WRONG = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 
-class RouteEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """A static multicast route."""
-
-    source: Annotated[
-        str,
-        Meta(
-            description="Sender's address, or a prefix; left out: any source",
-            examples=["10.0.1.10"],
-        ),
-    ] = "*"
-    group: Annotated[
-        str, Meta(description="Multicast group, or a prefix", examples=["239.10.20.30"])
-    ]
-    iif: Annotated[
-        str, Meta(description="Interface on which the stream arrives", examples=["eth1"])
-    ]
-    oifs: Annotated[
-        list[str],
-        Meta(description="Interfaces by which it leaves", examples=[["eth2", "eth3"]]),
-    ]
-    ttls: Annotated[
-        dict[
-            str,
-            Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 254}, examples=[16])],
-        ],
-        Meta(
-            description="TTL thresholds of oifs, where not 1: packets with a greater TTL leave",
-            examples=[{"eth3": 16}],
-        ),
-    ] = field(default_factory=dict)
-    comment: Annotated[str, Meta(description="For people", examples=["the lobby"])] = ""
-    persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
-    table: Annotated[
-        int, Meta(description="Number of the routing table; 0: the default one", examples=[100])
-    ] = 0
-    hairpin: Annotated[
-        bool,
-        Meta(description="Whether it leaves by the interface it arrives on, if that is an oif"),
-    ] = False
-
-
-class RouteReport(
-    RouteEntry, kw_only=True, omit_defaults=True, forbid_unknown_fields=False, gc=False
-):
-    """A route with what became of it; counters of a route that has its own in the kernel."""
-
-    state: str
-    reason: str = ""
-    origin: str = "bus"
-    expires: int = 0
-    packets: int | msgspec.UnsetType = msgspec.UNSET
-    bytes: int | msgspec.UnsetType = msgspec.UNSET
-    wrong_if: int | msgspec.UnsetType = msgspec.UNSET
-
-
-class MembershipEntry(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A static IGMP or MLD membership, or those of a prefix."""
-
-    source: Annotated[
-        str,
-        Meta(
-            description="Only from this sender, or each of a prefix; left out: any source",
-            examples=["10.0.1.10"],
-        ),
-    ] = "*"
-    group: Annotated[
-        str,
-        Meta(description="Multicast group, or a prefix: each of them", examples=["239.10.20.30"]),
-    ]
-    interface: Annotated[str, Meta(description="Interface that joins", examples=["eth1"])]
-    comment: Annotated[str, Meta(description="For people", examples=["the lobby"])] = ""
-    persistent: Annotated[bool, Meta(description="Whether it outlives a reboot")] = True
-
-
-class MembershipReport(
-    MembershipEntry, kw_only=True, omit_defaults=True, forbid_unknown_fields=False
-):
-    """A membership with what became of it; reason: why it failed."""
-
-    state: str
-    reason: str = ""
-    origin: str = "bus"
-
-
-class Report(Struct):
-    """What the service describes; a newer one may tell more."""
-
-    route: list[RouteReport] = field(default_factory=list)
-    membership: list[MembershipReport] = field(default_factory=list)
-
-
-class Layout(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A multicast router, for mfc-dbus-cli apply and for /etc/mfc-dbus/routes.d."""
-
-    route: list[RouteEntry] = field(default_factory=list)
-    membership: list[MembershipEntry] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a document says, in its order.
+    """The contents of a document, in its order.
 
-    joins: its memberships as they are written. places: for each of `memberships` the index of its
-    entry in `joins`, which may be a prefix.
+    joins: the entries of memberships as they are written, which may be of prefixes. places: for
+    each of `memberships` the index of its entry in `joins`.
     """
 
-    routes: Sequence[Route] = ()
+    routes: list[Route]
     memberships: Sequence[Membership] = ()
     joins: Sequence[MembershipEntry] = ()
     places: Sequence[int] = ()
@@ -164,15 +69,15 @@ def from_json(data: bytes | str) -> Document:
 def from_toml(text: str) -> Document:
     """Read TOML. Raises InvalidArgs, with a line for each problem: "line 7: route[1].iif: ..."."""
     try:
-        sections = toml.loads(text)
-    except toml.NotToml as error:
+        sections = toml_text.loads(text)
+    except toml_text.NotToml as error:
         problems = Problems()
         for line, sentence in error.mistakes():
             problems.add_at(f"line {line}", InvalidArgs(sentence))
             if problems.full:
                 break
         problems.check()
-        raise  # not reached: what is not TOML has a mistake
+        raise  # not reached: a text that is not TOML has a mistake
     try:
         return _read(sections, _TOML)
     except InvalidArgs as error:
@@ -186,7 +91,7 @@ def to_json(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry]
 
 
 def join_json(sections: Mapping[str, Iterable[bytes]]) -> bytes:
-    """Write JSON of entries that are written already."""
+    """Write JSON, of entries that are JSON already."""
     arrays = {name: b",\n".join(parts) for name, parts in sections.items()}
     written = (b'"%s":[%s]' % (name.encode(), array) for name, array in arrays.items() if array)
     return b"{" + b",\n".join(written) + b"}"
@@ -195,70 +100,21 @@ def join_json(sections: Mapping[str, Iterable[bytes]]) -> bytes:
 def to_toml(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry] = ()) -> str:
     sections = (("route", routes), ("membership", memberships))
     return "\n".join(
-        toml.write_table(name, msgspec.to_builtins(entry))
+        toml_text.write_table(name, msgspec.to_builtins(entry))
         for name, entries in sections
         for entry in entries
     )
 
 
-def to_entry(route: Route) -> RouteEntry:
-    return RouteEntry(**_fields(route))
-
-
-def to_membership_entry(membership: Membership) -> MembershipEntry:
-    return MembershipEntry(**_membership_fields(membership))
-
-
-def report(route: Route, state: str, reason: str = "") -> RouteReport:
-    """Describe a route, without its counters."""
-    return RouteReport(
-        **_fields(route),
-        state=state,
-        reason=reason,
-        origin=route.origin,
-        expires=route.expires // 1000,
-    )
-
-
-def report_membership(membership: Membership, state: str, reason: str) -> MembershipReport:
-    return MembershipReport(
-        **_membership_fields(membership), state=state, reason=reason, origin=membership.origin
-    )
-
-
-def _fields(route: Route) -> dict[str, Any]:
-    return {
-        "source": format_source(route.source),
-        "group": str(route.group),
-        "iif": route.iif,
-        "oifs": [oif.name for oif in route.oifs],
-        "ttls": {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1},
-        "comment": route.comment,
-        "persistent": route.persistent,
-        "table": route.table,
-        "hairpin": route.hairpin,
-    }
-
-
-def _membership_fields(membership: Membership) -> dict[str, Any]:
-    return {
-        "source": format_source(of_source(membership.source)),
-        "group": format_address(membership.group),
-        "interface": membership.interface,
-        "comment": membership.comment,
-        "persistent": membership.persistent,
-    }
-
-
 def write_entry(desired: Desired) -> tuple[str, bytes]:
-    """Write what a document would have of a route or membership: the section's name, and JSON."""
+    """Return a document's entry of a route or membership: the section's name, and JSON."""
     if isinstance(desired, Route):
         return "route", msgspec.json.encode(to_entry(desired))
     return "membership", msgspec.json.encode(to_membership_entry(desired))
 
 
 def read_entry(section: str, data: bytes) -> Desired:
-    """Read what `write_entry` wrote, by the checks of a document. Raises InvalidArgs."""
+    """Read an entry of `write_entry`, with the checks of a document. Raises InvalidArgs."""
     kind = _KINDS.get(section)
     if kind is None:
         raise InvalidArgs(f"There is no section {quote(section)}")
@@ -274,27 +130,11 @@ def read_entry(section: str, data: bytes) -> Desired:
     return found[0]
 
 
-def read_report(text: str) -> Report:
-    """Read what the service describes. Raises ValueError."""
-    try:
-        return _REPORT.decode(text)
-    except msgspec.MsgspecError as error:
-        raise ValueError(str(error)) from error
-
-
-def json_schema() -> bytes:
-    """Describe the document in JSON Schema, for editors and for other people's programs."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return msgspec.json.format(msgspec.json.encode(schema | msgspec.json.schema(Layout)))
-
-
-_REPORT = msgspec.json.Decoder(Report)
-
 # From entries to values
 
 
 class _Kind(NamedTuple):
-    """What stands under a name in the document: how it is decoded, and made values."""
+    """A section of the document: the type of its entries, how to decode and how to parse them."""
 
     entry: type[Struct]
     json: msgspec.json.Decoder[Any]
@@ -302,22 +142,13 @@ class _Kind(NamedTuple):
 
 
 def _parse_route(entry: RouteEntry) -> Sequence[Route]:
-    route = parse_route(
-        entry.source,
-        entry.group,
-        entry.iif,
-        entry.oifs,
-        entry.ttls,
-        entry.comment,
-        entry.table,
-        hairpin=entry.hairpin,
-    )
-    return [route if entry.persistent else replace(route, persistent=False)]
+    said = said_of_route(entry)
+    return [parse_route(entry.source, entry.group, entry.iif, entry.oifs, **said)]
 
 
 def _parse_memberships(entry: MembershipEntry) -> Sequence[Membership]:
-    range_ = parse_memberships(entry.group, entry.source, entry.interface, entry.comment)
-    return range_.memberships(entry.comment, persistent=entry.persistent)
+    range_ = parse_memberships(entry.group, entry.source, entry.interface)
+    return range_.memberships(**said_of_membership(entry))
 
 
 _KINDS = {
@@ -329,12 +160,13 @@ _JSON_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Form(NamedTuple):
-    """One of the two forms of a document: how its parts are decoded, and how it is spoken of.
+    """One of the two forms of a document: JSON or TOML.
 
-    items, entry, plain: how a section and an item of it are decoded, and either with no schema.
+    items: splits a section into its items. entry: decodes an item by the schema. plain: decodes
+    a section or an item without the schema. words: for sentences about problems.
     """
 
-    items: Callable[[Any], Sequence[Any]]
+    items: Callable[[Any], list[Any]]
     entry: Callable[[Any, _Kind], Any]
     plain: Callable[[Any], Any]
     words: Words
@@ -354,12 +186,14 @@ _TOML = _Form(
 )
 
 
-def _read(sections: Mapping[str, Any], form: _Form) -> Document:
+def _read(sections: dict[str, Any], form: _Form) -> Document:
+    """Read the sections, and empty them, so that the tables of a long text are freed one by one."""
     problems = Problems()
     values: dict[str, list[Any]] = {name: [] for name in _KINDS}
     joins: list[MembershipEntry] = []
     places: list[int] = []
-    for name, section in sections.items():
+    for name in [*sections]:
+        section = sections.pop(name)
         if problems.full:
             break
         kind = _KINDS.get(name)
@@ -372,8 +206,9 @@ def _read(sections: Mapping[str, Any], form: _Form) -> Document:
             for _, sentence in _explain(section, name, None, form):
                 problems.add((name,), InvalidArgs(sentence))
             continue
+        del section  # else it would keep the items that are taken from `found`
         seen: dict[Any, int] = {}
-        for index, item in enumerate(found):
+        for index, item in enumerate(_drain(found)):
             path = (name, index)
             if problems.full:
                 break
@@ -404,8 +239,17 @@ def _read(sections: Mapping[str, Any], form: _Form) -> Document:
     return Document(values["route"], values["membership"], joins, places)
 
 
-def _explain(item: Any, name: str, kind: _Kind | None, form: _Form) -> Iterable[tuple[Path, str]]:
-    """Find all that is wrong with an item, or without a kind a section, that was not decoded."""
+def _drain(items: list[Any]) -> Iterator[Any]:
+    """Yield the items of a list, and remove them from it."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
+def _explain(
+    item: Any, name: str, kind: _Kind | None, form: _Form
+) -> Iterable[tuple[KeyPath, str]]:
+    """Return path and sentence of each problem of an item, or of a section, which has no kind."""
     try:
         value = form.plain(item)
     except _WRONG:

@@ -1,4 +1,4 @@
-"""What should have been where something else is, in words, by the types of the schema (pure)."""
+"""Explains the wrong values of a document in words, by the types of the schema (pure)."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -7,9 +7,9 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from mfc_dbus.documents import toml_text as toml
-from mfc_dbus.documents.toml_text import Path
+from mfc_dbus.documents import toml_text
 from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.problems import KeyPath
 from mfc_dbus.model.quoting import shorten
 
 _WRONG = (msgspec.MsgspecError, RecursionError, UnicodeError)
@@ -22,10 +22,10 @@ _TYPES = {
 
 
 class Words(NamedTuple):
-    """How one of the forms of a document is spoken of.
+    """How sentences speak of one form of a document.
 
-    mapping: its name of one. key, section: how a key of an entry, and a section with an entry in
-    it, are written.
+    mapping: the form's word for a mapping. write: writes a value. key, section: how a key with its
+    value, and a section with an entry in it, are written.
     """
 
     mapping: str
@@ -34,12 +34,12 @@ class Words(NamedTuple):
     section: str
 
     def show(self, value: Any) -> str:
-        """Write a value for a sentence, in short."""
+        """Write a value for a sentence, shortened."""
         try:
             return shorten(self.write(value))
         except TypeError:  # a date
             return shorten(str(value))
-        except (ValueError, RecursionError):  # what lies too deep
+        except (ValueError, RecursionError):  # it is nested too deeply
             return "This"
 
     def no_array(self, value: Any, name: str) -> str:
@@ -54,14 +54,14 @@ JSON_WORDS = Words(
 )
 TOML_WORDS = Words(
     mapping="a table",
-    write=toml.write,
+    write=toml_text.write,
     key="{} = {}",
     section="[[{0}]], with two brackets, above the keys of each {0}",
 )
 
 
 def what_is_no_json(text: str) -> str:
-    """Say why a text is no object of JSON: of two parsers the standard one says where."""
+    """Return why a text is no JSON object. The standard parser, unlike msgspec's, says where."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -76,13 +76,13 @@ def what_is_no_json(text: str) -> str:
 
 
 def check_repeated(text: str, sections: Iterable[str]) -> None:
-    """Raise InvalidArgs where a section is there twice: for a decoder the last one counts."""
+    """Raise InvalidArgs where a section is there twice: a decoder would take the last one."""
     suspected = [name for name in sections if text.count(f'"{name}"') > 1]
     if not suspected:
         return
     names: list[str] = []
 
-    def keep(pairs: list[tuple[str, Any]]) -> None:  # those of the whole text are the last
+    def keep(pairs: list[tuple[str, Any]]) -> None:  # the outermost object is the last
         names[:] = [name for name, _ in pairs]
 
     try:
@@ -94,8 +94,10 @@ def check_repeated(text: str, sections: Iterable[str]) -> None:
             raise InvalidArgs(f"{name}: is there twice; write it once")
 
 
-def explain(value: Any, name: str, entry: type[Struct], words: Words) -> Iterator[tuple[Path, str]]:
-    """Find all that is wrong with a value that is no such entry of the section of this name."""
+def explain(
+    value: Any, name: str, entry: type[Struct], words: Words
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield path and sentence of each problem of a value that is no entry of the section `name`."""
     if not isinstance(value, dict):
         written = words.section.format(name)
         yield (), f"{words.show(value)} is not {words.mapping}: write {written}"
@@ -113,7 +115,7 @@ def explain(value: Any, name: str, entry: type[Struct], words: Words) -> Iterato
             yield (key,), f"is missing: write {written}"
 
 
-def _mistyped(value: Any, type_: Any, words: Words) -> Iterator[tuple[Path, str]]:
+def _mistyped(value: Any, type_: Any, words: Words) -> Iterator[tuple[KeyPath, str]]:
     plain = get_args(type_)[0] if get_origin(type_) is Annotated else type_
     if isinstance(value, dict) and get_origin(plain) is dict:
         inner = get_args(plain)[1]
@@ -130,6 +132,6 @@ def _mistyped(value: Any, type_: Any, words: Words) -> Iterator[tuple[Path, str]
 
 
 def _example(type_: Any) -> Any:
-    """Get the example that a type was annotated with; None where there is none."""
+    """Return the example that a type is annotated with, or None."""
     comments = get_args(type_)[1:] if get_origin(type_) is Annotated else ()
     return next((each.examples[0] for each in comments if each.examples), None)

@@ -1,7 +1,7 @@
-"""The interfaces of an smcroute.conf: which an mroute names, by what was said of them (pure).
+"""The interfaces of an smcroute.conf: finds those that an mroute line names, as patterns (pure).
 
-A word is the name of an interface, or "eth+" for all that begin so. smcroute looks at those that
-there are; a document also has to say what holds for those that come later.
+A word is the name of an interface, or "eth+" for all that begin with "eth". smcroute looks at the
+interfaces that exist; a document also covers those that come later.
 """
 
 import re
@@ -12,7 +12,7 @@ _NEVER = 255  # the TTL threshold that no packet passes
 
 
 class Phyint(NamedTuple):
-    """What a line says of an interface, or of many; the last line on an interface counts."""
+    """A phyint line: the settings of the interfaces that a word names. The last line counts."""
 
     word: str
     enabled: bool = True
@@ -28,15 +28,16 @@ class To(NamedTuple):
 
 
 def chosen(lines: Sequence[To], phyints: Sequence[Phyint], *, ipv4: bool) -> dict[str, int]:
-    """Find the interfaces of these lines as shell patterns with their TTL thresholds.
+    """Return the interfaces of these lines as shell patterns with their TTL thresholds.
 
-    Of several patterns that an interface matches the first counts. An interface that was disabled
-    after its line is in the kernel's table no more. IPv6 knows no threshold, not even 255.
+    Their order counts: of several patterns that match an interface a route takes the first. An
+    interface that a later phyint line disables is left out, since smcroute takes it from the
+    kernel's table. IPv6 has no thresholds, not even 255.
     """
     named = list(dict.fromkeys(word for line in lines for word in line.words))
     words = dict.fromkeys([*named, *(phyint.word for phyint in phyints)])
     names = [word for word in words if not word.endswith("+")]
-    # Names that are in the same of these, and in none that is longer, are treated alike.
+    # Interfaces that have the same longest one of these prefixes are treated alike.
     prefixes = sorted((word[:-1] for word in words if word.endswith("+")), key=len, reverse=True)
 
     def decide(covers: Callable[[str], bool]) -> int | None:
@@ -78,17 +79,17 @@ def matches(word: str, name: str) -> bool:
 
 
 def covers(word: str, other: str) -> bool:
-    """Whether a word means all that the other does."""
+    """Return whether a word means all interfaces that the other means."""
     return word == other or (word.endswith("+") and matches(word, other.removesuffix("+")))
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether an interface may be meant by both words."""
+    """Return whether both words may mean the same interface."""
     return matches(one, other.removesuffix("+")) or matches(other, one.removesuffix("+"))
 
 
 def advertised(phyints: Sequence[Phyint]) -> list[str]:
-    """Name the interfaces, as shell patterns, on which mrdisc is on."""
+    """Return the interfaces on which mrdisc is on, as shell patterns."""
     return list(
         dict.fromkeys(
             pattern(phyint.word)
@@ -104,7 +105,7 @@ def advertised(phyints: Sequence[Phyint]) -> list[str]:
 
 
 def pattern(word: str) -> str:
-    """Write a word as shells do."""
+    """Write a word as a shell pattern."""
     return f"{_literal(word[:-1])}*" if word.endswith("+") else _literal(word)
 
 
@@ -113,7 +114,7 @@ def _setting(phyints: Sequence[Phyint], covers: Callable[[str], bool]) -> Phyint
 
 
 def _without(prefix: str, names: Set[str], prefixes: Set[str]) -> list[str]:
-    """Write what begins so, without these names and what begins with these prefixes."""
+    """Write patterns of the names with this prefix, but for these names and longer prefixes."""
     if prefix in prefixes:
         return []
     there = {each for each in names | prefixes if each.startswith(prefix) and each != prefix}
@@ -121,14 +122,14 @@ def _without(prefix: str, names: Set[str], prefixes: Set[str]) -> list[str]:
         return [f"{_literal(prefix)}{'?' * (prefix in names)}*"]
     next_ = sorted({each[len(prefix)] for each in there})
     patterns = [] if prefix in names or not prefix else [_only(prefix)]
-    # A bracket is no end of them at the beginning, and a hyphen no range at the end.
+    # In a pattern's brackets "]" stands for itself at the beginning, and "-" at the end.
     others = "".join(sorted(next_, key=lambda char: (char != "]", char == "-")))
     patterns.append(f"{_literal(prefix)}[!{others}]*")
     return patterns + [each for char in next_ for each in _without(prefix + char, names, prefixes)]
 
 
 def _only(name: str) -> str:
-    """Write a pattern of one name, which need not be there as a plain name has to."""
+    """Write a pattern that matches one name: unlike a plain name, it may match no interface."""
     return f"{_literal(name[:-1])}[{name[-1]}]"
 
 

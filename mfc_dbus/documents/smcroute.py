@@ -1,6 +1,6 @@
-"""smcroute.conf: what another daemon's configuration asks for, as a document's entries.
+"""smcroute.conf: turns the configuration of another daemon into entries of a document.
 
-Source: smcroute.conf(5) of smcroute 2.5.6, and what that does where the page says nothing.
+Source: smcroute.conf(5) of smcroute 2.5.6, and its behaviour where the page says nothing.
 """
 
 import glob
@@ -14,20 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mfc_dbus.documents import phyints
-from mfc_dbus.documents import text_files as textfiles
-from mfc_dbus.documents.document import MembershipEntry, RouteEntry, to_membership_entry
+from mfc_dbus.documents import phyints, text_files
+from mfc_dbus.documents.entries import MembershipEntry, RouteEntry, to_membership_entry
 from mfc_dbus.documents.phyints import Phyint, To
-from mfc_dbus.model.addresses import Prefix, cut, format_source, parse_stream
+from mfc_dbus.model.addresses import Prefix, format_source, mask, parse_stream
 from mfc_dbus.model.errors import InvalidArgs, RequestError
 from mfc_dbus.model.interfaces import is_pattern, matches
+from mfc_dbus.model.membership import Membership, parse_memberships
+from mfc_dbus.model.problems import Problem
 from mfc_dbus.model.quoting import join, quote
-from mfc_dbus.model.route import Membership, parse_memberships, parse_route
+from mfc_dbus.model.route import parse_route
 
 _MAX_FILES = 1000  # that are included
-_MAX_BITS = 12  # of the groups that a line joins
-_BITS = 10  # of the groups that an entry joins
-_MAX_LEFT_OUT = 1000  # sentences on what is left out
+_MAX_BITS = 12  # a line joins at most 2^12 groups
+_BITS = 10  # an entry joins at most 2^10 groups
+_MAX_LEFT_OUT = 1000  # sentences on lines that are left out
 _MAX_SHOWN = 200  # characters of a line that is left out
 _ANY = {"0.0.0.0", "::", "0.0.0.0/0", "::/0"}
 _CLAUSES = ("from", "source", "group", "to")
@@ -43,29 +44,31 @@ class Line(NamedTuple):
 
 @dataclass
 class Imported:
-    """What could be carried over, and a sentence on each thing that could not.
+    """The entries of a document, and a sentence on each line or part that has none.
 
-    more: how many sentences there would be beyond those that are kept.
+    more: the number of further sentences, which are not kept.
     """
 
     routes: list[RouteEntry] = field(default_factory=list)
     memberships: list[MembershipEntry] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[Problem] = field(default_factory=list)
     more: int = 0
 
     def leave_out(self, line: Line, sentence: str) -> None:
         if len(self.left_out) < _MAX_LEFT_OUT:
-            self.left_out.append(_at(line, sentence))
+            words = " ".join(line.words)
+            shown = words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}…"
+            self.left_out.append(Problem(line.file, line.number, f"{shown}: {sentence}"))
         else:
             self.more += 1
 
 
 def read(path: str, text: str) -> Imported:
-    """Read a file, and those that it includes."""
+    """Import the text of a file, and the files that it includes."""
     imported = Imported()
     reader = _Reader(imported)
     for line in _Files(path, imported).lines(path, text):
-        reader.take(line)
+        reader.read(line)
     reader.finish()
     return imported
 
@@ -76,7 +79,7 @@ class _Files:
     def __init__(self, path: str, imported: Imported) -> None:
         self._imported = imported
         self._seen = {Path(path).resolve()}
-        self._room = textfiles.MAX_BYTES
+        self._room = text_files.MAX_BYTES
 
     def lines(self, path: str, text: str) -> Iterator[Line]:
         for number, whole in enumerate(text.split("\n"), 1):
@@ -113,13 +116,13 @@ class _Files:
         if resolved in self._seen:
             return b""
         self._seen.add(resolved)
-        data = textfiles.read(resolved, self._room)
+        data = text_files.read(resolved, self._room)
         self._room -= len(data)
         return data
 
 
 def _words(line: str) -> list[str]:
-    """Split a line as C does, up to its comment."""
+    """Split a line at the white space of C, up to its comment."""
     words = re.findall(r"[^ \t\v\f\r]+", line)
     return list(itertools.takewhile(lambda word: not word.startswith("#"), words))
 
@@ -149,7 +152,7 @@ class _Reader:
             "mroute": self._mroute,
         }
 
-    def take(self, line: Line) -> None:
+    def read(self, line: Line) -> None:
         word = line.words[0]
         found = (do for name, do in self._directives.items() if word.startswith(name))
         directive = next(found, None)
@@ -160,7 +163,7 @@ class _Reader:
             directive(line)
 
     def finish(self) -> None:
-        """Make the routes, since their interfaces are known when all lines are read."""
+        """Make the routes: only when all lines are read their interfaces are known."""
         for (source, group), mroutes in self._mroutes.items():
             last = {each.iif: each for each in mroutes}
             for mroute in last.values():
@@ -236,7 +239,7 @@ class _Reader:
         mroutes.append(_Mroute(line, clauses["from"], to, self._count))
 
     def _make(self, source: str, group: str, mroute: _Mroute, mroutes: Sequence[_Mroute]) -> None:
-        """Make the route of an iif, by all lines on it.
+        """Make the route of an iif, from all lines on it. Raises RequestError for one left out.
 
         mroutes: all lines of this source and group. mroute: the last of them with this iif.
         """
@@ -274,8 +277,10 @@ class _Reader:
     def _check_first(
         self, source: str, group: str, mroute: _Mroute, mroutes: Sequence[_Mroute]
     ) -> None:
-        """Of the routes of many streams smcroute takes the first that covers one, and we the most
-        specific: those that it never takes are left out, and those that it sometimes takes told.
+        """Raise InvalidArgs for a route of many streams that smcroute never takes.
+
+        Of such routes smcroute takes the first that covers a stream, and we the most specific one.
+        A route that smcroute takes for some interfaces only is made, and a sentence tells of it.
         """
         number = next(each.number for each in mroutes if each.iif == mroute.iif)
         sources, groups = parse_stream(source, group)
@@ -283,8 +288,8 @@ class _Reader:
             if source_length > sources.length or group_length > groups.length:
                 continue
             wider = (
-                format_source(Prefix(cut(sources.address, source_length), source_length)),
-                str(Prefix(cut(groups.address, group_length), group_length)),
+                format_source(Prefix(mask(sources.address, source_length), source_length)),
+                str(Prefix(mask(groups.address, group_length), group_length)),
             )
             for first in self._mroutes.get(wider, []) if wider != (source, group) else []:
                 where = f"{first.line.file}:{first.line.number}"
@@ -326,7 +331,7 @@ def _source(clauses: dict[str, str]) -> str:
 
 
 def _network(text: str, what: str) -> str:
-    """Write an address or a prefix without the bits of a host."""
+    """Write an address or a prefix, with the bits after the prefix set to 0."""
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -336,7 +341,7 @@ def _network(text: str, what: str) -> str:
 
 
 def _parts(group: str) -> list[str]:
-    """Split a prefix of groups into those of which each can be joined at once."""
+    """Split a prefix of groups into prefixes of at most 2^_BITS groups. Raises InvalidArgs."""
     network = ipaddress.ip_network(group)
     bits = network.max_prefixlen - network.prefixlen
     if bits > _MAX_BITS:
@@ -344,9 +349,3 @@ def _parts(group: str) -> list[str]:
     if bits <= _BITS:
         return [group]
     return [str(each) for each in network.subnets(prefixlen_diff=bits - _BITS)]
-
-
-def _at(line: Line, sentence: str) -> str:
-    words = " ".join(line.words)
-    shown = words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}…"
-    return f"{line.file}:{line.number}: {shown}: {sentence}"

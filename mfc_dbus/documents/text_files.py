@@ -1,6 +1,6 @@
-"""Files that somebody else wrote: read whole, where they are files and not larger than a limit.
+"""Reads files that somebody else wrote: only regular files, and only up to a limit.
 
-A fifo or a device may have no end, or never begin, and would hold up whoever reads it.
+A fifo or a device may have no end, or never begin, and would hold up its reader.
 """
 
 import codecs
@@ -25,7 +25,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Read a regular file. Raises OSError, which says so where it is none or too large."""
+    """Read a regular file. Raises OSError, also for any other file and for one above the limit."""
     # Without O_NONBLOCK the opening of a fifo waits for somebody who writes.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -41,14 +41,14 @@ def read(path: Path, limit: int = MAX_BYTES) -> bytes:
 def read_descriptor(fd: int, name: str, limit: int = MAX_BYTES) -> bytes:
     """Read to the end of an open file or pipe. Raises OSError, also for more than the limit.
 
-    name: the one that the error has.
+    name: that of the file, for the error.
     """
     try:
         with open(fd, "rb", closefd=False) as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
-    if data is None:  # such as the kernel's log, which is a regular file to look at
+    if data is None:  # the kernel's log, for one, is a regular file by its mode
         raise OSError(errno.EAGAIN, "Has nothing to be read now, and no end", name)
     if len(data) > limit:
         size = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"

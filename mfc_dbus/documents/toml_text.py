@@ -1,8 +1,9 @@
-"""TOML: where in a text a value or a mistake is, which tomllib does not tell, and how to write it.
+"""TOML: finds the lines of values and mistakes, which tomllib does not tell, and writes values.
 
-All of it is linear: a text may have 100,000 tables.
+All of it takes linear time: a text may have 100,000 tables.
 """
 
+import io
 import json
 import re
 import tomllib
@@ -10,23 +11,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mfc_dbus.model.problems import KeyPath, write_key, write_string
 from mfc_dbus.model.quoting import quote
 
-Path = tuple[str | int, ...]  # the keys on the way to a value, and indexes in arrays of tables
-
-_MAX_DOTS = 10  # in a key: tomllib's time grows with their square, and a document has two
-# Each matches where it begins, also if it never ends: or the search for the end begins anew at
-# every quote.
+_MAX_DOTS = 10  # in a key: tomllib's time grows with their square, and a document needs two
+# Strings and comments. A string that never ends matches, too: else the search for its end would
+# begin anew at every quote.
 _STRING = (
     r'"""(?:\\.|[^\\])*?(?:"""|\Z)|\'\'\'.*?(?:\'\'\'|\Z)'
     r'|"(?:\\[^\n]|[^"\\\n])*+"?|\'[^\'\n]*+\'?|#[^\n]*'
 )
-# What may hold a bracket or a newline that means nothing, what nests, and what ends a statement.
+# Strings and comments, in which brackets mean nothing; brackets; newlines, which end statements.
 _TOKEN = re.compile(rf"{_STRING}|[\[{{\]}}\n]", re.DOTALL)
-# All but the dots of keys, and what ends a key.
-_BETWEEN_DOTS = re.compile(rf"{_STRING}|[^.=,{{}}\[\]\n\"'#]+", re.DOTALL)
+# Strings and comments, in which dots mean nothing; the dots of keys; characters that end a key.
+_DOT = re.compile(rf"{_STRING}|[.=,{{}}\[\]\n]", re.DOTALL)
 _HEADER = re.compile(r"\s*(\[\[?)(.*?)\]\]?\s*(?:#.*)?", re.DOTALL)
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -38,7 +37,7 @@ class Statement(NamedTuple):
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """Cut a text where a new statement may begin."""
+    """Split a text into statements, at newlines outside of strings and brackets."""
     start, line, depth = 0, 1, 0
     for token in _TOKEN.finditer(text):
         character = token[0]
@@ -55,14 +54,14 @@ def statements(text: str) -> Iterator[Statement]:
 
 
 class NotToml(Exception):
-    """A text that makes no sense."""
+    """A text that is not TOML."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self._text = text
 
     def mistakes(self) -> Iterator[tuple[int, str]]:
-        """Find line and sentence of each statement that makes no sense; there is one at least."""
+        """Yield line and sentence of each statement that is not TOML; there is one at least."""
         found = False
         for statement in statements(self._text):
             try:
@@ -73,7 +72,7 @@ class NotToml(Exception):
         if not found:
             try:
                 _loads(self._text)
-            except ValueError as error:  # each makes sense alone
+            except ValueError as error:  # each statement is TOML, and all of them together are not
                 place = _PLACE.search(str(error))
                 line = int(place[1]) if place and place[1] else self._text.count("\n") + 1
                 yield line, _sentence(self._text.split("\n")[line - 1], error)
@@ -88,7 +87,7 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def _loads(text: str) -> dict[str, Any]:
-    if "." * (_MAX_DOTS + 1) in _BETWEEN_DOTS.sub("", text):
+    if _has_long_key(text):
         raise ValueError(f"A key has more than {_MAX_DOTS} dots")
     try:
         return tomllib.loads(text)
@@ -96,21 +95,39 @@ def _loads(text: str) -> dict[str, Any]:
         raise ValueError("It is nested too deeply") from None
 
 
+def _has_long_key(text: str) -> bool:
+    """Return whether a key has too many dots. It works in steps, so that other threads go on.
+
+    A key lies on one line, and hardly any line has so many dots at all.
+    """
+    if not any(line.count(".") > _MAX_DOTS for line in io.StringIO(text)):
+        return False
+    dots = 0
+    for token in _DOT.finditer(text):
+        if token[0] == ".":
+            dots += 1
+            if dots > _MAX_DOTS:
+                return True
+        elif token[0] in "=,{}[]\n":
+            dots = 0
+    return False
+
+
 def _sentence(text: str, error: Exception) -> str:
     begins = quote(text.strip().partition("\n")[0])
     return f"{begins} is not TOML: {_PLACE.sub('', str(error))}"
 
 
-def lines(text: str, paths: Iterable[Path]) -> dict[Path, int]:
-    """Find the line where each of these values begins, or the closest table that is there."""
-    # By every beginning of a path: where it is.
-    places: dict[Path, int] = {path[:n]: 0 for path in paths for n in range(1, len(path) + 1)}
+def lines(text: str, paths: Iterable[KeyPath]) -> dict[KeyPath, int]:
+    """Return the line where each value begins, or where it is missing, the closest table around."""
+    # The line of every beginning of a path, 0 where it is not found.
+    places: dict[KeyPath, int] = {path[:n]: 0 for path in paths for n in range(1, len(path) + 1)}
     wanted = set(places)
     missing = set(places)
     deepest = max(map(len, places), default=0)
-    counts: Counter[Path] = Counter()
-    headers: dict[str, Path] = {}  # by what is between the brackets
-    table: Path | None = ()
+    counts: Counter[KeyPath] = Counter()
+    headers: dict[str, KeyPath] = {}  # by what is between the brackets
+    table: KeyPath | None = ()
     for statement in statements(text):
         if not missing:
             break
@@ -133,11 +150,14 @@ def lines(text: str, paths: Iterable[Path]) -> dict[Path, int]:
     return {path: _closest(places, path) for path in wanted}
 
 
-def _table(keys: Path, is_array: bool, counts: Counter[Path]) -> Path | None:
-    """Name the table that a header begins; None where it makes no sense."""
+def _table(keys: KeyPath, is_array: bool, counts: Counter[KeyPath]) -> KeyPath | None:
+    """Return the path of the table that a header begins; None for a header without keys.
+
+    counts: how many tables each array of tables has so far.
+    """
     if not keys:
         return None
-    path: Path = ()
+    path: KeyPath = ()
     for key in keys[:-1]:
         path = (*path, key)
         if counts[path]:
@@ -149,13 +169,13 @@ def _table(keys: Path, is_array: bool, counts: Counter[Path]) -> Path | None:
     return path
 
 
-def _keys(statement: str, deepest: int | None = None) -> Iterator[Path]:
-    """Name each value of a statement, and what it lies in, down to so many keys."""
+def _keys(statement: str, deepest: int | None = None) -> Iterator[KeyPath]:
+    """Yield the path of each value of a statement and of each table in it, down to `deepest`."""
     try:
         document = tomllib.loads(statement)
     except ValueError:
         return
-    pending: list[tuple[Path, Any]] = [((), document)]
+    pending: list[tuple[KeyPath, Any]] = [((), document)]
     while pending:
         path, value = pending.pop()
         if isinstance(value, dict) and len(path) != deepest:
@@ -164,7 +184,7 @@ def _keys(statement: str, deepest: int | None = None) -> Iterator[Path]:
             yield path
 
 
-def _closest(places: Mapping[Path, int], path: Path) -> int:
+def _closest(places: Mapping[KeyPath, int], path: KeyPath) -> int:
     return next((places[path[:n]] for n in range(len(path), 0, -1) if places[path[:n]]), 1)
 
 
@@ -174,10 +194,6 @@ def write_table(name: str, values: Mapping[str, Any]) -> str:
     return f"[[{write_key(name)}]]\n{''.join(pairs)}"
 
 
-def write_key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else write(key)
-
-
 def write(value: Any) -> str:
     """Write a value on one line."""
     if isinstance(value, dict):
@@ -185,5 +201,4 @@ def write(value: Any) -> str:
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(write, value))}]"
-    # Strings of JSON are strings of TOML, but for DEL.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return write_string(value) if isinstance(value, str) else json.dumps(value)

@@ -8,7 +8,6 @@ import functools
 import socket
 import struct
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,14 +36,20 @@ MCAST_LEAVE_SOURCE_GROUP = 47
 IGMPMSG_NOCACHE = 1  # MRT6MSG_NOCACHE
 IGMPMSG_WRONGVIF = 2  # MRT6MSG_WRONGMIF
 
+TTLs = tuple[tuple[int, int], ...]  # a pair for each VIF: its number, and its TTL threshold
+
 _ICMP6_FILTER = 1
 _ICMP6_FILTER_BLOCK_ALL = b"\xff" * 32
 
-# struct igmpmsg: im_msgtype, im_mbz, im_vif, im_vif_hi, im_src, im_dst. Before these is what was
-# there in the packet's header, its version first.
+# struct igmpmsg: im_msgtype, im_mbz, im_vif, im_vif_hi, im_src, im_dst. The 8 bytes before these
+# are still those of the packet's IP header, which begins with its version.
 _IGMPMSG = struct.Struct("@B7xBBBB4s4s")
 # struct mrt6msg: im6_mbz, im6_msgtype, im6_mif, im6_src, im6_dst
 _MRT6MSG = struct.Struct("@BBH4x16s16s")
+# struct sioc_sg_req and sioc_sg_req6, after the addresses: pktcnt, bytecnt, wrong_if
+SG_COUNTERS = struct.Struct("@LLL")
+# struct sockaddr_in6: sin6_family, sin6_addr
+_SOCKADDR_IN6 = struct.Struct("@H6x16s4x")
 
 STRUCTS = """
 struct in_addr { uint32_t s_addr; };
@@ -145,19 +150,44 @@ struct sioc_mif_req6 {
 
 @functools.cache
 def ffi() -> Any:
-    """Parse the structs, at the first use: an import should cost nothing."""
+    """Return cffi with the structs, which the first call parses: an import should cost nothing."""
     parsed = FFI()
     parsed.cdef(STRUCTS)
     return parsed
 
 
-class Upcall(NamedTuple):
-    """A question of the kernel, about a packet that arrived: packed addresses, and the VIF.
+# These are cached since very many entries differ in their addresses alone.
 
-    type: IGMPMSG_NOCACHE, there is no entry for the stream, and up to 4 packets wait for one; or
-    IGMPMSG_WRONGVIF, the entry is for another VIF, which it says at most once in 3 s.
-    has_packet: whether there was one. Anybody may ask by netlink for the route of a stream; in
-        IPv4 the kernel then asks in turn, about a packet that it makes up (ipmr_get_route).
+
+@functools.lru_cache(maxsize=4096)
+def _end_of_mfcctl(parent: int, ttls: TTLs) -> bytes:
+    """Lay out what follows the addresses in a struct mfcctl."""
+    ctl = ffi().new("struct mfcctl *")
+    ctl.mfcc_parent = parent
+    for vif, ttl in ttls:
+        ctl.mfcc_ttls[vif] = ttl
+    return bytes(ffi().buffer(ctl))[ffi().offsetof("struct mfcctl", "mfcc_parent") :]
+
+
+@functools.lru_cache(maxsize=4096)
+def _end_of_mf6cctl(parent: int, ttls: TTLs) -> bytes:
+    """Lay out what follows the addresses in a struct mf6cctl."""
+    ctl = ffi().new("struct mf6cctl *")
+    ctl.mf6cc_parent = parent
+    for vif, _ in ttls:
+        if vif >= MAXVIFS:  # the kernel's set has room for more than the kernel uses
+            raise IndexError(vif)
+        ctl.mf6cc_ifset.ifs_bits[vif // 32] |= 1 << vif % 32
+    return bytes(ffi().buffer(ctl))[ffi().offsetof("struct mf6cctl", "mf6cc_parent") :]
+
+
+class Upcall(NamedTuple):
+    """The kernel's question about a packet that arrived on a VIF; the addresses are packed.
+
+    type: IGMPMSG_NOCACHE: the stream has no entry, and up to 4 of its packets wait for one; or
+        IGMPMSG_WRONGVIF: its entry is for another VIF. The kernel asks this at most once in 3 s.
+    has_packet: whether a packet arrived at all. Anybody may ask by netlink for the route of a
+        stream; in IPv4 the kernel then asks about a packet that it makes up (ipmr_get_route).
     """
 
     type: int
@@ -169,16 +199,15 @@ class Upcall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FamilyABI:
-    """What one address family calls its sockets, and how it lays out its structs."""
+    """The socket numbers of one address family, and the layout of its structs."""
 
     family: socket.AddressFamily
     protocol: int
     level: int
-    sg_req: str
     vif_req: str
 
     def prepare(self, sock: socket.socket) -> None:
-        """Leave upcalls as the only thing that the socket receives, where that can be said."""
+        """Have the socket receive upcalls alone, where the family has an option for that."""
 
     def vif(self, vif: int, ifindex: int) -> bytes:
         """Lay out the argument of MRT_ADD_VIF."""
@@ -188,14 +217,19 @@ class FamilyABI:
         """Lay out the argument of MRT_DEL_VIF."""
         raise NotImplementedError
 
-    def mfc(
-        self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
-    ) -> bytes:
-        """Lay out the argument of the MFC options; `ttls` are pairs of VIF and TTL threshold."""
+    def stream(self, source: bytes, group: bytes) -> bytes:
+        """Lay out the two packed addresses that the structs of entries and counters begin with."""
+        raise NotImplementedError
+
+    def mfc(self, source: bytes, group: bytes, parent: int, ttls: TTLs) -> bytes:
+        """Lay out the argument of the MFC options.
+
+        Raises IndexError, OverflowError for a VIF or TTL threshold that the struct has no room for.
+        """
         raise NotImplementedError
 
     def upcall(self, message: bytes) -> Upcall | None:
-        """Read a message from the socket; None where it is an ordinary packet."""
+        """Parse a message that the socket received. Return None for an ordinary packet."""
         raise NotImplementedError
 
     def set_address(self, field: Any, packed: bytes) -> None:
@@ -238,24 +272,19 @@ class _IPv4ABI(FamilyABI):
         ctl.vifc_vifi = vif
         return bytes(ffi().buffer(ctl))
 
-    def mfc(
-        self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
-    ) -> bytes:
-        ctl = ffi().new("struct mfcctl *")
-        self.set_address(ctl.mfcc_origin, source)
-        self.set_address(ctl.mfcc_mcastgrp, group)
-        ctl.mfcc_parent = parent
-        for vif, ttl in ttls:
-            ctl.mfcc_ttls[vif] = ttl
-        return bytes(ffi().buffer(ctl))
+    def stream(self, source: bytes, group: bytes) -> bytes:
+        return source + group
+
+    def mfc(self, source: bytes, group: bytes, parent: int, ttls: TTLs) -> bytes:
+        return self.stream(source, group) + _end_of_mfcctl(parent, ttls)
 
     def upcall(self, message: bytes) -> Upcall | None:
         if len(message) < _IGMPMSG.size:
             return None
         start, type_, mbz, low, high, source, group = _IGMPMSG.unpack_from(message)
-        if mbz:  # a packet has its protocol there, IGMP
+        if mbz:  # an ordinary packet has the number of its protocol there, which is IGMP
             return None
-        # One that the kernel has made up has version 0.
+        # The packet that the kernel makes up has version 0.
         return Upcall(type_, high << 8 | low, source, group, has_packet=start >> 4 != 0)
 
     def set_address(self, field: Any, packed: bytes) -> None:
@@ -283,24 +312,18 @@ class _IPv6ABI(FamilyABI):
     def vif_number(self, vif: int) -> bytes:
         return bytes(ffi().buffer(ffi().new("unsigned short *", vif)))
 
-    def mfc(
-        self, source: bytes, group: bytes, parent: int, ttls: Iterable[tuple[int, int]]
-    ) -> bytes:
-        ctl = ffi().new("struct mf6cctl *")
-        self.set_address(ctl.mf6cc_origin, source)
-        self.set_address(ctl.mf6cc_mcastgrp, group)
-        ctl.mf6cc_parent = parent
-        for vif, _ in ttls:
-            if vif >= MAXVIFS:  # the kernel's set has room for more than the kernel uses
-                raise IndexError(vif)
-            ctl.mf6cc_ifset.ifs_bits[vif // 32] |= 1 << vif % 32
-        return bytes(ffi().buffer(ctl))
+    def stream(self, source: bytes, group: bytes) -> bytes:
+        family = socket.AF_INET6
+        return _SOCKADDR_IN6.pack(family, source) + _SOCKADDR_IN6.pack(family, group)
+
+    def mfc(self, source: bytes, group: bytes, parent: int, ttls: TTLs) -> bytes:
+        return self.stream(source, group) + _end_of_mf6cctl(parent, ttls)
 
     def upcall(self, message: bytes) -> Upcall | None:
         if len(message) < _MRT6MSG.size:
             return None
         mbz, type_, mif, source, group = _MRT6MSG.unpack_from(message)
-        # A packet has its ICMPv6 type there.
+        # An ordinary packet begins with its ICMPv6 type.
         return None if mbz else Upcall(type_, mif, source, group)
 
     def set_address(self, field: Any, packed: bytes) -> None:
@@ -315,14 +338,12 @@ IPV4 = _IPv4ABI(
     family=socket.AF_INET,
     protocol=socket.IPPROTO_IGMP,
     level=socket.IPPROTO_IP,
-    sg_req="struct sioc_sg_req *",
     vif_req="struct sioc_vif_req *",
 )
 IPV6 = _IPv6ABI(
     family=socket.AF_INET6,
     protocol=socket.IPPROTO_ICMPV6,
     level=socket.IPPROTO_IPV6,
-    sg_req="struct sioc_sg_req6 *",
     vif_req="struct sioc_mif_req6 *",
 )
 ABIS = {each.family: each for each in (IPV4, IPV6)}

@@ -1,4 +1,4 @@
-"""Giving up all capabilities. OSError is all that comes out; source: capabilities(7)."""
+"""Gives up all capabilities. Only OSError is raised here. Source: capabilities(7)."""
 
 import errno
 import functools
@@ -24,9 +24,9 @@ int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long
 
 
 def drop_all() -> None:
-    """Empty this thread's capability sets, for good; call it before there is a second thread.
+    """Empty this thread's capability sets for good; call it before a second thread starts.
 
-    The bounding set is emptied as far as CAP_SETPCAP allows.
+    Without CAP_SETPCAP the bounding set stays as it is.
     """
     for capability in range(int(_LAST_CAPABILITY.read_text()) + 1):
         with suppress(PermissionError):

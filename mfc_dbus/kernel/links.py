@@ -1,48 +1,44 @@
-"""The network interfaces of this network namespace, and how they come and go.
+"""The network interfaces of this network namespace, and events when they come, go or change.
 
-OSError is all that comes out. Source: rtnetlink(7).
+Only OSError is raised here. Source: rtnetlink(7).
 """
 
-import errno
 import socket
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from mfc_dbus.kernel.netlink import (
+    NLM_F_REQUEST_DUMP,
     RTNLGRP_LINK,
     EventSocket,
     Message,
+    ask,
     attributes,
     messages,
 )
 
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
 _RTM_NEWLINK = 16
 _RTM_DELLINK = 17
 _RTM_GETLINK = 18
-_NLM_F_REQUEST_DUMP = 0x301
 _NLM_F_DUMP_INTR = 0x10
 _IFLA_IFNAME, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 52, 53
-_REQUEST = struct.Struct("=LHHLL16s")  # nlmsghdr, an empty ifinfomsg
 _IFINFOMSG = struct.Struct("=BxHiLL")  # family, type, index, flags, change
+_EMPTY_IFINFOMSG = bytes(_IFINFOMSG.size)
 _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 _IFF_MULTICAST = 0x1000
-_MESSAGE = 1024 * 1024
-_MOST_MESSAGES = 500  # at one time, so that others are served in between
-_MOST_DUMPS = 10  # of those that something changes meanwhile
+_MOST_MESSAGES = 100  # in one update, so that others are served in between
+_MOST_DUMPS = 10  # in a row, when interfaces come or go during each; then the last one has to do
 
 
 class Link(NamedTuple):
     """A network interface.
 
-    name: of bytes, of which those that are no UTF-8 are lone surrogates here (PEP 383).
-    multicast: whether it says of itself that it carries any (IFF_MULTICAST); the kernel forwards
-    from and to others all the same. up: whether it is up, and its link too (IFF_RUNNING).
-    enabled: whether it is up (IFF_UP), whatever its link is. altnames: what the kernel finds it by
-    besides its name.
+    name: bytes that are no UTF-8 are lone surrogates in it (PEP 383). multicast: whether it says
+    that it carries multicast (IFF_MULTICAST); the kernel forwards from and to others all the same.
+    up: whether it is up and its link works (IFF_RUNNING). enabled: whether it is up (IFF_UP),
+    whatever its link does. altnames: further names by which the kernel finds it.
     """
 
     name: str
@@ -53,48 +49,49 @@ class Link(NamedTuple):
     altnames: tuple[str, ...] = ()
 
     def turned_from(self, other: "Link") -> bool:
-        """Whether it is the same as before but for what may change while it is there."""
+        """Return whether nothing else differs than its being up or enabled, and its altnames."""
         mine = (self.name, self.ifindex, self.multicast)
         return mine == (other.name, other.ifindex, other.multicast)
 
 
 class Gone(NamedTuple):
-    """An interface is no more, or no more under this name."""
+    """An interface has gone, or has another name now."""
 
     link: Link
 
 
 class Came(NamedTuple):
-    """An interface is there, or has changed."""
+    """An interface is there, maybe under a new name, or its `multicast` has changed."""
 
     link: Link
 
 
 class Turned(NamedTuple):
-    """An interface that is there went up or down, or has other altnames, and stays what it is."""
+    """An interface went up or down, or has other altnames, and is otherwise the same."""
 
     link: Link
 
 
 class Missed(NamedTuple):
-    """Events were lost. An interface may have gone and come back as it was, under its ifindex."""
+    """Events were lost: an interface may have gone and come back unnoticed, with its ifindex."""
 
 
 Event = Gone | Came | Turned | Missed
 
 
 class Links(EventSocket):
-    """All interfaces. The first `update` tells of those that there are."""
+    """Follows all interfaces. The first `update` reports each that exists as Came."""
 
     def __init__(self) -> None:
         super().__init__(RTNLGRP_LINK)
         self._links: dict[int, Link] = {}
-        self._complete = False  # whether no event was missed
+        self._complete = False  # whether `_links` has followed every event
 
     def update(self) -> list[Event]:
-        """Take in what has happened since the last time, or some of it: what went, then what came.
+        """Return the events since the last call, or the first of very many; all Gone come first.
 
-        What was in between is not told: it would be late, and a name may have moved on.
+        An interface has at most one Gone and one Came or Turned: its states in between are over,
+        and its name may be another's by now.
         """
         now: dict[int, Link | None] = {}
         deleted: set[int] = set()
@@ -122,12 +119,11 @@ class Links(EventSocket):
         return events + missed
 
     def _changes(self) -> Iterator[tuple[Link, bool]]:
-        """Read interfaces, and whether they are there, some at a time, or until some are lost."""
+        """Yield changed interfaces and whether they are there, until an event was lost."""
         for number, data in enumerate(self.receive()):
             if data is None:
                 self._complete = False
-            # What was still in the queue when one was lost is older than a full look.
-            elif self._complete:
+            elif self._complete:  # otherwise a dump will follow, which tells all
                 for message in messages(data):
                     link = _link(data, message)
                     if link is not None:
@@ -145,40 +141,31 @@ def _dump() -> list[Link]:
 
 
 def _dump_once() -> tuple[list[Link], bool]:
-    """List all interfaces; and whether none came or went meanwhile, which may hide others."""
+    """Return all interfaces, and whether none came or went meanwhile: that may hide others."""
     found: list[Link] = []
     whole = True
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.bind((0, 0))
-        sock.send(_REQUEST.pack(_REQUEST.size, _RTM_GETLINK, _NLM_F_REQUEST_DUMP, 1, 0, bytes(16)))
-        while True:
-            data = sock.recv(_MESSAGE)
-            for message in messages(data):
-                whole = whole and not message.flags & _NLM_F_DUMP_INTR
-                if message.type == _NLMSG_DONE:
-                    return found, whole
-                if message.type == _NLMSG_ERROR:
-                    (number,) = struct.unpack_from("=i", data, message.start)
-                    raise OSError(-number or errno.EIO, "the kernel does not list its interfaces")
-                link = _link(data, message)
-                if link is not None:
-                    found.append(link)
+    for data, message in ask(_RTM_GETLINK, NLM_F_REQUEST_DUMP, _EMPTY_IFINFOMSG):
+        whole = whole and not message.flags & _NLM_F_DUMP_INTR
+        link = _link(data, message)
+        if link is not None:
+            found.append(link)
+    return found, whole
 
 
 def _link(data: bytes, message: Message) -> Link | None:
-    """Read what is said of an interface. None: it is of something else."""
+    """Parse a message about an interface. Return None for a message about something else."""
     if message.type not in (_RTM_NEWLINK, _RTM_DELLINK):
         return None
     family, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(data, message.start)
     if family != socket.AF_UNSPEC:
-        return None  # a bridge tells of its ports by the same messages, in its own family
+        return None  # a bridge reports its ports by the same messages, in a family of its own
     name, altnames = "", []
-    for type_, start, end in attributes(data, message.start + _IFINFOMSG.size, message.end):
+    for type_, value in attributes(data, message.start + _IFINFOMSG.size, message.end):
         if type_ == _IFLA_IFNAME:
-            name = _name(data[start:end])
+            name = _name(value)
         elif type_ == _IFLA_PROP_LIST:
-            inner = attributes(data, start, end)
-            altnames = [_name(data[at:to]) for each, at, to in inner if each == _IFLA_ALT_IFNAME]
+            inner = attributes(value, 0, len(value))
+            altnames = [_name(each) for kind, each in inner if kind == _IFLA_ALT_IFNAME]
     return Link(
         name,
         ifindex,

@@ -1,13 +1,13 @@
-"""What changes in the kernel's multicast routing tables, whoever does it.
+"""Changes of the entries in the kernel's multicast routing tables, whoever makes them.
 
-OSError is all that comes out. VIFs are not told of, nor what traffic does. Source: rtnetlink(7),
-net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
+Only OSError is raised here. The kernel has no such events for VIFs, nor for traffic. Source:
+rtnetlink(7), net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mfc_dbus.kernel.dump import HeldEntry, messages
+from mfc_dbus.kernel.dump import HeldEntry, changes
 from mfc_dbus.kernel.netlink import RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE, EventSocket
 
 
@@ -19,17 +19,17 @@ class EntryChange(NamedTuple):
 
 
 class EntryChanges(EventSocket):
-    """Changes of MFC entries in all tables of this network namespace."""
+    """Receives the changes of MFC entries in all tables of this network namespace."""
 
     def __init__(self) -> None:
         super().__init__(RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE)
 
     def read(self) -> Iterator[EntryChange | None]:
-        """Go through what has happened since the last time; None: some of it is lost."""
+        """Yield the changes since the last call; None where some were lost."""
         for data in self.receive():
             if data is None:
                 yield None
                 continue
-            for message in messages(data):
-                if message is not None and message[0].resolved:
-                    yield EntryChange(*message)
+            for change in map(EntryChange._make, changes(data)):
+                if change.entry.resolved:
+                    yield change

@@ -1,7 +1,7 @@
 """One multicast routing table of one address family: its VIFs, MFC entries and counters.
 
-OSError is all that comes out. Who owns which VIF, and in what order things have to happen, is
-decided above. Facts: net/ipv4/ipmr.c, net/ipv6/ip6mr.c, ip-mroute's header linux/mroute.h.
+Only OSError is raised here. Who owns which VIF, and in what order things have to happen, is
+decided above. Facts: net/ipv4/ipmr.c, net/ipv6/ip6mr.c, linux/mroute.h.
 """
 
 import errno
@@ -11,14 +11,13 @@ import struct
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from mfc_dbus.kernel import abi
-from mfc_dbus.kernel import router_discovery as mrd
+from mfc_dbus.kernel import abi, router_discovery
 from mfc_dbus.kernel.abi import Upcall
 from mfc_dbus.kernel.socket_owner import SocketOwner
 
 _MESSAGE = 64  # bytes: an upcall is shorter
 _SO_RCVBUFFORCE = 33
-_RECEIVE_BUFFER = 4 * 1024 * 1024  # some 10,000 upcalls: without room a packet is lost with each
+_RECEIVE_BUFFER = 4 * 1024 * 1024  # some 10,000 upcalls; one without room is lost with its packet
 
 
 class MFCEntry(NamedTuple):
@@ -27,7 +26,7 @@ class MFCEntry(NamedTuple):
     source, group: packed addresses in network byte order; a source of zeros is any source.
     parent: the VIF on which the stream has to arrive.
     ttls: a pair for each VIF that it leaves by, the VIF's number and its TTL threshold, 1 to 254:
-        a packet leaves where its TTL is greater. IPv6 knows no thresholds: they are not used.
+        a packet leaves where its TTL is greater. IPv6 has no thresholds: they are ignored.
     """
 
     source: bytes
@@ -70,20 +69,20 @@ class MRoute(SocketOwner):
         self.family = family
         self.table = table
         self._abi = abi.ABIS[family]
-        abi.ffi()  # parsed now, and not when the first route is waited for
+        abi.ffi()  # parse the structs now, so that the first route does not wait for it
         if kept is not None:
             self._sock = socket.socket(fileno=kept)
-            with suppress(PermissionError):  # it was done before, but by an old version
-                mrd.prepare(self._sock)
+            with suppress(PermissionError):  # set already, unless an old version opened the socket
+                router_discovery.prepare(self._sock)
             return
         self._sock = socket.socket(
             family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._abi.protocol
         )
         try:
-            with suppress(PermissionError):  # then as many as an ordinary socket holds
+            with suppress(PermissionError):  # without CAP_NET_ADMIN the buffer keeps its usual size
                 self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
             self._abi.prepare(self._sock)
-            mrd.prepare(self._sock)
+            router_discovery.prepare(self._sock)
             if table:
                 self._set(abi.MRT_TABLE, struct.pack("@I", table))
         except OSError:
@@ -91,11 +90,11 @@ class MRoute(SocketOwner):
             raise
 
     def init(self) -> None:
-        """Become the table's owner; needs no capability. EADDRINUSE: another process is."""
+        """Become the table's owner; needs no capability. EADDRINUSE: another process owns it."""
         self._set(abi.MRT_INIT, struct.pack("@i", 1))
 
     def owns(self) -> bool:
-        """Whether we are the table's owner. With CAP_NET_ADMIN this cannot be told: it is True."""
+        """Return whether this socket owns the table; with CAP_NET_ADMIN always True, unchecked."""
         try:
             self._set(abi.MRT_FLUSH, struct.pack("@i", 0))
         except OSError as error:
@@ -105,7 +104,7 @@ class MRoute(SocketOwner):
         return True
 
     def done(self) -> None:
-        """Give the table up; its VIFs and entries go."""
+        """Give the table up: the kernel deletes its VIFs and entries."""
         self._set(abi.MRT_DONE, struct.pack("@i", 1))
 
     def add_vif(self, vif: int, ifindex: int) -> None:
@@ -133,15 +132,18 @@ class MRoute(SocketOwner):
                 raise
 
     def add_mfc(self, entry: MFCEntry) -> None:
-        """Add an entry, or rewrite that of the same key without losing a packet or a counter.
+        """Add an entry, or rewrite that of the same key; its counters go on.
+
+        Of its packets only one that is forwarded in the nanoseconds of that may be lost: the kernel
+        clears the thresholds before it writes them (ipmr_update_thresholds).
 
         The key is source and group, for any source also the parent. EINVAL: not a multicast group,
-        a VIF above 31, a threshold above 255.
+        a VIF above 31 in `ttls`, an IPv4 threshold above 255. ENFILE: a parent above 31.
         """
         self._mfc(abi.MRT_ADD_MFC_PROXY if entry.any_source else abi.MRT_ADD_MFC, entry)
 
     def del_mfc(self, entry: MFCEntry) -> None:
-        """Delete the entry with this one's key. ENOENT: there is none."""
+        """Delete the entry that has the key of this one. ENOENT: there is none."""
         self._mfc(abi.MRT_DEL_MFC_PROXY if entry.any_source else abi.MRT_DEL_MFC, entry)
 
     def sg_count(self, source: bytes, group: bytes) -> SGCount:
@@ -149,14 +151,13 @@ class MRoute(SocketOwner):
 
         Of several any-source entries for one group the kernel picks one.
         """
-        request = abi.ffi().new(self._abi.sg_req)
-        self._abi.set_address(request.src, source)
-        self._abi.set_address(request.grp, group)
-        self._get(abi.SIOCGETSGCNT, request)
-        return SGCount(request.pktcnt, request.bytecnt, request.wrong_if)
+        stream = self._abi.stream(source, group)
+        request = stream + bytes(abi.SG_COUNTERS.size)
+        counters = fcntl.ioctl(self._sock, abi.SIOCGETSGCNT, request)
+        return SGCount(*abi.SG_COUNTERS.unpack_from(counters, len(stream)))
 
     def has_vif(self, vif: int) -> bool:
-        """Whether there is a VIF with this number; a device takes its VIF with it."""
+        """Return whether there is a VIF with this number; a device that goes takes its VIF."""
         try:
             self.vif_count(vif)
         except OSError as error:
@@ -166,17 +167,18 @@ class MRoute(SocketOwner):
         return True
 
     def ask_for_wrong_vif(self) -> None:
-        """Have upcalls of streams that arrive on another VIF than their entry says."""
+        """Ask for upcalls about streams that arrive on another VIF than their entry's parent."""
         one = struct.pack("@i", 1)
         try:
             self._set(abi.MRT_PIM, one)
         except OSError as error:
             if error.errno != errno.ENOPROTOOPT:
                 raise
-            self._set(abi.MRT_ASSERT, one)  # of a kernel without PIM: only from oifs of the entry
+            # A kernel without PIM makes such upcalls only where that VIF is an oif of the entry.
+            self._set(abi.MRT_ASSERT, one)
 
     def upcalls(self, most: int) -> list[Upcall]:
-        """Read the upcalls that wait, of at most so many messages."""
+        """Read so many waiting messages at most, and return the upcalls among them."""
         found = []
         for _ in range(most):
             try:
@@ -189,15 +191,15 @@ class MRoute(SocketOwner):
         return found
 
     def advertise(self, ifindex: int, interval: int) -> None:
-        """Tell the switches on a device's link that a router is here: see router_discovery.py."""
-        mrd.advertise(self._sock, ifindex, interval)
+        """Tell the switches on a device's link that a router is there: see router_discovery.py."""
+        router_discovery.advertise(self._sock, ifindex, interval)
 
     def terminate(self, ifindex: int) -> None:
-        """Tell them that it is here no more."""
-        mrd.terminate(self._sock, ifindex)
+        """Tell the switches on a device's link that the router has gone."""
+        router_discovery.terminate(self._sock, ifindex)
 
     def vif_count(self, vif: int) -> VIFCount:
-        """Read a VIF's counters. EADDRNOTAVAIL, or EINVAL above all others: there is none."""
+        """Read a VIF's counters. EADDRNOTAVAIL, or above the highest VIF EINVAL: there is none."""
         request = abi.ffi().new(self._abi.vif_req)
         if vif >= abi.MAXVIFS:
             raise OSError(errno.EINVAL, "no such VIF")
@@ -208,8 +210,8 @@ class MRoute(SocketOwner):
     def _mfc(self, option: int, entry: MFCEntry) -> None:
         ttls = entry.ttls
         if entry.any_source:
-            # The kernel finds an any-source entry by the arrival VIF's bit among its ttls: without
-            # it the entry would never match. It does not forward back there all the same.
+            # The kernel finds an any-source entry by the arrival VIF among its ttls: without that
+            # VIF the entry would never match. It does not forward back there all the same.
             ttls = (*ttls, (entry.parent, 1))
         try:
             argument = self._abi.mfc(entry.source, entry.group, entry.parent, ttls)

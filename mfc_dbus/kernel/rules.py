@@ -1,29 +1,44 @@
-"""Which multicast routing table packets use, by the interface on which they arrive: `ip mrule`.
+"""Rules that choose a packet's multicast routing table by its arrival interface, as `ip mrule`.
 
-OSError is all that comes out; pyroute2 writes and reads the messages. A rule goes by the name of an
-interface, whether or not there is one. Source: net/core/fib_rules.c.
+Only OSError is raised here. A rule holds the name of an interface, which need not exist. Source:
+linux/fib_rules.h, net/core/fib_rules.c.
 """
 
-import os
 import socket
+import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pyroute2.netlink.rtnl import RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE
-from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from mfc_dbus.kernel.netlink import (
+    NLM_F_REQUEST_ACK,
+    NLM_F_REQUEST_DUMP,
+    RTNL_FAMILIES,
+    UINT32,
+    ask,
+    attribute,
+    attributes,
+)
 
-_RTNL_FAMILIES = {socket.AF_INET: 128, socket.AF_INET6: 129}  # RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
-_NLM_F_REQUEST_ACK = 0x5
-_NLM_F_REQUEST_DUMP = 0x301
+_RTM_NEWRULE = 32
+_RTM_DELRULE = 33
+_RTM_GETRULE = 34
 _NLM_F_CREATE_EXCL = 0x600
+_FIB_RULE_HDR = struct.Struct("=BBBBBBBBL")  # family, six fields that are 0, action, flags
 _FR_ACT_TO_TBL = 1
-_MESSAGE = 1024 * 1024
+_FIB_RULE_INVERT = 2
+_FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL = 3, 6, 15, 21
+_FRA_SUPPRESS_IFGROUP, _FRA_SUPPRESS_PREFIXLEN = 13, 14
+# A rule without other attributes than these is for all packets that arrive on its interface.
+_PLAIN = {
+    *(_FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL),
+    *(_FRA_SUPPRESS_IFGROUP, _FRA_SUPPRESS_PREFIXLEN),
+}
+_DEFAULT_TABLES = {socket.AF_INET: 253, socket.AF_INET6: 254}
 
-_PROTOCOL = 109  # tells our rules from others: iproute2's rt_protos and rtnetlink.h leave it free
+_PROTOCOL = 109  # iproute2's rt_protos and rtnetlink.h leave it free
 _PRIORITY = 1000  # before the kernel's own rule, which has 32767
+# A rule with both of these is ours; others' rules may have one of them.
+_MARKS = {_FRA_PROTOCOL: bytes([_PROTOCOL]), _FRA_PRIORITY: UINT32.pack(_PRIORITY)}
 
 
 class Rule(NamedTuple):
@@ -34,55 +49,86 @@ class Rule(NamedTuple):
     iif: str
 
 
+class AnyRule(NamedTuple):
+    """A rule of whoever made it, of which the first that is for a packet counts.
+
+    iif: empty for any. table: its number, 0 for the default table; None where the packet is
+    dropped. inverted: whether it is for all that does not match. selects_more: whether it is only
+    for packets that something else selects too, such as a mark. Addresses are no part of such
+    rules (ipmr_rule_match).
+    """
+
+    priority: int
+    iif: str
+    table: int | None
+    inverted: bool
+    selects_more: bool
+
+
+def of_all(family: socket.AddressFamily) -> list[AnyRule]:
+    """Return all rules of a family, the first one first. Needs no capability."""
+    found = []
+    for data, message in ask(_RTM_GETRULE, NLM_F_REQUEST_DUMP, _header(family)):
+        if message.type == _RTM_NEWRULE:
+            found.append(_any_rule(family, data, message.start, message.end))
+    return sorted(found, key=lambda rule: rule.priority)
+
+
+def _any_rule(family: socket.AddressFamily, data: bytes, start: int, end: int) -> AnyRule:
+    *_, table, _, _, action, flags = _FIB_RULE_HDR.unpack_from(data, start)
+    start += _FIB_RULE_HDR.size
+    found = dict(attributes(data, start, end))
+    if _FRA_TABLE in found:
+        (table,) = UINT32.unpack(found[_FRA_TABLE])
+    (priority,) = UINT32.unpack(found.get(_FRA_PRIORITY, bytes(4)))
+    number = 0 if table == _DEFAULT_TABLES[family] else table
+    return AnyRule(
+        priority,
+        found.get(_FRA_IIFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),
+        number if action == _FR_ACT_TO_TBL else None,
+        inverted=bool(flags & _FIB_RULE_INVERT),
+        selects_more=bool(found.keys() - _PLAIN),
+    )
+
+
 def ours() -> set[Rule]:
-    """Read the rules that `replace` made, here or in an earlier process."""
-    return {
-        Rule(family, message.get_attr("FRA_TABLE"), message.get_attr("FRA_IIFNAME"))
-        for family in _RTNL_FAMILIES
-        for message in _ask(family, RTM_GETRULE, _NLM_F_REQUEST_DUMP, [])
-        if message.get_attr("FRA_PROTOCOL") == _PROTOCOL
-    }
+    """Return the rules that `replace` made, here or in an earlier process."""
+    return {rule for family in RTNL_FAMILIES for rule in _ours(family)}
 
 
 def replace(wanted: Iterable[Rule]) -> None:
-    """Let these be all that is ours, with no touch to what stays. Needs CAP_NET_ADMIN."""
+    """Make these our only rules, and touch none that stays. Needs CAP_NET_ADMIN."""
     wanted, present = set(wanted), ours()
     for rule in sorted(wanted - present):
-        _change(rule, RTM_NEWRULE, _NLM_F_REQUEST_ACK | _NLM_F_CREATE_EXCL)
+        _change(rule, _RTM_NEWRULE, NLM_F_REQUEST_ACK | _NLM_F_CREATE_EXCL)
     for rule in sorted(present - wanted):
-        _change(rule, RTM_DELRULE, _NLM_F_REQUEST_ACK)
+        _change(rule, _RTM_DELRULE, NLM_F_REQUEST_ACK)
 
 
-def _change(rule: Rule, kind: int, flags: int) -> None:
-    attributes = [
-        ("FRA_TABLE", rule.table),
-        ("FRA_IIFNAME", rule.iif),
-        ("FRA_PRIORITY", _PRIORITY),
-        ("FRA_PROTOCOL", _PROTOCOL),
-    ]
-    for _ in _ask(rule.family, kind, flags, attributes):
+def _ours(family: socket.AddressFamily) -> Iterator[Rule]:
+    for data, message in ask(_RTM_GETRULE, NLM_F_REQUEST_DUMP, _header(family)):
+        if message.type == _RTM_NEWRULE:
+            *_, action, flags = _FIB_RULE_HDR.unpack_from(data, message.start)
+            start = message.start + _FIB_RULE_HDR.size
+            found = dict(attributes(data, start, message.end))
+            marked = all(found.get(type_) == value for type_, value in _MARKS.items())
+            looks_up = action == _FR_ACT_TO_TBL and not flags & _FIB_RULE_INVERT
+            if marked and looks_up and _FRA_IIFNAME in found:
+                (table,) = UINT32.unpack(found[_FRA_TABLE])
+                name = found[_FRA_IIFNAME].rstrip(b"\0").decode(errors="surrogateescape")
+                yield Rule(family, table, name)
+
+
+def _change(rule: Rule, type_: int, flags: int) -> None:
+    written = (
+        _header(rule.family, _FR_ACT_TO_TBL),
+        attribute(_FRA_TABLE, UINT32.pack(rule.table)),
+        attribute(_FRA_IIFNAME, rule.iif.encode(errors="surrogateescape") + b"\0"),
+        *(attribute(type_, value) for type_, value in _MARKS.items()),
+    )
+    for _ in ask(type_, flags, b"".join(written)):
         pass
 
 
-def _ask(
-    family: socket.AddressFamily, kind: int, flags: int, attributes: list[tuple[str, Any]]
-) -> Iterator[Any]:
-    """Send a request; the messages that come back, until the kernel says that this is all."""
-    request = fibmsg()
-    request["header"] = {"type": kind, "flags": flags, "sequence_number": 1}
-    request["family"] = _RTNL_FAMILIES[family]
-    request["action"] = _FR_ACT_TO_TBL if attributes else 0
-    request["attrs"] = attributes
-    request.encode()
-    marshal = MarshalRtnl()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.bind((0, 0))
-        sock.send(request.data)
-        while True:
-            for message in marshal.parse(sock.recv(_MESSAGE)):
-                if message["header"]["error"]:
-                    number = message["header"]["error"].code
-                    raise OSError(number, os.strerror(number))
-                if message["header"]["type"] in (_NLMSG_ERROR, _NLMSG_DONE):
-                    return
-                yield message
+def _header(family: socket.AddressFamily, action: int = 0) -> bytes:
+    return _FIB_RULE_HDR.pack(RTNL_FAMILIES[family], 0, 0, 0, 0, 0, 0, action, 0)

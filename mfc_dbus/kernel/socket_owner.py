@@ -1,11 +1,11 @@
-"""What all that is open in the kernel has in common: a socket that somebody has to close."""
+"""The base of all classes that own a socket, which somebody has to close."""
 
 import socket
 from typing import Self
 
 
 class SocketOwner:
-    """A context manager. Whoever inherits from it opens `_sock`."""
+    """A context manager that closes `_sock`, which a subclass opens."""
 
     _sock: socket.socket
 

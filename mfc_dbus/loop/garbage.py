@@ -1,7 +1,7 @@
-"""When Python may look for garbage: not while many routes are made, nor ever among them.
+"""When Python's garbage collector may run: not while many routes are made, nor ever among them.
 
-A look at all there is takes the longer the more there is, and nobody is served meanwhile. Routes
-are in no circles, so they go without it.
+A collection takes the longer the more objects there are, and nobody is served meanwhile. Routes
+refer to each other in no circles, so reference counts alone free them.
 """
 
 import gc
@@ -13,7 +13,7 @@ _MOST = 30_000  # objects that are looked at again and again
 
 
 def bound() -> None:
-    """From now on look at what has stayed only once it was found to stay, if that is much."""
+    """From now on exempt what survived a full collection from later ones, if that is much."""
     gc.callbacks.append(_freeze_many)
 
 
@@ -24,16 +24,16 @@ def _freeze_many(phase: str, info: Mapping[str, int]) -> None:
 
 
 class _Holders:
-    """Who has the look held off: Python's switch is one for all, and works overlap."""
+    """How many hold the collector off: Python has one switch for all, and their times overlap."""
 
     count = 0
 
 
 @contextmanager
 def held_off() -> Iterator[None]:
-    """Have no look meanwhile; and if much was made, never one at what there is then.
+    """Keep the collector from running meanwhile; if much was made, exempt it from then on.
 
-    Several works may do so at once, and end in any order: the look is back with the last.
+    Several may hold it off at once and end in any order: it runs again after the last.
     """
     gc.disable()
     _Holders.count += 1

@@ -9,8 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple, Protocol, Self
 
 from mfc_dbus.kernel.groups import GroupSocket, held
-from mfc_dbus.model.addresses import Family
-from mfc_dbus.model.route import family_of
+from mfc_dbus.model.addresses import Family, family_of
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +17,7 @@ _FULL = (errno.ENOBUFS, errno.ENOMEM)
 
 
 class Socket(Protocol):
-    """What takes joins; each call raises OSError."""
+    """A socket that holds joins, as kernel/groups.py has it; its methods raise OSError."""
 
     def join(self, group: bytes, ifindex: int, source: bytes) -> None: ...
     def leave(self, group: bytes, ifindex: int, source: bytes) -> None: ...
@@ -28,7 +27,7 @@ class Socket(Protocol):
 
 
 class Join(NamedTuple):
-    """A group on a device; a source of zeros is any source."""
+    """A join of a group on a device. Addresses are packed; a source of zeros is any source."""
 
     group: bytes
     ifindex: int
@@ -36,7 +35,7 @@ class Join(NamedTuple):
 
 
 class _Place:
-    """A socket, and how many sources of each group on each device it has."""
+    """A socket, and the number of its joins by group and ifindex."""
 
     def __init__(self, sock: Socket) -> None:
         self._socket = sock
@@ -68,18 +67,18 @@ class _Place:
 
 
 class Joins:
-    """As many joins as anyone wants. Once opened, a socket stays: it will be filled again."""
+    """Holds any number of joins. A socket without joins stays open: it will be filled again."""
 
     def __init__(
         self,
         opener: Callable[[Family], Socket] = GroupSocket,
         held: Callable[[], Container[tuple[bytes, int]]] = held,
     ) -> None:
-        """held: reads which groups the kernel has joined, and on which ifindexes."""
+        """held: returns the groups that the kernel has joined, each with its ifindex."""
         self._opener = opener
         self._held = held
         self._stack = ExitStack()
-        # No socket may have both kinds of one group: any source, and only some.
+        # By family, and whether joins name a source: no socket may have both kinds of one group.
         self._pools: dict[tuple[Family, bool], list[_Place]] = {}
         self._taken: dict[Join, _Place] = {}
 
@@ -93,13 +92,13 @@ class Joins:
         self._stack.close()
 
     def join(self, join: Join) -> None:
-        """Join a group that is not joined yet. Raises OSError, and has joined nothing."""
+        """Join a group that is not joined yet. Raises OSError; then nothing was joined."""
         pool = self._pools.setdefault(_kind(join), [])
         for place in reversed(pool):  # the last is the likeliest to have room
             try:
                 place.join(join)
             except OSError as error:
-                # One that is empty and refuses shows that another would not help.
+                # Where an empty socket refuses, another one would refuse, too.
                 if error.errno not in _FULL or place.empty:
                     raise
             else:
@@ -112,8 +111,8 @@ class Joins:
     def leave(self, join: Join) -> None:
         """Leave a group that was joined, also where its device has gone.
 
-        Where the kernel refuses, the socket is given up, which leaves all that it has: the others
-        move to a new one before. Raises OSError where that fails too, and has left nothing.
+        Where the kernel refuses, the socket is closed, which leaves all its groups; its other joins
+        move to a new socket before. Raises OSError where that fails, too; then nothing was left.
         """
         place = self._taken[join]
         try:
@@ -142,10 +141,11 @@ class Joins:
         place.give_up()
 
     def lost(self) -> list[Join]:
-        """Find those that the kernel does not have, though the sockets do. Raises OSError.
+        """Return the joins that our sockets have and the kernel has not. Raises OSError.
 
-        So it is when a device was deleted and came back under its ifindex, unseen; or when another
-        socket closes that had the same on the first: the kernel takes it from the second.
+        That happens when a device was deleted and came back unseen with the same ifindex; and when
+        then a socket closes that had the same join on the first device: the kernel takes the
+        second device's join away.
         """
         held = self._held() if self._taken else ()
         return [join for join in self._taken if (join.group, join.ifindex) not in held]

@@ -1,17 +1,17 @@
 """The static memberships: those desired, and those that the kernel has joined.
 
-The controller tells what happens to the interfaces, and has what was done stored, or taken back.
+The controller passes on events of interfaces, and has edits stored, or taken back.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
-from mfc_dbus.documents.problem_lines import Problems
 from mfc_dbus.kernel.links import Event, Gone, Link, Missed
 from mfc_dbus.memberships.joins import Join, Joins
+from mfc_dbus.model.cause import BY_INTERFACE, Cause
+from mfc_dbus.model.desired import Edit
 from mfc_dbus.model.difference import Difference, compare
 from mfc_dbus.model.errors import (
     AccessDenied,
@@ -22,7 +22,10 @@ from mfc_dbus.model.errors import (
     NoSuchMembership,
     RequestError,
 )
-from mfc_dbus.model.route import Edit, Membership, MembershipKey, MembershipRange
+from mfc_dbus.model.membership import Membership, MembershipKey, MembershipRange
+from mfc_dbus.model.problems import Problems
+from mfc_dbus.model.states import MembershipState
+from mfc_dbus.model.status import MembershipStatus
 from mfc_dbus.routing.presence import check_interface
 
 log = logging.getLogger(__name__)
@@ -30,60 +33,59 @@ log = logging.getLogger(__name__)
 _REFUSED = "the kernel refused to leave it"
 
 
-class MembershipStatus(NamedTuple):
-    """A membership, and whether it is joined: joined, waiting (its interface is missing), failed.
-
-    reason: why it failed.
-    """
-
-    membership: Membership
-    state: str
-    reason: str
-
-
 class Memberships:
-    """Joined while their interface is there. `limit`: the most that there may be, not set here."""
+    """Keeps memberships joined while their interface is there. limit: returns the most allowed."""
 
     def __init__(self, joins: Joins | None = None) -> None:
-        """joins: without it, those of sockets that nobody keeps."""
-        self.limit = 0
+        """joins: without it, new ones, whose sockets end with the process."""
+        self.limit: Callable[[], int] = lambda: 0
         self._joins = joins or Joins()
         self._desired: dict[str, dict[MembershipKey, Membership]] = {}  # by interface
         self._count = 0
         self._joined: dict[MembershipKey, Join] = {}
-        self._leaving: dict[Join, Membership] = {}  # as soon as that is stored
-        # Joined against our will, since the kernel refused to leave; and why.
+        self._leaving: dict[Join, Membership] = {}  # to leave as soon as the deletion is stored
+        # Deleted ones that are still joined, since the kernel refused to leave; and why.
         self._stuck: dict[Join, tuple[Membership, str]] = {}
-        self._failed: dict[MembershipKey, str] = {}  # why
-        self._edits: dict[MembershipKey, Edit] = {}  # done, and not stored yet
-        self._news = False  # to be told
-        self._listener: Callable[[], None] | None = None
-
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Have someone told of every change, after it was stored and before its caller is."""
-        self._listener = listener
+        self._failed: dict[MembershipKey, str] = {}  # why the kernel refused to join
+        self._edits: dict[MembershipKey, tuple[Cause, Edit]] = {}  # done, and not stored yet
+        self._touched: dict[MembershipKey, Cause] = {}  # since they were taken last
 
     def __iter__(self) -> Iterator[MembershipStatus]:
         for by_key in self._desired.values():
-            for key, membership in by_key.items():
-                reason = self._failed.get(key, "")
-                state = "joined" if key in self._joined else "failed" if reason else "waiting"
-                yield MembershipStatus(membership, state, reason)
+            for membership in by_key.values():
+                yield self._status(membership)
         for membership, reason in self._stuck.values():
-            if not self._find(membership.key):
-                yield MembershipStatus(membership, "failed", f"{_REFUSED}: {reason}")
+            if not self.desired(membership.key):
+                yield _left_in_vain(membership, reason)
+
+    def find(self, key: MembershipKey) -> MembershipStatus | None:
+        """Return the membership of a key, and how it is; None where there is none."""
+        membership = self.desired(key)
+        if membership is not None:
+            return self._status(membership)
+        stuck = (_left_in_vain(*each) for each in self._stuck.values() if each[0].key == key)
+        return next(stuck, None)
+
+    def _status(self, membership: Membership) -> MembershipStatus:
+        key = membership.key
+        reason = self._failed.get(key, "")
+        if key in self._joined:
+            return MembershipStatus(membership, MembershipState.JOINED, reason)
+        state = MembershipState.FAILED if reason else MembershipState.WAITING
+        return MembershipStatus(membership, state, reason)
 
     # Changing
 
     def check_join(
         self, wanted: Sequence[Membership], present: Mapping[str, Link], *, wait: bool
     ) -> Sequence[Membership]:
-        """Find those that there are not yet. Raises what can be told beforehand.
+        """Return the wanted memberships that do not exist yet.
 
-        wanted: on one interface. present: the interfaces that there are. wait: that of the
-        memberships need not be.
+        wanted: all on one interface. present: the interfaces that exist. wait: allow that the
+        memberships' interface does not. Raises MembershipExists where all of them exist,
+        LimitExceeded, and what `check_interface` raises.
         """
-        added = [membership for membership in wanted if not self._find(membership.key)]
+        added = [membership for membership in wanted if not self.desired(membership.key)]
         if not added:
             many = f"and {len(wanted) - 1} more exist" if len(wanted) > 1 else "exists"
             raise MembershipExists(f"Membership {wanted[0]} {many} already")
@@ -92,48 +94,62 @@ class Memberships:
         return added
 
     def check_total(self, total: int) -> None:
-        """Raise LimitExceeded where there cannot be so many."""
+        """Raise LimitExceeded where the limit does not allow so many memberships."""
         self.check_count(total - self._count)
 
     def check_count(self, growth: int) -> None:
-        if growth > 0 and self._count + growth > self.limit:
+        if growth > 0 and self._count + growth > self.limit():
             raise LimitExceeded(
                 f"There are {self._count} memberships, and the configuration allows no more"
             )
 
     def join(
-        self, wanted: Sequence[Membership], present: Mapping[str, Link], *, wait: bool
+        self,
+        wanted: Sequence[Membership],
+        present: Mapping[str, Link],
+        cause: Cause,
+        *,
+        wait: bool,
     ) -> None:
-        """Raises what `check_join` does, and KernelError; then nothing was changed."""
+        """Join all or none. Raises what `check_join` raises, and KernelError."""
         added = self.check_join(wanted, present, wait=wait)
-        with self.changing(Difference(added), present):
+        with self.changing(Difference(added), present, cause):
             pass
 
     def check_leave(self, range_: MembershipRange) -> Sequence[Membership]:
-        """Find those of a range that there are. Raises what can be told beforehand."""
+        """Return the memberships of a range.
+
+        Raises NoSuchMembership, MembershipConfigured, and KernelError where all of them are deleted
+        already, and the kernel refuses to leave one.
+        """
         found = self._within(range_)
         if not found:
+            self.check_left([each for each, _ in self._stuck.values() if range_.covers(each.key)])
             raise NoSuchMembership(f"There is no membership {range_}")
         for membership in found:
             _check_configured(membership)
         return found
 
     def leave(
-        self, range_: MembershipRange, shown: Sequence[Membership] | None = None
+        self,
+        range_: MembershipRange,
+        cause: Cause,
+        shown: Sequence[Membership] | None = None,
     ) -> Sequence[Membership]:
-        """Desire a range no longer, and tell what it was. Raises what `check_leave` does.
+        """Delete the memberships of a range, and return them. Raises what `check_leave` raises.
 
-        shown: what the caller may leave of it, None for all.
+        shown: the memberships that the caller may leave; AccessDenied where the range has others
+        by now. None: all.
         """
         found = self.check_leave(range_)
         if shown is not None and {*shown} != {*found}:
             raise AccessDenied(f"Membership {range_} was changed meanwhile: try again")
         for membership in found:
-            self._drop(membership)
+            self._drop(membership, cause)
         return found
 
     def check_left(self, left: Sequence[Membership]) -> None:
-        """Raise KernelError where the kernel did not leave all of this when that was stored."""
+        """Raise KernelError where the kernel has refused to leave one of these deleted ones."""
         reasons = dict(self._stuck.values())
         for membership in left:
             if membership in reasons:
@@ -143,13 +159,13 @@ class Memberships:
     # Changing many
 
     def compare(
-        self, wanted: Sequence[Membership], doomed: Callable[[Membership], bool] | None
+        self, wanted: Sequence[Membership], deletable: Callable[[Membership], bool] | None
     ) -> Difference[Membership]:
-        """doomed: which go where they are not wanted, None for none at all."""
+        """Compare the desired memberships with wanted ones; deletable: see difference.compare."""
         present = [each for by_key in self._desired.values() for each in by_key.values()]
-        return compare(lambda each: self._find(each.key), wanted, present, doomed)
+        return compare(lambda each: self.desired(each.key), wanted, present, deletable)
 
-    def check(
+    def find_problems(
         self,
         wanted: Sequence[Membership],
         difference: Difference[Membership],
@@ -158,7 +174,7 @@ class Memberships:
         *,
         wait: bool,
     ) -> None:
-        """Add all that forbids it, each with its path in the document, or in all files together."""
+        """Add to `problems` all that forbids a difference, by the index of each in `wanted`."""
         added = {each.key for each in difference.added}
         replaced = {each.new.key: each.old for each in difference.changed}
         for index, membership in enumerate(wanted):
@@ -172,46 +188,49 @@ class Memberships:
 
     @contextmanager
     def changing(
-        self, difference: Difference[Membership], present: Mapping[str, Link]
+        self, difference: Difference[Membership], present: Mapping[str, Link], cause: Cause
     ) -> Iterator[None]:
-        """Join what comes, do what this is the context of, and then leave what goes.
+        """Add and replace memberships, run the body of the context, and then delete others.
 
-        What that raises takes it all back. Raises KernelError, and has changed nothing.
+        An error of the body undoes it all. Raises KernelError; then nothing was changed.
         """
         with ExitStack() as undo:
             for membership in difference.added:
-                self._add(membership, present)
-                undo.callback(self._drop, membership)
+                self._add(membership, present, cause)
+                undo.callback(self._drop, membership, cause)
             for old, new in difference.changed:
-                self._replace(old, new)
-                undo.callback(self._replace, new, old)
+                self._replace(old, new, cause)
+                undo.callback(self._replace, new, old, cause)
             yield
             undo.pop_all()
         for membership in difference.deleted:
-            self._drop(membership)
+            self._drop(membership, cause)
 
     def restore(self, memberships: Iterable[Membership], present: Mapping[str, Link]) -> None:
-        """Begin with memberships that were stored; what cannot be joined now is tried again."""
+        """Begin with stored memberships; those that cannot be joined now are tried again."""
         for membership in memberships:
             self._put(membership)
-            self._settle(membership, present)
+            self._try_to_join(membership, present)
 
     # What happens to the interfaces
 
     def follow(self, event: Event, present: Mapping[str, Link]) -> None:
-        """Join what an interface lets join that came, and leave on one that has gone."""
+        """Join the groups of an interface that came, and leave those of one that has gone."""
         if isinstance(event, Missed):
-            self.mend(present)
+            self.retry_refused(present)
             return
         for membership in self._desired.get(event.link.name, {}).values():
             if isinstance(event, Gone):
                 self._leave(membership)
             else:
-                self._settle(membership, present)
-            self._news = True
+                self._try_to_join(membership, present)
+            self._touched.setdefault(membership.key, BY_INTERFACE)
 
-    def mend(self, present: Mapping[str, Link]) -> None:
-        """Join what the kernel refused, and what it has lost: see `Joins.lost`."""
+    def retry_refused(self, present: Mapping[str, Link]) -> None:
+        """Try again to join and to leave what the kernel refused, and join what it has lost.
+
+        See `Joins.lost`.
+        """
         try:
             lost = set(self._joins.lost())
         except OSError as error:  # it is tried again
@@ -221,51 +240,56 @@ class Memberships:
             membership = self._desired[key.interface][key]
             log.warning("The kernel has lost membership %s: joining again", membership)
             self._leave(membership)
-            self._settle(membership, present)
-            self._news = True
+            self._try_to_join(membership, present)
+            self._touched.setdefault(key, BY_INTERFACE)
         for join, (membership, _) in [*self._stuck.items()]:
             self._let_go(join, membership)
         for key in list(self._failed):
-            self._settle(self._desired[key.interface][key], present)
-            self._news = self._news or key not in self._failed
+            self._try_to_join(self._desired[key.interface][key], present)
+            self._touched.setdefault(key, BY_INTERFACE)
 
     # Storing and telling
 
-    def take_edits(self) -> dict[MembershipKey, Edit]:
-        """What was done since the last time, to be stored."""
+    def take_edits(self) -> dict[MembershipKey, tuple[Cause, Edit]]:
+        """Return the edits since the last call, to be stored, each with its last cause."""
         edits, self._edits = self._edits, {}
         return edits
 
     def take_back(self, edits: Mapping[MembershipKey, Edit], present: Mapping[str, Link]) -> None:
-        """Undo what could not be stored."""
+        """Undo edits that could not be stored."""
         for old, new in edits.values():
             if isinstance(old, Membership):
                 self._put(old)
-                self._settle(old, present)
+                self._try_to_join(old, present)
             elif isinstance(new, Membership):
                 self._remove(new)
         self.leave_for_good()
 
     def leave_for_good(self) -> None:
-        """Let the kernel leave what is desired no more, now that this is stored."""
+        """Have the kernel leave deleted memberships, now that their deletion is stored."""
         leaving, self._leaving = self._leaving, {}
         for join, membership in leaving.items():
             self._let_go(join, membership)
 
-    def tell(self) -> None:
-        """Tell of what has changed since the last time, if anything has."""
-        news, self._news = self._news, False
-        if news and self._listener:
-            self._listener()
+    def take_touched(self) -> Mapping[MembershipKey, Cause]:
+        """Return what may have changed since the last call, and what has caused that."""
+        touched, self._touched = self._touched, {}
+        return touched
 
-    def _note(self, key: MembershipKey, old: Membership | None, new: Membership | None) -> None:
-        before = self._edits[key].old if key in self._edits else old
-        self._edits[key] = Edit(before, new)
-        self._news = True
+    def _note(
+        self,
+        key: MembershipKey,
+        old: Membership | None,
+        new: Membership | None,
+        cause: Cause,
+    ) -> None:
+        before = self._edits[key][1].old if key in self._edits else old
+        self._edits[key] = cause, Edit(before, new)
+        self._touched[key] = cause
 
     # What is desired, and what is joined
 
-    def _add(self, membership: Membership, present: Mapping[str, Link]) -> None:
+    def _add(self, membership: Membership, present: Mapping[str, Link], cause: Cause) -> None:
         link = present.get(membership.interface)
         if link is not None:
             try:
@@ -274,18 +298,19 @@ class Memberships:
                 sentence = f"Membership {membership}: The kernel refused: {_sentence(error)}"
                 raise KernelError(sentence) from error
         self._put(membership)
-        self._note(membership.key, None, membership)
+        self._note(membership.key, None, membership, cause)
 
-    def _drop(self, membership: Membership) -> None:
+    def _drop(self, membership: Membership, cause: Cause) -> None:
         self._remove(membership)
-        self._note(membership.key, membership, None)
+        self._note(membership.key, membership, None, cause)
 
-    def _replace(self, old: Membership, new: Membership) -> None:
-        """Have another comment or origin, or keep it otherwise; it stays joined."""
+    def _replace(self, old: Membership, new: Membership, cause: Cause) -> None:
+        """Change the comment, the origin or how it is kept; the group stays joined."""
         self._put(new)
-        self._note(new.key, old, new)
+        self._note(new.key, old, new, cause)
 
-    def _find(self, key: MembershipKey) -> Membership | None:
+    def desired(self, key: MembershipKey) -> Membership | None:
+        """Return the desired membership of a key, None where there is none."""
         return self._desired.get(key.interface, {}).get(key)
 
     def _within(self, range_: MembershipRange) -> Sequence[Membership]:
@@ -310,8 +335,8 @@ class Memberships:
             del self._desired[membership.interface]
         self._count -= 1
 
-    def _settle(self, membership: Membership, present: Mapping[str, Link]) -> None:
-        """Join it if its interface is there and it is not joined."""
+    def _try_to_join(self, membership: Membership, present: Mapping[str, Link]) -> None:
+        """Join a membership if its interface is there and it is not joined."""
         link = present.get(membership.interface)
         if link is None or membership.key in self._joined:
             return
@@ -338,7 +363,7 @@ class Memberships:
             self._let_go(join, membership)
 
     def _let_go(self, join: Join, membership: Membership) -> None:
-        """Leave; what the kernel refuses to leave is tried again by `mend`."""
+        """Have the kernel leave; where it refuses, `retry_refused` tries again."""
         _, before = self._stuck.pop(join, (None, ""))
         try:
             self._joins.leave(join)
@@ -347,7 +372,11 @@ class Memberships:
             if reason != before:
                 log.error("Membership %s is no more, but %s: %s", membership, _REFUSED, reason)
             self._stuck[join] = membership, reason
-        self._news = self._news or (join in self._stuck) != bool(before)
+        self._touched.setdefault(membership.key, BY_INTERFACE)
+
+
+def _left_in_vain(membership: Membership, reason: str) -> MembershipStatus:
+    return MembershipStatus(membership, MembershipState.FAILED, f"{_REFUSED}: {reason}")
 
 
 def _check_configured(membership: Membership) -> None:

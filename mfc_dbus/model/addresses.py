@@ -43,7 +43,7 @@ class Prefix(NamedTuple):
         return int.from_bytes(address) >> shift == int.from_bytes(self.address) >> shift
 
     def covers(self, other: "Prefix") -> bool:
-        """Whether all of the other is in this one."""
+        """Return whether all addresses of the other are in this one."""
         return self.length <= other.length and other.address in self
 
     def overlaps(self, other: "Prefix") -> bool:
@@ -54,30 +54,30 @@ class Prefix(NamedTuple):
         return text if self.exact else f"{text}/{self.length}"
 
 
-def exactly(address: bytes) -> Prefix:
+def host_prefix(address: bytes) -> Prefix:
     """Make the prefix that is this one address."""
     return Prefix(address, 8 * len(address))
 
 
-def of_source(address: bytes) -> Prefix:
+def source_prefix(address: bytes) -> Prefix:
     """Make the prefix of one source, or where the address is zeros, of any."""
-    return exactly(address) if any(address) else Prefix(address, 0)
+    return host_prefix(address) if any(address) else Prefix(address, 0)
 
 
 def addresses(prefix: Prefix) -> Iterator[bytes]:
-    """All addresses of a prefix, in their order."""
+    """Iterate over all addresses of a prefix, in their order."""
     first = int.from_bytes(prefix.address)
-    size = len(prefix.address)
-    return (number.to_bytes(size) for number in range(first, first + count(prefix)))
+    length = len(prefix.address)
+    return (number.to_bytes(length) for number in range(first, first + size(prefix)))
 
 
-def count(prefix: Prefix) -> int:
-    """How many addresses a prefix has."""
+def size(prefix: Prefix) -> int:
+    """Return the number of addresses of a prefix."""
     return 1 << 8 * len(prefix.address) - prefix.length
 
 
-def cut(address: bytes, length: int) -> bytes:
-    """Keep the first bits of an address, and make the others 0."""
+def mask(address: bytes, length: int) -> bytes:
+    """Keep the first `length` bits of an address, and make the others 0."""
     shift = 8 * len(address) - length
     if not shift:
         return address
@@ -94,8 +94,10 @@ def _packed(text: str) -> bytes:
 
 
 # By the number of bytes of an address.
+_ANY = {size: Prefix(bytes(size), 0) for size in FAMILY_BY_LENGTH}
 _MULTICAST = {4: _prefix("224.0.0.0/4"), 16: _prefix("ff00::/8")}
 _LINK_LOCAL_GROUPS = _prefix("224.0.0.0/24")
+_DECIDING = 3  # bytes of a group that tell whether it is forwarded
 _LINK_LOCAL_SOURCES = _prefix("fe80::/10")
 _SCOPES = ("reserved", "interface-local", "link-local")  # RFC 4291, 2.7
 _NO_SENDERS = {
@@ -121,16 +123,31 @@ def parse_stream(source: str, group: str) -> tuple[Prefix, Prefix]:
     groups = _parse_group(group)
     sources = _parse_sources(source, groups)
     if sources.length:
-        reason = _refusal(sources)
+        reason = refused_source(sources)
         if reason:
             raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
-    return _shared(sources), groups
+    return sources, groups
+
+
+def parse_asked(source: str, group: str) -> tuple[Prefix, Prefix]:
+    """Make prefixes of a source (of length 0 for any) and a group that somebody asks about.
+
+    The group may be no multicast group, and the source one of no host. Raises InvalidArgs, also for
+    a prefix of several addresses.
+    """
+    groups = _parse_prefix(group, "Group")
+    sources = _parse_sources(source, groups)
+    if not groups.exact:
+        raise InvalidArgs(f"Group {quote(group)} is a prefix, and here one address is due")
+    if sources.length and not sources.exact:
+        raise InvalidArgs(f"Source {quote(source)} is a prefix, and here one address is due")
+    return sources, groups
 
 
 def parse_joined(source: str, group: str) -> tuple[Prefix, Prefix]:
     """Make prefixes of a source (of length 0 for any) and a group that can be joined.
 
-    It may be one that no kernel forwards. Raises InvalidArgs.
+    The group may be one that no kernel forwards. Raises InvalidArgs.
     """
     groups = _parse_multicast(group)
     if len(groups.address) == 16:
@@ -154,24 +171,33 @@ def parse_source_prefix(text: str) -> Prefix:
 def parse_group_prefix(text: str) -> Prefix:
     """Make a prefix of groups, also of those that are never forwarded. Raises InvalidArgs."""
     prefix = _parse_prefix(text, "Group")
-    if not _MULTICAST[len(prefix.address)].covers(prefix):
+    if not is_multicast(prefix):
         raise InvalidArgs(f"{quote(text)} is no prefix of multicast groups")
     return prefix
 
 
-def forwardable(source: bytes, group: bytes) -> bool:
-    """Whether an entry can forward a stream that arrives, whatever prefix it is in.
+def is_multicast(prefix: Prefix) -> bool:
+    """Return whether all addresses of a prefix are multicast groups."""
+    return _MULTICAST[len(prefix.address)].covers(prefix)
 
-    The kernel looks at nothing else once a packet has come so far: its any-source entries forward
-    the packets of any sender. A source of zeros in an entry of one stream would mean any, too.
+
+def forwardable(source: bytes, group: bytes) -> bool:
+    """Return whether an entry of its own can forward a stream that has arrived.
+
+    The kernel does not judge senders by then: its any-source entries forward the packets of all. A
+    source of zeros has no entry of its own, since the kernel takes zeros for any source.
     """
-    local = group in _LINK_LOCAL_GROUPS if len(group) == 4 else group[1] & 0x0F < len(_SCOPES)
-    return not local and any(source)
+    return not is_local_group(group) and any(source)
+
+
+def is_local_group(group: bytes) -> bool:
+    """Return whether a group is of one link or of one machine: no kernel forwards it."""
+    return group in _LINK_LOCAL_GROUPS if len(group) == 4 else group[1] & 0x0F < len(_SCOPES)
 
 
 def is_link_local(sources: Prefix) -> bool:
-    """Whether all of these are IPv6 addresses that mean a host on one link only (RFC 4007)."""
-    return _LINK_LOCAL_SOURCES.covers(sources)
+    """Return whether all of these are IPv6 addresses that are valid on one link only (RFC 4007)."""
+    return len(sources.address) == 16 and _LINK_LOCAL_SOURCES.covers(sources)
 
 
 def format_address(packed: bytes) -> str:
@@ -184,15 +210,9 @@ def format_source(source: Prefix) -> str:
     return str(source) if source.length else "*"
 
 
-def stream(source: Prefix, group: Prefix) -> str:
+def format_stream(source: Prefix, group: Prefix) -> str:
     """Write a stream as people in the field do: (S, G)."""
     return f"({format_source(source)}, {group})"
-
-
-@functools.lru_cache(maxsize=4096)
-def _shared(source: Prefix) -> Prefix:
-    """Find an equal one that was made before: many streams have the same source."""
-    return source
 
 
 def _parse_prefix(text: str, what: str) -> Prefix:
@@ -208,7 +228,7 @@ def _parse_prefix(text: str, what: str) -> Prefix:
     length = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else bits + 1
     if length > bits:
         raise InvalidArgs(f"Prefix length {quote(digits)} is not from 0 to {bits}")
-    prefix = Prefix(cut(address, length), length)
+    prefix = Prefix(mask(address, length), length)
     if prefix.address != address:
         raise InvalidArgs(
             f"{what} {quote(text)} has bits after its prefix; it would be {quote(str(prefix))}"
@@ -219,13 +239,18 @@ def _parse_prefix(text: str, what: str) -> Prefix:
 def _parse_sources(text: str, groups: Prefix) -> Prefix:
     """Make a prefix of senders to these groups, of length 0 for any."""
     if text in _ANY_SOURCE:
-        return Prefix(bytes(len(groups.address)), 0)
-    sources = _parse_prefix(text, "Source")
+        return _ANY[len(groups.address)]
+    sources = _parse_some_sources(text)
     if len(sources.address) != len(groups.address):
         raise InvalidArgs(f"Source {quote(text)} and group {quote(str(groups))} mix IPv4 and IPv6")
-    if sources.exact and not any(sources.address):
-        return Prefix(sources.address, 0)
     return sources
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_some_sources(text: str) -> Prefix:
+    """Make a prefix of senders. It is cached since many streams have the same."""
+    sources = _parse_prefix(text, "Source")
+    return sources if any(sources.address) or not sources.exact else _ANY[len(sources.address)]
 
 
 def _parse_multicast(text: str) -> Prefix:
@@ -237,28 +262,43 @@ def _parse_multicast(text: str) -> Prefix:
 
 
 def _parse_group(text: str) -> Prefix:
-    prefix = _parse_multicast(text)
-    if len(prefix.address) == 4:
-        if _LINK_LOCAL_GROUPS.covers(prefix):
-            raise InvalidArgs(
-                f"Group {quote(text)} is link-local ({_LINK_LOCAL_GROUPS}) and never forwarded"
-            )
-        return prefix
-    scope = _scope(prefix)
-    if scope < len(_SCOPES):
-        raise InvalidArgs(f"Group {quote(text)} has {_SCOPES[scope]} scope and is never forwarded")
+    prefix = _parse_prefix(text, "Group")
+    address, length = prefix
+    refusal = _group_refusal(address[:_DECIDING], length, len(address))
+    if refusal:
+        raise InvalidArgs(f"Group {quote(text)} {refusal}")
     return prefix
 
 
+@functools.lru_cache(maxsize=4096)
+def _group_refusal(first: bytes, length: int, size: int) -> str:
+    """Return why no stream to these groups is forwarded; empty where some may be.
+
+    first: their first bytes, which very many groups share. size: of an address, in bytes.
+    """
+    groups = Prefix(first + bytes(size - len(first)), length)
+    if not _MULTICAST[size].covers(groups):
+        return f"is not a multicast address ({_MULTICAST[size]})"
+    if size == 4:
+        local = _LINK_LOCAL_GROUPS.covers(groups)
+        return f"is link-local ({_LINK_LOCAL_GROUPS}) and never forwarded" if local else ""
+    scope = _scope(groups)
+    return f"has {_SCOPES[scope]} scope and is never forwarded" if scope < len(_SCOPES) else ""
+
+
 def _scope(groups: Prefix) -> int:
-    """The widest scope that IPv6 groups of a prefix have: it is in bits 12 to 15."""
+    """Return the widest scope of the IPv6 groups of a prefix: it is in bits 12 to 15."""
     return groups.address[1] & 0x0F | (1 << max(0, 16 - groups.length)) - 1
 
 
 @functools.lru_cache(maxsize=1024)
-def _refusal(sources: Prefix) -> str:
-    """Tell why none of these sources sends anything; empty where some may."""
+def refused_source(sources: Prefix) -> str:
+    """Return why none of these sources sends anything; empty where some may."""
     for refused, reason in _NO_SENDERS[len(sources.address)].items():
         if refused.covers(sources):
             return reason
     return ""
+
+
+def family_of(packed: bytes) -> Family:
+    return FAMILY_BY_LENGTH[len(packed)]

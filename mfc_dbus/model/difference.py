@@ -1,22 +1,24 @@
-"""What comes, what becomes another and what goes: the smallest change between two sets (pure)."""
+"""The smallest change from one set to another: what is added, replaced and deleted (pure)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from mfc_dbus.model.route import Key, Membership, Route
+from mfc_dbus.model.desired import Key
+from mfc_dbus.model.membership import Membership
+from mfc_dbus.model.route import Route
 
 T = TypeVar("T", Route, Membership)
 
 
 class Replacement(NamedTuple, Generic[T]):
-    """One in another's place: both have the same key."""
+    """A value that takes the place of another; both have the same key."""
 
     old: T
     new: T
 
 
 class Difference(NamedTuple, Generic[T]):
-    """What stays is not in it."""
+    """What is added, replaced and deleted; values that stay as they are not listed."""
 
     added: Sequence[T] = ()
     changed: Sequence[Replacement[T]] = ()
@@ -31,30 +33,30 @@ class Difference(NamedTuple, Generic[T]):
 
 
 class Comparison(Generic[T]):
-    """A difference in the making: first all that is wanted is given to it, then all there is."""
+    """Builds a difference: first it is given all wanted values, then all present ones."""
 
     def __init__(self, find: Callable[[T], T | None]) -> None:
-        """find: what there is in a wanted one's place."""
+        """find: returns the present value in the place of a wanted one, or None."""
         self._find: Callable[[T], T | None] = find
         self._added: list[T] = []
         self._changed: list[Replacement[T]] = []
         self._deleted: list[T] = []
         self._wanted: set[Key] = set()
 
-    def want(self, wanted: T) -> bool:
-        """Take in what is wanted; whether that is new, or another than is there."""
-        self._wanted.add(wanted.key)
+    def want(self, wanted: T) -> T | None:
+        """Note a wanted value. Return the present value that equals it, or None."""
         there = self._find(wanted)
+        self._wanted.add((there or wanted).key)
         if there is None:
             self._added.append(wanted)
         elif there != wanted:
             self._changed.append(Replacement(there, wanted))
         else:
-            return False
-        return True
+            return there
+        return None
 
     def doom(self, there: T) -> None:
-        """Let one go that is there, unless it is wanted."""
+        """Note that a present value is to be deleted, unless it is wanted."""
         if there.key not in self._wanted:
             self._deleted.append(there)
 
@@ -67,15 +69,17 @@ def compare(
     find: Callable[[T], T | None],
     wanted: Sequence[T],
     present: Iterable[T],
-    doomed: Callable[[T], bool] | None,
+    deletable: Callable[[T], bool] | None,
 ) -> Difference[T]:
-    """find: what there is in a wanted one's place. doomed: which of those that there are go where
-    they are not wanted, None for none at all.
+    """Return the difference from the present values to the wanted ones.
+
+    find: returns the present value in the place of a wanted one, or None. deletable: returns
+    whether a present value is deleted if it is not wanted; without it none is.
     """
     comparison = Comparison(find)
     for each in wanted:
         comparison.want(each)
-    for each in present if doomed is not None else ():
-        if doomed is not None and doomed(each):
+    for each in present if deletable is not None else ():
+        if deletable is not None and deletable(each):
             comparison.doom(each)
     return comparison.difference

@@ -1,4 +1,4 @@
-"""What can go wrong in the domain, each with the name that it has on the bus."""
+"""The errors of the domain, each with its name on the bus."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ _STANDARD = "org.freedesktop.DBus.Error"
 
 
 class RequestError(Exception):
-    """A request that was refused; the text is a sentence for the one who asked."""
+    """A request that was refused; the text is a sentence for the caller."""
 
     bus_name: ClassVar[str]
 
@@ -32,7 +32,7 @@ class InteractiveAuthorizationRequired(RequestError):
 
 
 class RouteExists(RequestError):
-    """There is such a route already, and `replace` was not given."""
+    """A route with this key is there already, and `replace` was not given."""
 
     bus_name = f"{INTERFACE}.Error.RouteExists"
 
@@ -47,6 +47,18 @@ class NoSuchRoute(RequestError):
     """No route has this source, group and iif."""
 
     bus_name = f"{INTERFACE}.Error.NoSuchRoute"
+
+
+class NoSuchChange(RequestError):
+    """The history has no such change."""
+
+    bus_name = f"{INTERFACE}.Error.NoSuchChange"
+
+
+class ChangedSince(RequestError):
+    """What is to be undone was changed since by somebody else, or cannot be undone any more."""
+
+    bus_name = f"{INTERFACE}.Error.ChangedSince"
 
 
 class MembershipExists(RequestError):
@@ -74,9 +86,9 @@ class NoSuchInterface(RequestError):
 
 
 class TooManyInterfaces(RequestError):
-    """The kernel has 32 VIFs for a routing table, and this needs one more.
+    """The kernel has 32 VIFs for a routing table, and the request needs one more.
 
-    interface: the one that there is no room for, where it is known.
+    interface: the name of one that there is no room for, empty where it is not known.
     """
 
     bus_name = f"{INTERFACE}.Error.TooManyInterfaces"
@@ -99,13 +111,13 @@ class LimitExceeded(RequestError):
 
 
 class KernelError(RequestError):
-    """The kernel refused."""
+    """The kernel refused a change."""
 
     bus_name = f"{INTERFACE}.Error.KernelError"
 
 
 class StoreError(RequestError):
-    """What has to last could not be written; nothing was changed."""
+    """The store could not be opened, read or written; a change that it refused is not made."""
 
     bus_name = f"{INTERFACE}.Error.StoreError"
 

@@ -1,4 +1,4 @@
-"""What strangers wrote, made fit for a sentence (pure)."""
+"""Makes text of strangers fit for a sentence or a terminal (pure)."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,18 @@ MAX_NAMED = 20  # interfaces in one sentence, where there may be thousands
 
 
 def quote(text: str) -> str:
-    """Quote what a stranger wrote for use in a sentence: short, and nothing in it but text."""
+    """Quote a stranger's text for a sentence: shortened, and with all characters printable."""
     return f"'{shorten(text)}'"
 
 
 def shorten(text: str) -> str:
-    """Make what a stranger wrote fit for a sentence, with no quotes."""
+    """Make a stranger's text fit for a sentence as `quote` does, but without quotes."""
     shown = text if len(text) <= 40 else text[:40] + "…"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def printable(text: str) -> str:
-    """Write each character that a terminal may obey, or does not show, as its number."""
+    """Escape each character that a terminal may obey, or does not show."""
     if text.isprintable():
         return text
     return "".join(
@@ -26,7 +26,7 @@ def printable(text: str) -> str:
 
 
 def join(names: Iterable[str], most: int | None = None) -> str:
-    """Quote names in a row, or so many of them and the number of the others."""
+    """Quote names in a row; of more than `most` the first ones, and the number of the others."""
     names = list(names)
     shown = ", ".join(quote(name) for name in names[:most])
     return shown if most is None or len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,6 +1,12 @@
 """Taking up a table that the kernel already holds: from that to the desired routes (pure).
 
 What is right is not touched, so that no packet is lost and no counter is reset.
+
+Of a very large table only a part is known, since the kernel takes too long to list it. Then what is
+not known to be there is written: that replaces an entry with the same key, whatever it says, and
+takes no longer than a start on an empty table. The rest, which no route names, is found later, by a
+look at the whole table (control/drift.py); until then it may have any VIF number, and no device
+gets one (`Table.unseen`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,10 +15,9 @@ from typing import NamedTuple
 from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mroute import MFCEntry
-from mfc_dbus.model.addresses import exactly
-from mfc_dbus.model.route import MAX_VIFS, RouteKey
+from mfc_dbus.model.route import MAX_VIFS, Oif, Route, RouteKey, stream_key
 from mfc_dbus.routing.learned_entries import derive
-from mfc_dbus.routing.placement import Learned, Placement, Wide, missing, place
+from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement, missing, place
 from mfc_dbus.routing.routes import Routes
 from mfc_dbus.routing.steps import AddEntry, DelOrphan, DelVif, Step, entry, uses
 from mfc_dbus.routing.vifs import Vif, Vifs
@@ -36,10 +41,12 @@ def adopt(
     held_entries: Iterable[HeldEntry],
     routes: Routes,
     present: Mapping[str, Link],
+    *,
+    whole: bool = True,
 ) -> Adoption:
     """Plan the way to what can be of the routes with the VIFs that there are, and no new ones.
 
-    held_vifs: ifindex by VIF number.
+    held_vifs: ifindex by VIF number. whole: whether there are no other entries than those held.
     """
     names = {link.ifindex: link.name for link in present.values()}
     numbers = {ifindex: number for number, ifindex in held_vifs.items()}
@@ -48,42 +55,43 @@ def adopt(
         vifs.hold(Vif(number, names.get(ifindex, f"ifindex {ifindex}"), ifindex, 0))
     known = {vif.name: present[vif.name] for vif in vifs if vif.name in present}
     held = {_key(each.source, each.group, each.iif): each for each in held_entries}
+    devices = _Devices(vifs)
 
     writing: list[Step] = []
     installed: dict[RouteKey, Placement] = {}
     for route in routes:
-        possible = place(route, known, native=routes.kinds.native(route))
+        possible = place(route, known, native=routes.native_routes.native(route))
         if possible is None:
             continue
-        if isinstance(possible, Wide):
+        if isinstance(possible, LearnedRoute):
             installed[route.key] = possible
             continue
         before = held.pop(
             _key(route.source.address, route.group.address, present[route.iif].ifindex), None
         )
-        if before is None and possible != place(route, present, native=True):
+        new = whole and before is None and possible is not route
+        if new and possible != place(route, present, native=True):
             continue  # it is new to the kernel, and comes whole or not at all
         installed[route.key] = possible
-        wanted = entry(possible, vifs)
         # Without one of its interfaces it may still have that one's number, unseen.
         doubtful = possible is not route and missing(route, possible)
-        if before is None or doubtful or _as_mfc(before, numbers) != wanted:
-            writing.append(AddEntry(wanted))
+        if before is None or doubtful or not devices.are_those(before, possible):
+            writing.append(AddEntry(entry(possible, vifs)))
     for name, count in uses(installed.values()).items():
         vifs.acquire(name, present[name].ifindex, count)
 
     learned: list[Learned] = []
     for each in [each for each in held.values() if any(each.source) and each.iif in names]:
-        stream = RouteKey(exactly(each.source), exactly(each.group), "", each.table)
+        stream = stream_key(each.source, each.group, each.table)
         kept = derive(routes, stream, names[each.iif], installed.get)
         if kept is None:
             continue
         del held[_key(each.source, each.group, each.iif)]
         learned.append(kept)
-        wanted, owner = entry(kept, vifs), routes.get(kept.owner)
+        owner = routes.get(kept.owner)
         assert owner is not None
-        if missing(owner, installed[kept.owner]) or _as_mfc(each, numbers) != wanted:
-            writing.append(AddEntry(wanted))
+        if missing(owner, installed[kept.owner]) or not devices.are_those(each, kept):
+            writing.append(AddEntry(entry(kept, vifs)))
 
     gone = frozenset(range(MAX_VIFS)) - held_vifs.keys()
     deleting: list[Step] = []
@@ -101,19 +109,30 @@ def adopt(
 
 
 def _key(source: bytes, group: bytes, iif: int) -> tuple[bytes, bytes, int]:
-    """What the kernel finds an entry by."""
+    """Return the key by which the kernel finds an entry."""
     return source, group, 0 if any(source) else iif
 
 
-def _as_mfc(held: HeldEntry, numbers: Mapping[int, int]) -> MFCEntry:
-    """Write a held entry as `plan.entry` writes the wanted one."""
-    parent = numbers.get(held.iif, MAX_VIFS)
-    ttls = {numbers[ifindex]: ttl for ifindex, ttl in held.oifs.items()}
-    if not any(held.source):
-        ttls.pop(parent, None)
-    return MFCEntry(held.source, held.group, parent, tuple(sorted(ttls.items())))
+class _Devices:
+    """Compares what the kernel shows of an entry, in terms of devices, with what is placed."""
+
+    def __init__(self, vifs: Vifs) -> None:
+        self._ifindexes = {vif.name: vif.ifindex for vif in vifs}
+        # Found once for the very many that have the same.
+        self._found: dict[tuple[str, tuple[Oif, ...]], tuple[int, dict[int, int]]] = {}
+
+    def are_those(self, held: HeldEntry, placed: Route | Learned) -> bool:
+        """Whether a held entry is on the devices, and has the thresholds, of what is placed."""
+        found = self._found.get((placed.iif, placed.oifs))
+        if found is None:
+            iif, oifs = self._ifindexes[placed.iif], placed.oifs
+            found = iif, {self._ifindexes[oif.name]: oif.ttl for oif in oifs}
+            self._found[placed.iif, placed.oifs] = found
+        iif, ttls = found
+        # An any-source entry has its iif among the oifs, by which it never leaves.
+        return held.iif == iif and held.oifs == (ttls if placed.source.length else {**ttls, iif: 1})
 
 
 def _found_by(held: HeldEntry, numbers: Mapping[int, int]) -> MFCEntry:
-    """What the kernel finds an entry by, which may have gone since it was read."""
+    """Return the key by which the kernel finds an entry that may have gone since it was read."""
     return MFCEntry(held.source, held.group, numbers.get(held.iif, 0), ())

@@ -1,26 +1,37 @@
-"""VIF numbers that entries may still have though their devices have gone: see `Table.doubtful`.
+"""VIF numbers in doubt: entries of the kernel may name them though their devices have gone.
 
-Before such a number is used again, all entries that an earlier process wrote are written anew.
+See `Table.doubtful`. Before such a number is used again, all entries that an earlier process wrote
+are written anew. Where there may be others that nobody has seen, see `Table.unseen`, that would not
+be enough: then no number is used for another device.
 """
 
 from collections.abc import Iterator, Sequence
 
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.loop.slices import in_slices
-from mfc_dbus.routing.placement import Learned, Placement, Wide
+from mfc_dbus.model.errors import KernelError
+from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement
 from mfc_dbus.routing.steps import AddVif, ChangeEntry, Step, entry
 from mfc_dbus.routing.table import Table
 
+UNSEEN = "No interface is taken up until all that an earlier process has left is found"
+
 
 def removing_doubt(table: Table, steps: Sequence[Step]) -> Sequence[Step]:
-    """Find what is to be done at once, before steps that use a doubtful number."""
-    if not any(isinstance(step, AddVif) and step.vif in table.doubtful for step in steps):
+    """Return the steps that have to come first where others use a number in doubt; mostly none.
+
+    Raises KernelError where these would not be enough.
+    """
+    used = [step.vif for step in steps if isinstance(step, AddVif)]
+    if used and table.unseen:
+        raise KernelError(UNSEEN)
+    if table.doubtful.isdisjoint(used):
         return ()
     return [ChangeEntry(each, each) for each in _entries(table)]
 
 
 async def remove_doubt(table: Table) -> None:
-    """Do it in slices, before anybody needs one of these numbers. Raises OSError."""
+    """Write all entries anew, in slices, so that no number is in doubt. Raises OSError."""
     doubtful = table.doubtful
     async for key in in_slices([*table.installed]):
         _rewrite(table, table.installed.get(key))
@@ -32,11 +43,11 @@ async def remove_doubt(table: Table) -> None:
 
 def _entries(table: Table) -> Iterator[MFCEntry]:
     for placed in (*table.installed.values(), *table.learned):
-        if not isinstance(placed, Wide):
+        if not isinstance(placed, LearnedRoute):
             yield entry(placed, table.vifs)
 
 
 def _rewrite(table: Table, placed: Placement | Learned | None) -> None:
-    if placed is not None and not isinstance(placed, Wide):
+    if placed is not None and not isinstance(placed, LearnedRoute):
         table.kernel.add_mfc(entry(placed, table.vifs))
         table.written += 1

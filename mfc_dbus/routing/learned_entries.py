@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TypeVar
 
 from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.route import Route, RouteKey
-from mfc_dbus.routing.placement import Learned, Placement, Wide, learn
-from mfc_dbus.routing.routes import Routes
-
-K = TypeVar("K")
+from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement, learn
+from mfc_dbus.routing.routes import Routes, discard
 
 
 class LearnedEntries:
@@ -47,8 +44,8 @@ class LearnedEntries:
         entry = self._entries.pop(stream, None)
         if entry is None:
             return
-        _discard(self._by_owner, entry.owner, stream)
-        _discard(self._by_group, entry.group, stream)
+        discard(self._by_owner, entry.owner, stream)
+        discard(self._by_group, entry.group, stream)
 
     def clear(self) -> None:
         self._entries.clear()
@@ -61,7 +58,7 @@ class LearnedEntries:
 
     def within(self, route: Route) -> Iterator[RouteKey]:
         """The streams that a route covers, whatever they follow."""
-        if route.exact:
+        if route.is_sg:
             key = RouteKey(route.source, route.group, "", route.table)
             if key in self._entries:
                 yield key
@@ -85,22 +82,22 @@ def derive(
     iif: str,
     placement: Callable[[RouteKey], Placement | None],
 ) -> Learned | None:
-    """Make what is to be learned of a stream that arrives on an interface, if anything is.
+    """Make the entry to be learned for a stream that arrives on an interface; None for none.
 
-    A native route needs no help, and one of this stream has the last word on it. placement: of a
-    route.
+    A native route needs no learned entry, and one of this very stream decides on it alone.
+    placement: finds what of a route is in the kernel.
     """
     if isinstance(placement(stream), Route):
         return None
     route = routes.best(stream.source.address, stream.group.address, iif)
     placed = placement(route.key) if route is not None else None
-    return learn(stream, iif, placed) if isinstance(placed, Wide) else None
+    return learn(stream, iif, placed) if isinstance(placed, LearnedRoute) else None
 
 
 def follow(
     routes: Routes, learned: Learned, placement: Callable[[RouteKey], Placement | None]
 ) -> Learned | None:
-    """Make what is to become of a learned entry, if anything is. placement: of a route."""
+    """Make the entry that a learned one has to become; None where it has to go."""
     if isinstance(placement(learned.owner), Route):
         own = derive_native(routes, learned.key, learned.iif, placement)
         if own is not None and own.owner == learned.owner:
@@ -116,7 +113,7 @@ def derive_native(
 ) -> Learned | None:
     """Make an entry that forwards a stream just as the kernel's own any-source entry does.
 
-    None: it has none for what arrives on this interface. placement: of a route.
+    Return None where the kernel has no such entry for what arrives on this interface.
     """
     if isinstance(placement(stream), Route):
         return None
@@ -159,7 +156,7 @@ def _elsewhere(
     wider = routes.sharing(stream.source, stream.group, "*")
     for key in chain((stream,), (route.key for route in wider if route is not None)):
         placed = placement(key)
-        for name in placed.iifs if isinstance(placed, Wide) else ():
+        for name in placed.iifs if isinstance(placed, LearnedRoute) else ():
             if name not in seen:
                 seen.add(name)
                 learned = derive(routes, stream, name, placement)
@@ -174,9 +171,3 @@ def natives(
     any_source = Prefix(bytes(len(stream.source.address)), 0)
     placed = (placement(route.key) for route in routes.of_stream(any_source, stream.group))
     return [each for each in placed if isinstance(each, Route)]
-
-
-def _discard(index: dict[K, dict[RouteKey, None]], key: K, stream: RouteKey) -> None:
-    del index[key][stream]
-    if not index[key]:
-        del index[key]

@@ -12,7 +12,7 @@ does not grow with the number of routes.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from mfc_dbus.model.addresses import Prefix, cut
+from mfc_dbus.model.addresses import Prefix, mask
 from mfc_dbus.model.interfaces import is_pattern, may_meet
 from mfc_dbus.model.route import Route, RouteKey
 from mfc_dbus.routing.ordered import OrderedKeys
@@ -20,8 +20,11 @@ from mfc_dbus.routing.ordered import OrderedKeys
 _ASKED = 64  # patterns that a group keeps the answer for
 
 
-class Kinds:
-    """All routes but those of one stream from one interface, which are native whatever else is."""
+class NativeRoutes:
+    """Knows of each route whether it is native.
+
+    Routes of one stream from one interface always are, and are not kept here.
+    """
 
     def __init__(self, number: int = 0) -> None:
         """number: of the table that they are for."""
@@ -35,7 +38,7 @@ class Kinds:
         self._patterns: dict[str, None] = {}  # those of the oifs
 
     def put(self, route: Route) -> None:
-        if route.single:
+        if route.is_sg_on_one_iif:
             return
         if route.group not in self._iifs:
             self._lengths[route.group.length] += 1
@@ -51,7 +54,7 @@ class Kinds:
                 self._leaving[oif.name].add(route.key)
 
     def remove(self, route: Route) -> None:
-        if route.single:
+        if route.is_sg_on_one_iif:
             return
         _take_out(self._iifs, route)
         if route.group not in self._iifs:
@@ -72,7 +75,7 @@ class Kinds:
         return self._iifs.get(group, ())
 
     def native(self, route: Route) -> bool:
-        if route.single:
+        if route.is_sg_on_one_iif:
             return True
         if not _may_be_native(route):
             return False
@@ -80,7 +83,7 @@ class Kinds:
         if sourced is not None and sourced.meet(route.iif):
             return False
         for length in self._lengths:
-            iifs = self._iifs.get(Prefix(cut(route.group.address, length), length))
+            iifs = self._iifs.get(Prefix(mask(route.group.address, length), length))
             if iifs is not None:
                 # Of the routes of the same group this is one, and does not decide on itself.
                 own = route.iif if length == route.group.length else ""
@@ -88,20 +91,22 @@ class Kinds:
                     return False
         return True
 
-    def decided_by(self, old: Iterable[Route], new: Iterable[Route]) -> Iterator[RouteKey]:
-        """Find the routes whose kind may be another since these came in place of the old ones.
+    def may_change_kind_with(
+        self, old: Iterable[Route], new: Iterable[Route]
+    ) -> Iterator[RouteKey]:
+        """Find the routes that old and new make native, or make no longer native.
 
-        Some come twice, and some may be among the new ones.
+        Some are found twice, and some may be among the new ones.
         """
         iifs: Counter[tuple[Prefix, str]] = Counter()
         sourced: Counter[tuple[Prefix, str]] = Counter()
         for more, routes in ((-1, old), (1, new)):
             for route in routes:
-                if not route.single:
+                if route.enabled and not route.is_sg_on_one_iif:
                     iifs[route.group, route.iif] += more
                     if _names_sources(route):
                         sourced[route.group, route.iif] += more
-        # It is all the same to others how many come in there, as long as one does.
+        # To the others only the first and the last route with such an iif makes a difference.
         for (group, iif), more in iifs.items():
             if _first_or_last(self._iifs, group, iif, more):
                 for name in self._leaving_by(iif):
@@ -156,9 +161,9 @@ class _Names:
                 self._patterns.pop(name, None)
 
     def meet(self, name: str, *, but_once: str = "") -> bool:
-        """Whether one of these, and a name or pattern, may mean the same interface.
+        """Tell whether one of these and a name or pattern may mean the same interface.
 
-        but_once: one of these that counts once less than it is there.
+        but_once: a name of which one route fewer counts.
         """
         if but_once and self[but_once] == 1 and may_meet(but_once, name):
             return self._how_many(name) > 1
@@ -209,7 +214,7 @@ def _take_out(names: dict[Prefix, _Names], route: Route) -> None:
 
 
 def _first_or_last(names: dict[Prefix, _Names], group: Prefix, iif: str, more: int) -> bool:
-    """Whether there were none of these before there were so many more, or are none since."""
+    """Tell whether `more` routes made the first of this group and iif, or took the last."""
     of_group = names.get(group)
     now = of_group[iif] if of_group is not None else 0
     return (now == 0) != (now - more == 0)

@@ -1,4 +1,4 @@
-"""Route keys in their order: the price of putting, taking out and finding does not grow (pure)."""
+"""Route keys in their order; adding, removing and finding one costs the same at any size (pure)."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator

@@ -1,17 +1,18 @@
 """What of a route is in the kernel: an entry of its own, or VIFs and what is learned (pure)."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.interfaces import expand, is_pattern
-from mfc_dbus.model.route import Oif, Route, RouteKey
+from mfc_dbus.model.route import Oif, Route, RouteKey, shared_oif
 
 
-@dataclass(frozen=True, slots=True)
-class Wide:
+class LearnedRoute(Struct, frozen=True, gc=False):
     """A route that is learned: VIFs, so that the kernel tells of its streams, and no entry."""
 
     key: RouteKey
@@ -21,12 +22,12 @@ class Wide:
 
     @property
     def interfaces(self) -> tuple[str, ...]:
-        """Each once, though one may be both."""
+        """The interfaces, each once, though one may be iif and oif."""
         return tuple(dict.fromkeys((*self.iifs, *(oif.name for oif in self.oifs))))
 
 
 # A native route is placed as a route of the interfaces that there are.
-Placement = Route | Wide
+Placement = Route | LearnedRoute
 
 
 class Learned(NamedTuple):
@@ -53,20 +54,28 @@ class Learned(NamedTuple):
         return ()
 
 
+Placed = TypeVar("Placed", bound=Placement | Learned)
+
+
 def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placement | None:
     """What of a route can be in the kernel with these interfaces: nothing without an iif."""
+    if not route.enabled:
+        return None
     if not native:
         iifs = _expand(route.iif, present)
         oifs = _oifs(route.oifs, present)
-        return Wide(route.key, iifs, oifs, route.hairpin) if iifs else None
+        return LearnedRoute(route.key, iifs, oifs, route.hairpin) if iifs else None
     if route.iif not in present:
         return None
-    if all(oif.name in present for oif in route.oifs):
+    for oif in route.oifs:
+        if oif.name not in present:
+            break
+    else:  # as mostly
         return route
     return replace(route, oifs=_oifs(route.oifs, present, but=_unless_back(route, route.iif)))
 
 
-def learn(stream: RouteKey, iif: str, owner: Wide) -> Learned | None:
+def learn(stream: RouteKey, iif: str, owner: LearnedRoute) -> Learned | None:
     """Make the entry of a stream that arrives on an interface; None where the route has it not."""
     if iif not in owner.iifs:
         return None
@@ -74,10 +83,10 @@ def learn(stream: RouteKey, iif: str, owner: Wide) -> Learned | None:
     return Learned(stream, iif, tuple(oif for oif in owner.oifs if oif.name != but), owner.key)
 
 
-def narrow(placed: Placement | Learned, names: Container[str]) -> Placement | Learned | None:
-    """What is left of it with these interfaces alone: nothing without an iif."""
+def narrow(placed: Placed, names: Container[str]) -> Placed | None:
+    """Return what is left of a placement on these interfaces alone; None without an iif."""
     oifs = tuple(oif for oif in placed.oifs if oif.name in names)
-    if isinstance(placed, Wide):
+    if isinstance(placed, LearnedRoute):
         iifs = tuple(name for name in placed.iifs if name in names)
         return replace(placed, iifs=iifs, oifs=oifs) if iifs else None
     if placed.iif not in names:
@@ -91,19 +100,19 @@ def missing(route: Route, placed: Placement) -> list[str]:
     return [name for name in route.interfaces if name not in there and not is_pattern(name)]
 
 
-def _unless_back(placed: Route | Wide, iif: str) -> str:
+def _unless_back(placed: Route | LearnedRoute, iif: str) -> str:
     """The interface by which nothing leaves that arrived there; empty for none."""
     return "" if placed.hairpin else iif
 
 
 def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tuple[Oif, ...]:
-    """Those that there are; of a pattern all that are not named otherwise."""
+    """Find the oifs that exist; a pattern stands for all interfaces that no other oif names."""
     found = {oif.name: oif for oif in oifs if oif.name in present}
     for pattern, ttl in oifs:
         if is_pattern(pattern):
             for name in _expand(pattern, present):
-                if name != but:
-                    found.setdefault(name, Oif(name, ttl))
+                if name not in found and name != but:
+                    found[name] = shared_oif(name, ttl)
     return tuple(found.values())
 
 
@@ -111,7 +120,8 @@ def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
     """The interfaces of a name or pattern."""
     if not is_pattern(name):
         return (name,) if name in present else ()
-    return tuple(sorted(each for each in expand(name, present) if is_for_patterns(present[each])))
+    # A list, since there may be thousands.
+    return tuple(sorted([each for each in expand(name, present) if is_for_patterns(present[each])]))
 
 
 def is_for_patterns(link: Link) -> bool:

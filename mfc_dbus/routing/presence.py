@@ -1,4 +1,4 @@
-"""Whether what routes and memberships name is there, as a sentence for people (pure)."""
+"""Checks that the interfaces which routes and memberships name exist (pure)."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,10 @@ Present = Mapping[str, Link]  # the interfaces that there are, by name
 
 
 def check_interface(name: str, present: Present, *, wait: bool) -> None:
-    """Raise NoSuchInterface; of a pattern there may be any or none.
+    """Raise NoSuchInterface where an interface is missing; a pattern may match none.
 
-    wait: it need not be there yet. An alternative name never will, as a name.
+    wait: the interface need not exist yet. An alternative name is refused all the same, since no
+    interface will ever have it as its name.
     """
     if name in present or is_pattern(name):
         return

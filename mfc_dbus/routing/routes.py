@@ -1,16 +1,21 @@
-"""The desired routes (pure): found by key, stream and interface however many there are."""
+"""The desired routes (pure): found by key, stream and interface however many there are.
+
+Those that are not enabled are counted and gone through with the others, and found by their key or
+by source and group; nothing else finds them.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, MutableMapping
+from itertools import chain
 from typing import Any, TypeVar
 
-from mfc_dbus.model.addresses import Prefix, cut, exactly
+from mfc_dbus.model.addresses import Prefix, mask
 from mfc_dbus.model.interfaces import is_pattern, matches, precedence
-from mfc_dbus.model.route import Route, RouteKey
-from mfc_dbus.routing.native import Kinds
+from mfc_dbus.model.route import Route, RouteKey, stream_key
+from mfc_dbus.routing.native import NativeRoutes
 
-_Name = TypeVar("_Name", str, Prefix, tuple[Prefix, Prefix])
-_Keys = TypeVar("_Keys", dict[RouteKey, None], Counter[Prefix])
+_Name = TypeVar("_Name")
+_Keys = TypeVar("_Keys", bound=MutableMapping[Any, Any])
 
 
 class Routes:
@@ -19,8 +24,11 @@ class Routes:
     def __init__(self, number: int = 0) -> None:
         """number: of the table that they are for."""
         self._number = number
-        self.kinds = Kinds(number)
+        self.native_routes = NativeRoutes(number)
         self._routes: dict[RouteKey, Route] = {}
+        # Those that are not enabled, and the keys of each source and group that they have.
+        self._disabled: dict[RouteKey, Route] = {}
+        self._disabled_keys: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
         # Ordered sets of keys.
         self._wide_patterns: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}  # as iifs
         # Of the wide routes of some sources: how many have each, by group.
@@ -32,26 +40,32 @@ class Routes:
         self._lengths: dict[tuple[int, int], int] = {}
 
     def __iter__(self) -> Iterator[Route]:
-        return iter(self._routes.values())
+        return chain(self._routes.values(), self._disabled.values())
 
     def __len__(self) -> int:
-        return len(self._routes)
+        return len(self._routes) + len(self._disabled)
 
-    def keys(self) -> Collection[RouteKey]:
+    def enabled_keys(self) -> Collection[RouteKey]:
         return self._routes.keys()
 
     def get(self, key: RouteKey) -> Route | None:
-        return self._routes.get(key)
+        return self._routes.get(key) or self._disabled.get(key)
 
     def of_stream(self, source: Prefix, group: Prefix, iif: str | None = None) -> list[Route]:
         """Find those of a source and a group; iif: those with this one."""
         exact = source.exact and group.exact
         if exact or iif is not None:
             key = RouteKey(source, group, "" if exact or iif is None else iif, self._number)
-            route = self._routes.get(key)
+            route = self.get(key)
             return [route] if route is not None and iif in (None, route.iif) else []
-        keys = (RouteKey(source, group, name, self._number) for name in self.kinds.iifs(group))
-        return [self._routes[key] for key in keys if key in self._routes]
+        keys = (
+            RouteKey(source, group, name, self._number) for name in self.native_routes.iifs(group)
+        )
+        disabled = self._disabled_keys.get((source, group), ())
+        return [
+            *(self._routes[key] for key in keys if key in self._routes),
+            *(self._disabled[key] for key in disabled),
+        ]
 
     def best(self, source: bytes, group: bytes, iif: str) -> Route | None:
         """Find the most specific route of a stream that arrives on an interface.
@@ -59,12 +73,12 @@ class Routes:
         It has the longest prefix of the group, then of the source; and it names the interface, or
         has the longest pattern for it.
         """
-        exact = self._routes.get(RouteKey(exactly(source), exactly(group), "", self._number))
+        exact = self._routes.get(stream_key(source, group, self._number))
         if exact is not None and matches(exact.iif, iif):
             return exact
         for group_length, source_length in self._lengths:
-            sources = Prefix(cut(source, source_length), source_length)
-            groups = Prefix(cut(group, group_length), group_length)
+            sources = Prefix(mask(source, source_length), source_length)
+            groups = Prefix(mask(group, group_length), group_length)
             keys = self._wide_patterns.get((sources, groups), ())
             found = self._routes.get(RouteKey(sources, groups, iif, self._number)) or max(
                 (self._routes[key] for key in keys if matches(key.iif, iif)),
@@ -84,10 +98,10 @@ class Routes:
         for group_length, source_length in self._lengths:
             if group_length > group.length:
                 continue
-            groups = Prefix(cut(group.address, group_length), group_length)
+            groups = Prefix(mask(group.address, group_length), group_length)
             if source_length <= source.length:
                 yield None
-                sources = Prefix(cut(source.address, source_length), source_length)
+                sources = Prefix(mask(source.address, source_length), source_length)
                 yield from self._best_first(sources, groups, iif)
             elif group_length < group.length:
                 for sources in self._sources.get(groups, ()):
@@ -101,7 +115,7 @@ class Routes:
         None stands for a look at one that is not among them.
         """
         if is_pattern(iif):
-            for name in self.kinds.iifs(group):
+            for name in self.native_routes.iifs(group):
                 if not is_pattern(name):
                     yield self._routes.get(RouteKey(source, group, name, self._number))
         elif (key := RouteKey(source, group, iif, self._number)) in self._routes:
@@ -131,11 +145,15 @@ class Routes:
 
     def put(self, route: Route) -> None:
         key = route.key
-        before = self._routes.get(key)
+        before = self.get(key)
         if before is not None:
             self.remove(before)
+        if not route.enabled:
+            self._disabled[key] = route
+            self._disabled_keys.setdefault((route.source, route.group), {})[key] = None
+            return
         self._routes[key] = route
-        if not route.exact:
+        if not route.is_sg:
             if route.source.length:
                 self._sources.setdefault(route.group, Counter())[route.source] += 1
             if is_pattern(route.iif):
@@ -145,23 +163,27 @@ class Routes:
             self._naming.setdefault(name, {})[key] = None
             if is_pattern(name):
                 self._patterns[name] = None
-        self.kinds.put(route)
+        self.native_routes.put(route)
 
     def remove(self, route: Route) -> None:
+        if not route.enabled:
+            del self._disabled[route.key]
+            discard(self._disabled_keys, (route.source, route.group), route.key)
+            return
         del self._routes[route.key]
-        if not route.exact:
+        if not route.is_sg:
             if route.source.length:
                 self._sources[route.group][route.source] -= 1
                 if not self._sources[route.group][route.source]:
-                    _discard(self._sources, route.group, route.source)
+                    discard(self._sources, route.group, route.source)
             if is_pattern(route.iif):
-                _discard(self._wide_patterns, (route.source, route.group), route.key)
+                discard(self._wide_patterns, (route.source, route.group), route.key)
             self._count_lengths(route, -1)
         for name in set(route.interfaces):  # a pattern may be both iif and oif
-            _discard(self._naming, name, route.key)
+            discard(self._naming, name, route.key)
             if name not in self._naming:
                 self._patterns.pop(name, None)
-        self.kinds.remove(route)
+        self.native_routes.remove(route)
 
     def _count_lengths(self, route: Route, more: int) -> None:
         lengths = (route.group.length, route.source.length)
@@ -174,8 +196,8 @@ class Routes:
             self._lengths = dict(sorted([*self._lengths.items(), (lengths, count)], reverse=True))
 
 
-def _discard(sets: dict[_Name, _Keys], name: _Name, key: Any) -> None:
-    """Take a key out of a set, and the set away with its last."""
+def discard(sets: dict[_Name, _Keys], name: _Name, key: Any) -> None:
+    """Take a key out of a set, and delete the set with its last key."""
     keys = sets[name]
     del keys[key]
     if not keys:

@@ -10,10 +10,11 @@ from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.loop.slices import Slices, in_slices
+from mfc_dbus.loop.slices import in_slices
 from mfc_dbus.model.difference import Difference, Replacement
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
 from mfc_dbus.routing.placement import place
+from mfc_dbus.routing.steps import count_by_name
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import Transition
 from mfc_dbus.routing.vifs import too_many
@@ -68,27 +69,29 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
     """Count what uses the VIFs. Raises TooManyInterfaces, and what forbids to use them at all."""
     table, routes, wait = change
     if not table.owned:
-        if (routes.added or routes.changed) and not wait:
+        if not wait and any(route.enabled for route in _new(routes)):
             table.check_owned()
         return _Room(frozenset(), frozenset())
-    slices = Slices()
     changing: set[RouteKey] = set()
-    going: Counter[str] = Counter()
-    for route in _old(routes):
-        await slices.pause()
+    leaving: Counter[tuple[str, ...]] = Counter()
+    async for route in in_slices(_old(routes)):
         changing.add(route.key)
         placed = table.installed.get(route.key)
-        going.update(placed.interfaces if placed is not None else ())
+        if placed is not None:
+            leaving[placed.interfaces] += 1
+    going = count_by_name(leaving)
+    some: dict[tuple[str, ...], Route] = {}  # which stand for all that have the same interfaces
+    async for route in in_slices(_new(routes)):
+        some[route.interfaces] = route
     needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
-    for route in _new(routes):
-        await slices.pause()
+    async for route in in_slices(some.values()):
         placed = place(route, present, native=False)
         named = route.interfaces
         for name in placed.interfaces if placed is not None else ():
             (needed if name in named else wanted)[name] = None
     before = table.vifs.used
-    used = [vif.name for vif in table.vifs if vif.references > going[vif.name]]
+    used = [vif.name for vif in table.vifs if vif.references > going.get(vif.name, 0)]
     everything = frozenset([*used, *needed, *wanted])
     if len(everything) <= MAX_VIFS:
         return _Room(before, everything)
@@ -111,13 +114,21 @@ async def _is_named(table: Table, name: str, changing: Set[RouteKey]) -> bool:
 
 
 def _parts(table: Table, routes: Difference[Route], room: _Room) -> Iterator[Part]:
-    going = (Part([Transition(table, few, [])]) for few in _by_few(routes.deleted))
+    disabled = (each for each in routes.changed if not each.new.enabled)
+    going = chain(
+        (Part([Transition(table, few, [])]) for few in _by_few(routes.deleted)),
+        (Part([_replace(table, few)]) for few in _by_few(disabled)),
+    )
     if room.narrow:
         yield from going
-        narrowed = (each.old for each in routes.changed if _leaves(table, each.old, room.after))
+        narrowed = (
+            each.old
+            for each in routes.changed
+            if each.new.enabled and _leaves(table, each.old, room.after)
+        )
         for few in _by_few(narrowed):
             yield Part([Transition.again(table, few)], room.after)
-    for replaced in _by_few(routes.changed):
+    for replaced in _by_few(each for each in routes.changed if each.new.enabled):
         yield Part([_replace(table, replaced)])
     for few in _by_few(routes.added):
         yield Part([Transition(table, [], few)])

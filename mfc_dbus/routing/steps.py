@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model.route import Route
-from mfc_dbus.routing.placement import Learned, Placement, Wide
+from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement
 from mfc_dbus.routing.vifs import Vifs
 
 
@@ -111,7 +111,7 @@ def plan(
     since the next VIF of that number would get its stream. ifindexes: those of all interfaces of
     what is new. Raises TooManyInterfaces.
     """
-    before = {each.key: entry(each, vifs) for each in old if not isinstance(each, Wide)}
+    before = {each.key: entry(each, vifs) for each in old if not isinstance(each, LearnedRoute)}
     arriving: list[Step] = []
     for name, count in uses(new).items():
         if vifs.acquire(name, ifindexes[name], count):
@@ -119,7 +119,7 @@ def plan(
 
     writing: list[Step] = []
     for each in new:
-        if isinstance(each, Wide):
+        if isinstance(each, LearnedRoute):
             continue
         wanted = entry(each, vifs)
         present = before.pop(each.key, None)
@@ -139,15 +139,25 @@ def plan(
 
 def uses(placed: Iterable[Placement | Learned]) -> dict[str, int]:
     """Count the routes that use each interface, in the order in which they name them."""
+    # Mostly of one, for which a Counter would cost more than all of the plan; or of very many, and
+    # many of them have the same.
+    same: dict[tuple[str, ...], int] = {}
+    for each in placed:
+        same[each.interfaces] = same.get(each.interfaces, 0) + 1
+    return count_by_name(same)
+
+
+def count_by_name(same: Mapping[tuple[str, ...], int]) -> dict[str, int]:
+    """Count by each interface what is counted by all interfaces of a route."""
     counts: dict[str, int] = {}
-    for each in placed:  # mostly one, for which a Counter would cost more than all of the plan
-        for name in each.interfaces:
-            counts[name] = counts.get(name, 0) + 1
+    for names, count in same.items():
+        for name in names:
+            counts[name] = counts.get(name, 0) + count
     return counts
 
 
 def entry(placed: Route | Learned, vifs: Vifs) -> MFCEntry:
     """Write an entry as the kernel does, with VIF numbers for names."""
-    ttls = tuple(sorted([(vifs[oif.name].number, oif.ttl) for oif in placed.oifs]))
-    source, group = placed.source.address, placed.group.address
-    return MFCEntry(source, group, vifs[placed.iif].number, ttls)
+    return MFCEntry(
+        placed.source.address, placed.group.address, *vifs.numbers(placed.iif, placed.oifs)
+    )

@@ -32,7 +32,9 @@ class Kernel(KernelTable, Protocol):
 
 
 class Table:
-    """The routes of a table, and the VIFs that they use. It is ours only when `take` succeeded."""
+    """The routes of a table, and the VIFs that they use. It is ours only after `acquire` or
+    `adopt_socket`.
+    """
 
     def __init__(self, id_: TableId, kernel: Kernel | OSError | None) -> None:
         """kernel: the table, or why there is none on this system; None: it was not opened."""
@@ -46,6 +48,9 @@ class Table:
         # What an earlier process wrote may have the VIF numbers of devices that have gone, which
         # the kernel does not show: before one of these is used, the entries are written anew.
         self.doubtful: frozenset[int] = frozenset()
+        # Whether an earlier process may have left entries that nobody has seen yet. They may have
+        # any VIF number that is free now or later: until they are found no device gets a VIF.
+        self.unseen = False
         self.written = 0  # how many entries and VIFs were, at the least
         self.owned = False
         self.opened = kernel is not None
@@ -53,8 +58,8 @@ class Table:
         self._kernel = None if isinstance(kernel, OSError) else kernel
         self._error = kernel if isinstance(kernel, OSError) else None
 
-    def take(self) -> bool:
-        """Try to become the owner, if that is not so yet. Whether it is new that we are."""
+    def acquire(self) -> bool:
+        """Try to become the owner, if we are not yet. Return whether we have just become it."""
         if self._kernel is None or self.owned or not self.wanted:
             return False
         try:
@@ -67,13 +72,13 @@ class Table:
             self.owned = True
         return self.owned
 
-    def take_up(self) -> None:
-        """Take what is ours already, through a socket that was kept. Raises OSError."""
+    def adopt_socket(self) -> None:
+        """Go on with a table that is ours already, by a socket that was kept. Raises OSError."""
         self.owned = True
         self.kernel.ask_for_wrong_vif()
 
-    def leave(self) -> None:
-        """Give it up; the kernel forgets what is in it. Raises OSError."""
+    def release(self) -> None:
+        """Give the table up; the kernel then empties it. Raises OSError."""
         if self._kernel is not None and self.owned:
             try:
                 self._kernel.done()
@@ -81,10 +86,10 @@ class Table:
                 if error.errno != errno.EACCES:  # it was given up before
                     raise
             self.owned = False
-            self.forget()
+            self.reset()
 
     def upcalls(self, most: int) -> Sequence[Upcall]:
-        """Read what the kernel asks; of a table that is not ours that is nobody's concern."""
+        """Read the kernel's upcalls; those of a table that is not ours are dropped."""
         found = self._kernel.upcalls(most) if self._kernel is not None else ()
         return found if self.owned else ()
 
@@ -92,13 +97,14 @@ class Table:
         """The socket; None where there is none."""
         return self._kernel.fileno() if self._kernel is not None else None
 
-    def forget(self) -> None:
-        """Begin anew, with a table that the kernel has emptied."""
+    def reset(self) -> None:
+        """Forget all that was installed, since the kernel has emptied the table."""
         self.installed.clear()
         self.left_out.clear()
         self.learned.clear()
         self.vifs = Vifs()
         self.doubtful = frozenset()
+        self.unseen = False
 
     def check_owned(self) -> None:
         """Raise TableBusy or KernelError where it is not ours."""
@@ -146,7 +152,7 @@ class Table:
 
 
 def find_table(tables: Mapping[TableId, Table], id_: TableId) -> Table:
-    """Find the one that a caller names. Raises InvalidArgs."""
+    """Find the table that a caller names. Raises InvalidArgs."""
     table = tables.get(id_)
     if table is None:
         raise InvalidArgs(f"There is no table {id_} in the configuration's 'tables'")

@@ -8,33 +8,39 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Self
 
 from mfc_dbus.kernel.links import Link
+from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import KernelError, TooManyInterfaces
 from mfc_dbus.model.interfaces import is_pattern
 from mfc_dbus.model.quoting import MAX_NAMED, join
-from mfc_dbus.model.route import MAX_VIFS, Desired, Edit, Key, Route, RouteKey
+from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
 from mfc_dbus.routing.doubt import removing_doubt
 from mfc_dbus.routing.learned_entries import follow
-from mfc_dbus.routing.placement import Learned, Placement, Wide, narrow, place
+from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement, narrow, place
 from mfc_dbus.routing.steps import AddVif, DelVif, Step, plan, uses
 from mfc_dbus.routing.table import Kernel, Table
 from mfc_dbus.routing.vifs import Vifs
 
 
 class Transition(NamedTuple):
-    """From the old routes to the new. See `again` for the same on both sides."""
+    """A change from old routes of a table to new ones.
+
+    keeps_desired: the old and new routes are the same, and desired already: only how much of them
+        is in the kernel may change, and no other route changes its kind.
+    """
 
     table: Table
     old: Sequence[Route]
     new: Sequence[Route]
+    keeps_desired: bool = False
 
     @classmethod
     def again(cls, table: Table, routes: Sequence[Route]) -> Self:
-        """To what the interfaces now allow of desired routes. Others stay as they are."""
-        return cls(table, routes, routes)
+        """Make the transition of desired routes to what the interfaces now allow of them."""
+        return cls(table, routes, routes, keeps_desired=True)
 
     def desire(self) -> None:
         """Make the new routes the desired ones."""
-        if self.old is self.new:
+        if self.keeps_desired:
             return
         for route in self.old:
             self.table.routes.remove(route)
@@ -42,8 +48,14 @@ class Transition(NamedTuple):
             self.table.routes.put(route)
 
     @property
+    def keys(self) -> Iterable[RouteKey]:
+        """The keys of its routes, each once."""
+        return dict.fromkeys(route.key for route in (*self.old, *self.new))
+
+    @property
     def back(self) -> "Transition":
-        return Transition(self.table, self.new, self.old)
+        """The transition that undoes this one."""
+        return self._replace(old=self.new, new=self.old)
 
 
 class _Planned(NamedTuple):
@@ -58,10 +70,14 @@ class _Planned(NamedTuple):
     evicted: Sequence[RouteKey] = ()
 
 
-def check(transition: Transition, present: Mapping[str, Link]) -> None:
+def check_transition(transition: Transition, present: Mapping[str, Link]) -> None:
     """Raise what can be told beforehand: TableBusy, KernelError, TooManyInterfaces."""
-    table, old, new = transition
-    _plan(table, [route.key for route in old], new, present)
+    table, old, new, _ = transition
+    lacking = any(name not in table.vifs for route in new for name in route.interfaces)
+    if lacking:
+        _plan(table, [route.key for route in old], new, present)
+    elif any(route.enabled for route in new):
+        table.check_owned()
 
 
 def install(
@@ -88,7 +104,9 @@ def install(
 
 
 def add_vif(table: Table, link: Link) -> None:
-    """Give an interface a VIF that no route uses. Raises OSError; then all is as it was."""
+    """Give an interface a VIF that no route uses. Raises OSError, or KernelError as
+    `removing_doubt` does; then all is as it was.
+    """
     vifs = table.vifs.copy()
     vifs.acquire(link.name, link.ifindex, 0)
     add = AddVif(vifs[link.name].number, link.ifindex)
@@ -103,12 +121,16 @@ def add_vif(table: Table, link: Link) -> None:
 def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
     done: list[tuple[Kernel, Step]] = []
     undoubted: list[Table] = []
+    removals = [removing_doubt(table, each.steps) for table, each in planned]
     try:
-        for table, each in planned:
-            doubted = removing_doubt(table, each.steps)
-            for step in (*doubted, *each.steps):
-                step.do(table.kernel)
-                done.append((table.kernel, step))
+        for (table, each), doubted in zip(planned, removals, strict=True):
+            steps = [*doubted, *each.steps]
+            if not steps:
+                continue  # and the table may not be ours
+            kernel = table.kernel
+            for step in steps:
+                step.do(kernel)
+                done.append((kernel, step))
             if doubted:
                 undoubted.append(table)
     except OSError as error:
@@ -135,9 +157,9 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
 
 def _plan_all(transition: Transition, present: Mapping[str, Link], *, evicting: bool) -> _Planned:
     """Plan a transition that is desired already, with all that follows from it."""
-    table, old, new = transition
-    keys = [route.key for route in old]
-    if old is not new:
+    table, new = transition.table, transition.new
+    keys = [route.key for route in transition.old]
+    if not transition.keeps_desired:
         others = _of_another_kind(transition)
         keys += others
         new = [*new, *others.values()]
@@ -152,10 +174,10 @@ def _plan_all(transition: Transition, present: Mapping[str, Link], *, evicting: 
 
 def _of_another_kind(transition: Transition) -> dict[RouteKey, Route]:
     """Find the routes that do not change, and whose kind does, since those of a transition do."""
-    table, old, new = transition
+    table, old, new, _ = transition
     changed: set[RouteKey] = set()
     found: dict[RouteKey, Route] = {}
-    for key in table.routes.kinds.decided_by(old, new):
+    for key in table.routes.native_routes.may_change_kind_with(old, new):
         installed = table.installed.get(key)
         if installed is None or key in found:
             continue
@@ -163,7 +185,7 @@ def _of_another_kind(transition: Transition) -> dict[RouteKey, Route]:
         route = table.routes.get(key)
         if key in changed or route is None:
             continue
-        if isinstance(installed, Wide) == table.routes.kinds.native(route):
+        if isinstance(installed, LearnedRoute) == table.routes.native_routes.native(route):
             found[key] = route
     return found
 
@@ -179,7 +201,7 @@ def _plan(
     evicted: Set[str] = frozenset(),
 ) -> _Planned:
     """streams: those whose learned entries may be others. evicted: what patterns do not get."""
-    if new:
+    if any(route.enabled for route in new):
         table.check_owned()
     placed, left_out = _place(table, new, present, evicted)
     going = set(old)
@@ -193,8 +215,8 @@ def _plan(
         *(table.learned[stream] for stream in streams),
     ]
     after = [*placed.values(), *(each for each in learned.values() if each is not None)]
-    names = {name for each in after for name in each.interfaces}
-    named = {name for route in new if route.key in placed for name in _named(route)}
+    names = _interfaces(after)
+    named = _named(route for route in new if route.key in placed)
     if evicting and (chosen := _to_evict(table, names, named, before, going)):
         others = _holding(table, chosen, going | placed.keys())
         keys = [*old, *others]
@@ -221,16 +243,16 @@ def _plan(
 def _common(
     before: Sequence[Placement | Learned], after: Sequence[Placement | Learned]
 ) -> list[Placement | Learned]:
-    """What of each entry is there before and after, with interfaces that stay."""
+    """Reduce each entry to what it has both before and after, on interfaces that stay."""
     keys = {each.key for each in after}
-    names = {name for each in after for name in each.interfaces}
+    names = _interfaces(after)
     staying = [each for each in before if each.key in keys]
     placed = [narrow(each, names) for each in staying if not isinstance(each, Learned)]
     # Learned entries hold no VIF themselves, but the routes that they follow do.
-    held = {name for each in placed if each is not None for name in each.interfaces}
+    placed_on = _interfaces(each for each in placed if each is not None)
     changing = {each.key for each in before}
     learned = [
-        narrow(each, held) if each.owner in changing else each
+        narrow(each, placed_on) if each.owner in changing else each
         for each in staying
         if isinstance(each, Learned)
     ]
@@ -247,23 +269,24 @@ def _place(
     placed: dict[RouteKey, Placement] = {}
     left_out: dict[RouteKey, tuple[str, ...]] = {}
     taken = {vif.name for vif in table.vifs if vif.references and vif.name not in evicted}
-    wanted: list[tuple[Route, Placement]] = []
+    wanted: list[tuple[Route, Placement, tuple[str, ...]]] = []
     for route in routes:
-        possible = place(route, present, native=table.routes.kinds.native(route))
+        possible = place(route, present, native=table.routes.native_routes.native(route))
         if possible is not None:
             placed[route.key] = possible
-            if not taken.issuperset(possible.interfaces):
-                wanted.append((route, possible))
-    for route, possible in wanted:
-        taken.update(_named(route).intersection(possible.interfaces))
-    for route, possible in wanted:
-        too_many = _without_room(route, possible, taken, evicted)
+            interfaces = possible.interfaces  # of thousands, maybe, of which few fit
+            if not taken.issuperset(interfaces):
+                wanted.append((route, possible, interfaces))
+    for route, _, interfaces in wanted:
+        if not taken.issuperset(interfaces):
+            taken.update(_named([route]).intersection(interfaces))
+    for route, possible, interfaces in wanted:
+        if taken.issuperset(interfaces):
+            continue
+        too_many = _without_room(route, interfaces, taken, evicted)
         if too_many:
             left_out[route.key] = too_many
-            fitting = dict(present)  # of thousands, maybe, of which few fit
-            for name in too_many:
-                del fitting[name]
-            smaller = place(route, fitting, native=table.routes.kinds.native(route))
+            smaller = narrow(possible, {*interfaces}.difference(too_many))
             if smaller is None:
                 del placed[route.key]
                 continue
@@ -273,11 +296,11 @@ def _place(
 
 
 def _without_room(
-    route: Route, placed: Placement, taken: Set[str], evicted: Set[str]
+    route: Route, interfaces: Iterable[str], taken: Set[str], evicted: Set[str]
 ) -> tuple[str, ...]:
     """The interfaces for which there is no VIF left, where it is a pattern that wants them."""
-    named = _named(route)
-    more = [name for name in placed.interfaces if name not in taken and name not in named]
+    named = _named([route])
+    more = [name for name in interfaces if name not in taken and name not in named]
     out = [name for name in more if name in evicted]
     fitting = [name for name in more if name not in evicted]
     return (*out, *fitting[max(MAX_VIFS - len(taken), 0) :])
@@ -310,7 +333,7 @@ def _to_evict(
 
 
 def _holding(table: Table, names: Set[str], but: Set[RouteKey]) -> dict[RouteKey, Route]:
-    """Find the routes that are on some of these interfaces."""
+    """Find the routes that are installed on some of these interfaces."""
     return {
         route.key: route
         for name in names
@@ -321,8 +344,14 @@ def _holding(table: Table, names: Set[str], but: Set[RouteKey]) -> dict[RouteKey
     }
 
 
-def _named(route: Route) -> set[str]:
-    return {name for name in route.interfaces if not is_pattern(name)}
+def _named(routes: Iterable[Route]) -> set[str]:
+    """The interfaces that routes have by their names, and not by a pattern alone."""
+    return {name for name in _interfaces(routes) if not is_pattern(name)}
+
+
+def _interfaces(routes: Iterable[Placement | Learned]) -> set[str]:
+    """The interfaces of routes, of which very many have the same."""
+    return {name for names in {each.interfaces for each in routes} for name in names}
 
 
 def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:
@@ -338,19 +367,19 @@ def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:
 
 
 def edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
-    """What all of them together come to, of what is to be kept."""
+    """Return what all of these transitions together change of what is stored, by key."""
     found: dict[Key, Edit] = {}
-    for _, old, new in transitions:
-        if old is new:
+    for transition in transitions:
+        if transition.keeps_desired:
             continue
-        before = {route.key: route for route in old}
-        after = {route.key: route for route in new}
+        before = {route.key: route for route in transition.old}
+        after = {route.key: route for route in transition.new}
         for key in before | after:
-            first = found[key].old if key in found else kept(before.get(key))
-            found[key] = Edit(first, kept(after.get(key)))
+            first = found[key].old if key in found else storable(before.get(key))
+            found[key] = Edit(first, storable(after.get(key)))
     return found
 
 
-def kept(desired: Desired | None) -> Desired | None:
-    """What comes from a file is kept there."""
+def storable(desired: Desired | None) -> Desired | None:
+    """Return what has to be stored of this: nothing of what comes from a file."""
     return None if desired is not None and desired.file else desired

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Set
 from typing import NamedTuple
 
+from mfc_dbus.kernel.abi import TTLs
 from mfc_dbus.model.errors import TooManyInterfaces
 from mfc_dbus.model.quoting import quote
-from mfc_dbus.model.route import MAX_VIFS
+from mfc_dbus.model.route import MAX_VIFS, Oif
+
+_MOST_REMEMBERED = 1024
 
 
 class Vif(NamedTuple):
@@ -25,6 +28,8 @@ class Vifs:
 
     def __init__(self, vifs: dict[str, Vif] | None = None) -> None:
         self._vifs = vifs or {}
+        # What very many entries have the same, until another interface has a number.
+        self._numbers: dict[tuple[str, tuple[Oif, ...]], tuple[int, TTLs]] = {}
 
     def __iter__(self) -> Iterator[Vif]:
         return iter(self._vifs.values())
@@ -38,20 +43,36 @@ class Vifs:
     def __contains__(self, name: str) -> bool:
         return name in self._vifs
 
+    def name_of(self, ifindex: int) -> str | None:
+        """Return the interface that a device has a VIF as, None where it has none."""
+        return next((vif.name for vif in self if vif.ifindex == ifindex), None)
+
     @property
     def used(self) -> frozenset[str]:
         """The interfaces that routes use."""
         return frozenset(vif.name for vif in self if vif.references)
+
+    def numbers(self, iif: str, oifs: tuple[Oif, ...]) -> tuple[int, TTLs]:
+        """Write interfaces as the kernel's entries do: the VIF of the iif, and TTLs by VIF."""
+        found = self._numbers.get((iif, oifs))
+        if found is None:
+            if len(self._numbers) >= _MOST_REMEMBERED:
+                self._numbers.clear()
+            ttls = tuple(sorted([(self[oif.name].number, oif.ttl) for oif in oifs]))
+            found = self._numbers[iif, oifs] = (self[iif].number, ttls)
+        return found
 
     def copy(self) -> "Vifs":
         return Vifs(dict(self._vifs))
 
     def hold(self, vif: Vif) -> None:
         """Take up a VIF that the kernel has."""
+        self._numbers.clear()
         self._vifs[vif.name] = vif
 
     def drop(self, name: str) -> None:
         """Forget a VIF that nobody uses."""
+        self._numbers.clear()
         del self._vifs[name]
 
     def make_room(self, names: Set[str]) -> list[Vif]:
@@ -77,15 +98,17 @@ class Vifs:
         number = next((n for n in range(MAX_VIFS) if n not in taken), None)
         if number is None:
             raise too_many(name)
+        self._numbers.clear()
         self._vifs[name] = Vif(number, name, ifindex, uses)
         return True
 
     def release(self, name: str, uses: int = 1) -> Vif | None:
-        """Count fewer uses; the VIF, if these were the last."""
+        """Count fewer uses. Return the VIF if these were the last, and None otherwise."""
         vif = self._vifs[name]
         if vif.references > uses:
             self._vifs[name] = vif._replace(references=vif.references - uses)
             return None
+        self._numbers.clear()
         return self._vifs.pop(name)
 
 

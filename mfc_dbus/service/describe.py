@@ -1,5 +1,6 @@
-"""All routes and memberships as one document, with their states and counters."""
+"""Routes and memberships, all or those of a filter, as one document with states and counters."""
 
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,34 +8,37 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mfc_dbus.control.controller import Controller
-from mfc_dbus.control.status_changes import Status
-from mfc_dbus.documents.document import MAX_BYTES, RouteReport, join_json, report, report_membership
+from mfc_dbus.control.view import View
+from mfc_dbus.documents.document import MAX_BYTES
+from mfc_dbus.documents.entries import RouteReport, report, report_membership
 from mfc_dbus.loop.slices import in_slices
-from mfc_dbus.memberships.memberships import MembershipStatus
 from mfc_dbus.model.addresses import (
     Prefix,
-    exactly,
-    of_source,
+    host_prefix,
     parse_group_prefix,
     parse_source_prefix,
+    source_prefix,
 )
 from mfc_dbus.model.errors import InvalidArgs, LimitExceeded
+from mfc_dbus.model.interfaces import parse_interface
 from mfc_dbus.model.quoting import join, quote
-from mfc_dbus.model.route import Route, parse_interface
-from mfc_dbus.routing.table import Table
+from mfc_dbus.model.route import Route
+from mfc_dbus.model.states import MembershipState, RouteState
+from mfc_dbus.model.status import MembershipStatus, Status
 from mfc_dbus.service.limits import OneByOne
 
 OPTIONS = {"group": "s", "exact": "b", "source": "s", "iif": "s", "state": "s", "table": "u"}
-_STATES = ("active", "partial", "waiting", "unavailable", "joined", "failed")
+_STATES = tuple(dict.fromkeys([*RouteState, *MembershipState]))
 _MAX_WAITING = 64
+_LENGTH = struct.Struct("<I")
 _Stream = tuple[int, Prefix, Prefix]
 
 
 class Filter(NamedTuple):
-    """Which routes and memberships, whose interface is an iif; None is any.
+    """Which routes and memberships are described; None stands for any.
 
-    exact: those of just this group prefix, and of none in it.
+    exact: those of just this group prefix, and none of a prefix in it.
+    iif: the iif of routes, and the interface of memberships.
     """
 
     group: Prefix | None = None
@@ -44,18 +48,18 @@ class Filter(NamedTuple):
     state: str | None = None
     table: int | None = None
 
-    def takes(self, status: Status) -> bool:
+    def matches(self, status: Status) -> bool:
         route, state, _ = status
-        return self.table in (None, route.table) and self._takes(
+        return self.table in (None, route.table) and self._matches(
             route.source, route.group, route.iif, state
         )
 
-    def takes_membership(self, status: MembershipStatus) -> bool:
+    def matches_membership(self, status: MembershipStatus) -> bool:
         membership, state, _ = status
-        source, group = of_source(membership.source), exactly(membership.group)
-        return self.table is None and self._takes(source, group, membership.interface, state)
+        source, group = source_prefix(membership.source), host_prefix(membership.group)
+        return self.table is None and self._matches(source, group, membership.interface, state)
 
-    def _takes(self, source: Prefix, group: Prefix, iif: str, state: str) -> bool:
+    def _matches(self, source: Prefix, group: Prefix, iif: str, state: str) -> bool:
         return (
             (self.group is None or self.group == group or self._within(group))
             and (self.source is None or self._from(source))
@@ -69,13 +73,13 @@ class Filter(NamedTuple):
 
     def _from(self, source: Prefix) -> bool:
         assert self.source is not None
-        if self.source == exactly(bytes(len(self.source.address))):  # 0.0.0.0 or ::
+        if self.source == host_prefix(bytes(len(self.source.address))):  # 0.0.0.0 or ::
             return source == Prefix(self.source.address, 0)
         return self.source.covers(source)
 
 
 def parse_filter(options: Mapping[str, Any]) -> Filter:
-    """Raises InvalidArgs."""
+    """Make a filter of Describe's options. Raises InvalidArgs."""
     state = options.get("state")
     if state is not None and state not in _STATES:
         raise InvalidArgs(f"{quote(state)} is no state; there are {join(_STATES)}")
@@ -92,57 +96,77 @@ def parse_filter(options: Mapping[str, Any]) -> Filter:
     )
 
 
-async def describe(controller: Controller, chosen: Filter) -> bytes:
-    """Write routes and memberships as JSON, as they were when this began. Raises LimitExceeded.
+async def describe(view: View, chosen: Filter) -> bytearray:
+    """Return routes and memberships as JSON in a string, encoded as a body; others are served in
+    between. Raises LimitExceeded.
 
-    Reading the counters of 100,000 takes long: others are served in between.
+    They are as they were when this began; the counters of 100,000 routes are read as they come.
     """
-    memberships = [
-        msgspec.json.encode(report_membership(*status))
-        for status in controller.memberships
-        if chosen.takes_membership(status)
-    ]
-    parts: list[bytes] = []
-    size = sum(len(part) + 2 for part in memberships)
-    told = list(controller.told.values())  # which no change does before it is done
+    told = list(view.routes.values())
+    joined = list(view.memberships)
     several: Counter[_Stream] = Counter()
     async for status in in_slices(told):
-        if not status.route.exact:
+        if status.route.enabled and not status.route.is_sg:
             several[_stream(status.route)] += 1
+    text = _Text()
     async for status in in_slices(told):
-        if not chosen.takes(status):
-            continue
-        table = controller.tables[status.route.table_id]
-        alone = several[_stream(status.route)] <= 1
-        part = msgspec.json.encode(_counted(table, status, alone=alone))
-        parts.append(part)
-        size += len(part) + 2
-        if size > MAX_BYTES:
+        if chosen.matches(status):
+            alone = status.route.is_sg or several[_stream(status.route)] <= 1
+            text.add("route", msgspec.json.encode(_counted(view, status, alone=alone)))
+    async for membership in in_slices(joined):
+        if chosen.matches_membership(membership):
+            text.add("membership", msgspec.json.encode(report_membership(*membership)))
+    return text.end()
+
+
+class _Text:
+    """A document of JSON that grows, as the string that a body is; an entry a line.
+
+    It may have 24 MiB: so each entry is written into the body itself, and nothing joined at last.
+    """
+
+    def __init__(self) -> None:
+        self._body = bytearray(_LENGTH.size) + b"{"
+        self._section = ""
+
+    def add(self, section: str, entry: bytes) -> None:
+        """Add an entry; those of a section come after one another. Raises LimitExceeded."""
+        if section == self._section:
+            self._body += b",\n"
+        else:
+            self._body += b'%s"%s":[' % (b"],\n" if self._section else b"", section.encode())
+            self._section = section
+        self._body += entry
+        if len(self._body) > MAX_BYTES:
             raise LimitExceeded(
                 f"This is more than {MAX_BYTES >> 20} MiB, too much for one message: filter it"
             )
-    return join_json({"route": parts, "membership": memberships})
+
+    def end(self) -> bytearray:
+        self._body += b"]}" if self._section else b"}"
+        _LENGTH.pack_into(self._body, 0, len(self._body) - _LENGTH.size)
+        self._body += b"\0"
+        return self._body
 
 
 def _stream(route: Route) -> _Stream:
     return route.table, route.source, route.group
 
 
-def _counted(table: Table, status: Status, *, alone: bool) -> RouteReport:
-    """alone: whether there is no other of its source and group, with which it shares counters."""
-    route = status.route
-    described = report(route, status.state, status.reason)
-    if alone and table.owned and isinstance(table.installed.get(route.key), Route):
-        try:
-            count = table.kernel.sg_count(route.source.address, route.group.address)
-        except OSError:  # it has gone meanwhile
-            return described
-        described.packets, described.bytes, described.wrong_if = count
+def _counted(view: View, status: Status, *, alone: bool) -> RouteReport:
+    """Return the report of a route.
+
+    alone: no other route has its source and group, so that the counters are those of this one.
+    """
+    described = report(*status)
+    counters = view.counters(status.route) if alone else None
+    if counters is not None:
+        described.packets, described.bytes, described.wrong_if = counters
     return described
 
 
 class Readers:
-    """Long answers are made one by one, for users in turn; each caller waits for one at most."""
+    """Has long answers made one by one, for users in turn; each caller may wait for one."""
 
     def __init__(self) -> None:
         self._waiting: set[str] = set()

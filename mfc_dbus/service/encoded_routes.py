@@ -1,137 +1,185 @@
 """Routes as they go over the bus, encoded once for each change.
 
-100,000 routes are one property. Encoded anew for each reader they would take seconds, in which
-nobody else is served; so each is kept as its bytes, which are the same wherever it stands in an
-array: a struct begins at a multiple of 8, and each is padded to one.
+100,000 routes are one property, and to encode them anew for each reader would take seconds. So
+each is kept as its bytes, which are the same wherever it stands in an array: a struct begins at a
+multiple of 8, and all but the last are padded to one.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
 
-from mfc_dbus.bus.backend import Variant, decode, encode
-from mfc_dbus.control.status_changes import Status
-from mfc_dbus.model.addresses import format_source
+from mfc_dbus.bus.backend import Variant, encode
+from mfc_dbus.loop.slices import let_go
+from mfc_dbus.model.addresses import Prefix, format_source
 from mfc_dbus.model.errors import LimitExceeded
-from mfc_dbus.model.route import RouteKey
+from mfc_dbus.model.members import ROUTES
+from mfc_dbus.model.options import ROUTE as OPTIONS
+from mfc_dbus.model.options import TTLS, signatures, teller
+from mfc_dbus.model.route import Oif, RouteKey
+from mfc_dbus.model.states import RouteState
+from mfc_dbus.model.status import Status
 
-ROUTE = "(sssasa{sv})"
-ROUTES = f"a{ROUTE}"
 # The bus disconnects whoever sends more than 32 MiB in one message.
 MAX_BYTES = 24 * 1024 * 1024
 _MAX_IN_SIGNAL = 1000
+_SIGNATURES = signatures(OPTIONS)
+_LENGTH = struct.Struct("<I")
+_said = teller([option for option in OPTIONS if option is not TTLS])  # which the oifs have
 
 
-class WireRoutes:
+class EncodedRoutes:
     """All routes in their encoded form, by key."""
 
     def __init__(self) -> None:
         self._routes: dict[RouteKey, bytes] = {}
         self._bytes = 0
 
-    def copy(self) -> "WireRoutes":
-        copied = WireRoutes()
+    def copy(self) -> "EncodedRoutes":
+        copied = EncodedRoutes()
         copied._routes, copied._bytes = self._routes.copy(), self._bytes
         return copied
 
+    async def let_go(self) -> None:
+        """Forget all routes, in slices: others have taken their place."""
+        self._bytes = 0
+        await let_go(self._routes)
+
     def put(self, status: Status) -> bytes:
-        """Encode and keep a route, in place of the one with its key; padded to a multiple of 8."""
-        encoded = encode_route(status)
-        encoded += bytes(-len(encoded) % 8)
+        """Keep a route, in place of the one with its key. Return it encoded, padded to 8 bytes."""
+        encoded = _align(encode_route(status), 8)
         key = status.route.key
         self._bytes += len(encoded) - len(self._routes.get(key, b""))
         self._routes[key] = encoded
         return encoded
 
     def remove(self, status: Status) -> bytes:
-        """Forget a route; how it was."""
+        """Forget a route. Return it as it was encoded."""
         encoded = self._routes.pop(status.route.key)
         self._bytes -= len(encoded)
         return encoded
 
     @property
     def too_long(self) -> bool:
-        """Whether all of them are too much for one message."""
+        """Whether all routes are too much for one message."""
         return self._bytes > MAX_BYTES
 
-    def as_variant(self) -> bytes:
-        """Encode the property, as the variant that a message begins with."""
-        return b"".join(_variant(self._all(), 0, self._bytes))
+    def as_variant(self) -> bytearray:
+        """Return the property as a variant, encoded for the beginning of a body."""
+        return self._as_variant_after(b"")
 
-    def added_to(self, properties: bytes) -> bytes:
-        """Add the property to an encoded a{sv} that has others in it."""
-        key = b"Routes"
-        entry = struct.pack("<I", len(key)) + key + b"\0"
-        head = properties + bytes(-len(properties) % 8) + entry
-        pieces = _variant(self._all(), len(head), self._bytes)
+    def added_to(self, properties: bytes) -> bytearray:
+        """Return an encoded a{sv} of other properties with this one added."""
+        body = self._as_variant_after(_align(properties, 8) + _string("Routes"))
         # The dictionary's length, without itself and the padding before its first entry.
-        length = len(head) + sum(map(len, pieces)) - 8
-        return b"".join([struct.pack("<I", length), head[4:], *pieces])
+        _LENGTH.pack_into(body, 0, len(body) - 8)
+        return body
 
-    def _all(self) -> Sequence[bytes]:
+    def _as_variant_after(self, before: bytes) -> bytearray:
         if self.too_long:
             raise LimitExceeded(
                 f"All {len(self._routes)} routes are more than {MAX_BYTES >> 20} MiB, too much for "
                 "one message: ask Describe for some at a time"
             )
-        return [*self._routes.values()]
+        signature = bytes((len(ROUTES),)) + ROUTES.encode() + b"\0"
+        return _array_after(before + signature, self._routes.values())
 
 
 def encode_route(status: Status) -> bytes:
-    """Encode a route as it stands at a multiple of 8."""
-    route = status.route
-    extra = {"state": Variant("s", status.state)}
-    ttls = {oif.name: oif.ttl for oif in route.oifs if oif.ttl != 1}
-    if status.reason:
-        extra["reason"] = Variant("s", status.reason)
-    if ttls:
-        extra["ttls"] = Variant("a{sy}", ttls)
-    if route.comment:
-        extra["comment"] = Variant("s", route.comment)
-    if not route.persistent:
-        extra["persistent"] = Variant("b", False)
-    if route.table:
-        extra["table"] = Variant("u", route.table)
-    if route.hairpin:
-        extra["hairpin"] = Variant("b", True)
-    if route.expires:
-        extra["expires"] = Variant("t", route.expires // 1000)
-    if route.file:
-        extra["origin"] = Variant("s", route.origin)
-    values = [
-        format_source(route.source),
-        str(route.group),
+    """Encode a route for a place in a body that is a multiple of 8."""
+    route, state, reason = status
+    group = str(route.group).encode()
+    # The NUL at its end, and what pads that for the array that follows.
+    names = b"%b%b%b%b" % (
+        _encode_source(route.source),
+        _LENGTH.pack(len(group)),
+        group,
+        bytes(4 - len(group) % 4),
+    )
+    after_group = _encode_after_group(
         route.iif,
-        [oif.name for oif in route.oifs],
-        extra,
-    ]
-    return encode(ROUTE, [values])
+        route.oifs,
+        state,
+        reason,
+        tuple(_said(route).items()),
+        route.expires,
+        route.origin if route.file else "",
+        len(names) % 8,
+    )
+    return names + after_group
 
 
-def signal_bodies(encoded: list[bytes]) -> Iterator[bytes]:
-    """Encode the bodies of the signals that tell of these routes, at most 1,000 in each.
+@lru_cache(maxsize=1024)
+def _encode_after_group(
+    iif: str,
+    oifs: tuple[Oif, ...],
+    state: RouteState,
+    reason: str,
+    said: tuple[tuple[str, Any], ...],
+    expires: int,
+    origin: str,
+    at: int,
+) -> bytes:
+    """Encode the fields after source and group, which are the same for very many routes.
 
-    encoded: as `WireRoutes` does.
+    said: options with their values, where these are not the defaults. origin: empty for the bus,
+    the usual one. at: the place in the body, 0 or 4 more than a multiple of 8.
+    """
+    ttls = {oif.name: oif.ttl for oif in oifs if oif.ttl != 1}
+    extra = {}
+    if reason:
+        extra["reason"] = Variant("s", reason)
+    if ttls:
+        extra[TTLS.name] = Variant(TTLS.signature, ttls)
+    for name, value in said:
+        extra[name] = Variant(_SIGNATURES[name], value)
+    if expires:
+        extra["expires"] = Variant("t", expires // 1000)
+    if origin:
+        extra["origin"] = Variant("s", origin)
+    extra["state"] = Variant("s", state)  # the last one, for `_without_padding`
+    return encode("y" * at + "sasa{sv}", [*bytes(at), iif, [oif.name for oif in oifs], extra])[at:]
+
+
+@lru_cache(maxsize=4096)
+def _encode_source(source: Prefix) -> bytes:
+    """Encode a source, which many routes share, padded for the string that follows it."""
+    return _align(_string(format_source(source)), 4)
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data + b"\0"
+
+
+def signal_bodies(encoded: list[bytes]) -> Iterator[bytearray]:
+    """Yield the bodies of the signals for these routes, with at most 1,000 routes in each.
+
+    encoded: the routes as `EncodedRoutes` returns them.
     """
     for start in range(0, len(encoded), _MAX_IN_SIGNAL):
-        some = encoded[start : start + _MAX_IN_SIGNAL]
-        yield b"".join(_array(some, 0, sum(map(len, some))))
+        yield _array_after(b"", encoded[start : start + _MAX_IN_SIGNAL])
 
 
-def _variant(structs: Sequence[bytes], at: int, size: int) -> list[bytes]:
-    head = bytes((len(ROUTES),)) + ROUTES.encode() + b"\0"
-    return [head, *_array(structs, at + len(head), size)]
+def _without_padding(route: bytes) -> bytes:
+    """Cut off what pads an encoded route: it ends with its state, which is text and never empty."""
+    return route.rstrip(b"\0") + b"\0"
 
 
-def _array(structs: Sequence[bytes], at: int, size: int) -> list[bytes]:
-    """Encode an array of structs that stands at an offset of its message's body.
+def _align(encoded: bytes, size: int) -> bytes:
+    return encoded + bytes(-len(encoded) % size)
 
-    In pieces: they may be megabytes, of which each copy keeps others waiting. size: of all.
+
+def _array_after(before: bytes, structs: Iterable[bytes]) -> bytearray:
+    """Return a body that begins with some bytes, and ends with an array of structs.
+
+    It may be megabytes: so it is put together once, and its length is written into it.
     """
-    pieces = list(structs)
-    if pieces:  # what pads the last one is no part of the array
-        size -= len(pieces[-1])
-        pieces[-1] = encode(ROUTE, decode(ROUTE, pieces[-1]))
-        size += len(pieces[-1])
-    lead = bytes(-at % 4)
-    first = at + len(lead) + 4
-    return [lead, struct.pack("<I", size), bytes(-first % 8), *pieces]
+    head = _align(before, 4) + bytes(4)  # the array's length, which is known at last
+    pieces = [_align(head, 8), *structs]
+    if len(pieces) > 1:  # the array ends before the padding of its last struct
+        pieces[-1] = _without_padding(pieces[-1])
+    body = bytearray().join(pieces)
+    _LENGTH.pack_into(body, len(head) - 4, len(body) - len(pieces[0]))
+    return body

@@ -1,4 +1,4 @@
-"""Calls that wait: how many may, of one caller, of one user and in all; and whose turn it is."""
+"""How many calls may wait, of one caller, of one user and in all; and whose turn is next."""
 
 import asyncio
 from collections import Counter
@@ -9,18 +9,19 @@ from weakref import WeakValueDictionary
 from mfc_dbus.model.errors import LimitExceeded
 
 
-class Waiting:
-    """Who waits, and with how much."""
+class Quota:
+    """Counts the calls that wait for one thing, or their bytes."""
 
     def __init__(self, what_for: str) -> None:
+        """what_for: names the thing in the sentence of LimitExceeded."""
         self._what_for = what_for
         self._waiting: Counter[str] = Counter()
 
     @contextmanager
     def limited(self, who: str, key: str, limit: int, size: int | None = None) -> Iterator[None]:
-        """Count one more under a key, for the time of the context. Raises LimitExceeded.
+        """Count one call more under a key while the context lasts. Raises LimitExceeded.
 
-        size: count so many bytes instead.
+        who: names whoever the key stands for. size: count so many bytes, and not one call.
         """
         weight = 1 if size is None else size
         if self._waiting[key] + weight > limit:
@@ -34,9 +35,13 @@ class Waiting:
             if not self._waiting[key]:
                 del self._waiting[key]
 
+    def waiting(self, key: str) -> int:
+        """Return how many calls, or bytes, are counted under a key."""
+        return self._waiting[key]
+
 
 class OneByOne:
-    """Users are served in turn: who asks a lot keeps each of the others waiting for one answer."""
+    """Serves users in turn: one who asks a lot keeps each of the others waiting for one answer."""
 
     def __init__(self) -> None:
         self._all = asyncio.Lock()
@@ -44,7 +49,7 @@ class OneByOne:
 
     @asynccontextmanager
     async def turn(self, uid: int | None) -> AsyncIterator[None]:
-        """Wait for this user's turn. uid: None for those of whom the bus does not tell it."""
+        """Wait for the turn of a user. uid: None for all users whom the bus does not name."""
         own = self._own.setdefault(uid, asyncio.Lock())
         async with own, self._all:
             yield

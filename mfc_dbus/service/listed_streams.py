@@ -1,55 +1,249 @@
-"""What was learned, as the bus tells it."""
+"""The answer of ListStreams: what the kernel forwards, with counters and rates."""
 
-from collections.abc import Mapping
+import asyncio
+import struct
+from bisect import insort
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from enum import StrEnum
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-from mfc_dbus.bus.backend import Body, Variant
-from mfc_dbus.control.controller import Controller
+from mfc_dbus.bus.backend import Variant, encode
+from mfc_dbus.control.view import View
 from mfc_dbus.loop.slices import in_slices
-from mfc_dbus.model.addresses import Prefix, format_source
-from mfc_dbus.model.errors import RequestError
-from mfc_dbus.routing.placement import Learned
-from mfc_dbus.routing.table import Table
+from mfc_dbus.model.addresses import (
+    Prefix,
+    format_source,
+    host_prefix,
+    parse_group_prefix,
+    parse_source_prefix,
+)
+from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.interfaces import matches, parse_interface
+from mfc_dbus.model.quoting import join, quote
+from mfc_dbus.model.status import Stream
+from mfc_dbus.names import ANY_SOURCE
+from mfc_dbus.service.describe import Readers
 
-_MOST = 1000  # in one reply
+OPTIONS = {
+    "group": "s",
+    "source": "s",
+    "iif": "s",
+    "oif": "s",
+    "table": "u",
+    "learned": "b",
+    "comment": "s",
+    "sort": "s",
+    "limit": "u",
+}
+MOST = 1000  # streams in one answer
+_ANSWERS = 8  # that are kept for whoever asks the same
+_KEPT = 10.0  # seconds for which they are
+_LENGTH = struct.Struct("<I")
+
+_Key = tuple[Any, ...]
 
 
-async def list_streams(
-    controller: Controller, group: Prefix | None, iif: str | None, number: int | None
-) -> Body:
-    """Describe the streams of a group prefix, an iif and a table; and how many there are.
+class Sort(StrEnum):
+    """By what streams are sorted; the first are those that are told."""
 
-    Both are as they were when this began. Others are served in between.
+    RATE = "rate"
+    PACKETS = "packets"
+    GROUP = "group"
+    IDLE = "idle"
+
+
+def _by_rate(stream: Stream) -> float:
+    flow = stream.flow
+    return -(flow.bits_per_second or 0.0) if flow is not None else 0.0
+
+
+def _by_packets(stream: Stream) -> int:
+    return -stream.flow.arrived if stream.flow is not None else 0
+
+
+def _by_idle(stream: Stream) -> float:
+    """Sort first what has been silent longest, since packets were seen to come."""
+    idle = stream.flow.idle if stream.flow is not None else None
+    return -idle if idle is not None else 1.0
+
+
+def _equally(_: Stream) -> int:
+    return 0
+
+
+# What counts first. Where that is the same, group and source decide.
+_SORTS: Mapping[Sort, Callable[[Stream], float]] = {
+    Sort.RATE: _by_rate,
+    Sort.PACKETS: _by_packets,
+    Sort.GROUP: _equally,
+    Sort.IDLE: _by_idle,
+}
+
+
+class Question(NamedTuple):
+    """Which streams are asked for, and how many of them; None stands for any.
+
+    source: zeros for those from any source alone, of the one family; or "*", of both families.
+    iif, oif: may be patterns. comment: a part of that of the route, in lower case.
     """
-    tables = [table for table in controller.tables.values() if number in (None, table.id.number)]
-    there = [(table, list(table.learned)) for table in tables]
-    described: list[Mapping[str, Variant]] = []
+
+    group: Prefix | None = None
+    source: Prefix | str | None = None
+    iif: str | None = None
+    oif: str | None = None
+    table: int | None = None
+    learned: bool | None = None
+    comment: str | None = None
+    sort: Sort = Sort.RATE
+    limit: int = MOST
+
+    def matches(self, stream: Stream) -> bool:
+        return (
+            (self.group is None or self.group.covers(stream.group))
+            and (self.source is None or self._is_from(stream.source))
+            and (self.iif is None or matches(self.iif, stream.iif))
+            and (self.oif is None or any(matches(self.oif, each.name) for each in stream.oifs))
+            and self.table in (None, stream.table)
+            and self.learned in (None, stream.learned)
+            and (self.comment is None or self.comment in stream.comment.casefold())
+        )
+
+    def _is_from(self, source: Prefix) -> bool:
+        """Return whether an entry for this source, or for any, has streams from ours."""
+        if isinstance(self.source, str):
+            return not source.length
+        assert self.source is not None
+        if self.source == host_prefix(bytes(len(self.source.address))):  # 0.0.0.0 or ::
+            return source == Prefix(self.source.address, 0)
+        return source.overlaps(self.source)
+
+
+def parse_question(options: Mapping[str, Any]) -> Question:
+    """Make a question of the options of a call. Raises InvalidArgs."""
+    sort = options.get("sort", Sort.RATE)
+    if sort not in [*Sort]:
+        raise InvalidArgs(f"{quote(sort)} is nothing to sort by; there are {join(Sort)}")
+    limit = options.get("limit", MOST)
+    if limit > MOST:
+        raise InvalidArgs(f"Option 'limit' is at most {MOST}, and not {limit}")
+    return Question(
+        parse_group_prefix(options["group"]) if "group" in options else None,
+        _parse_source(options["source"]) if "source" in options else None,
+        parse_interface(options["iif"], pattern=True) if "iif" in options else None,
+        parse_interface(options["oif"], pattern=True) if "oif" in options else None,
+        options.get("table"),
+        options.get("learned"),
+        options["comment"].casefold() if "comment" in options else None,
+        Sort(sort),
+        limit,
+    )
+
+
+def _parse_source(text: str) -> Prefix | str:
+    return ANY_SOURCE if text in ("", ANY_SOURCE) else parse_source_prefix(text)
+
+
+class ListedStreams:
+    """Answers questions one after the other, and the same one with what was answered before."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._readers = Readers()
+        self._version: Hashable = None
+        self._answers: dict[Question, bytes] = {}
+        self._forgetting: asyncio.TimerHandle | None = None
+
+    async def answer(self, question: Question, sender: str, uid: int | None) -> bytes:
+        """Return the answer as a body, when it is the turn of this caller; see `list_streams`.
+
+        Raises LimitExceeded where too many wait: see `Readers`.
+        """
+        async with self._readers.turn(sender, uid):
+            if question.limit:  # who wants to know the number alone needs no counters
+                await self._view.look_at_streams()
+            if self._version != self._view.streams_version:
+                self._version = self._view.streams_version
+                self._answers.clear()
+            found = self._answers.get(question)
+            if found is None:
+                found = await list_streams(self._view, question)
+                if len(self._answers) == _ANSWERS:
+                    del self._answers[next(iter(self._answers))]
+                self._answers[question] = found
+                if self._forgetting is not None:
+                    self._forgetting.cancel()
+                loop = asyncio.get_running_loop()
+                self._forgetting = loop.call_later(_KEPT, self._answers.clear)
+            return found
+
+
+async def list_streams(view: View, question: Question) -> bytes:
+    """Return the first streams that are asked for, and the number of all of them, as a body.
+
+    They are as they were when this began. Other callers are served in between.
+    """
+    primary = _SORTS[question.sort]
+    best: list[tuple[_Key, Stream]] = []
     total = 0
-    for table, streams in there:
-        async for learned in in_slices(streams):
-            if iif in (None, learned.iif) and (group is None or group.covers(learned.group)):
-                total += 1
-                if total <= _MOST:
-                    described.append(_stream(table, learned))
-    return [described, total]
+    async for stream in view.streams(counted=question.limit > 0):
+        if not question.matches(stream):
+            continue
+        total += 1
+        first = primary(stream)
+        if len(best) >= question.limit and (not best or first > best[-1][0][0]):
+            continue
+        insort(best, ((first, *_place(stream)), stream), key=itemgetter(0))
+        del best[question.limit :]
+    return await _encode([stream for _, stream in best], total)
 
 
-def _stream(table: Table, learned: Learned) -> Mapping[str, Variant]:
-    owner = table.routes.get(learned.owner)
+def _place(stream: Stream) -> _Key:
+    """Return a sort key that no two streams share: addresses in their order, IPv4 first."""
+    group, source = stream.group.address, stream.source.address
+    return len(group), group, source, stream.iif, stream.table
+
+
+async def _encode(streams: Sequence[Stream], total: int) -> bytes:
+    answer = bytearray(_LENGTH.size)
+    async for stream in in_slices(streams):
+        _append(answer, encode("a{sv}", [_describe(stream)]))
+    _LENGTH.pack_into(answer, 0, len(answer) - _LENGTH.size)
+    answer += bytes(-len(answer) % _LENGTH.size) + _LENGTH.pack(total)
+    return bytes(answer)
+
+
+def _append(array: bytearray, encoded: bytes) -> None:
+    """Append a dictionary to an array of such, with the padding that is due there.
+
+    encoded: as at the beginning of a body, where its length is padded to 8 for the first entry.
+    """
+    array += bytes(-len(array) % _LENGTH.size)
+    array += encoded if len(array) % 8 == 0 else encoded[:4] + encoded[8:]
+
+
+def _describe(stream: Stream) -> Mapping[str, Variant]:
     described = {
-        "table": Variant("u", table.id.number),
-        "source": Variant("s", str(learned.source)),
-        "group": Variant("s", str(learned.group)),
-        "iif": Variant("s", learned.iif),
-        "oifs": Variant("as", [oif.name for oif in learned.oifs]),
-        "route-source": Variant("s", format_source(learned.owner.source)),
-        "route-group": Variant("s", str(learned.owner.group)),
-        "route-iif": Variant("s", owner.iif if owner is not None else learned.owner.iif),
+        "table": Variant("u", stream.table),
+        "source": Variant("s", format_source(stream.source)),
+        "group": Variant("s", str(stream.group)),
+        "iif": Variant("s", stream.iif),
+        "oifs": Variant("as", [oif.name for oif in stream.oifs]),
+        "learned": Variant("b", stream.learned),
+        "route-source": Variant("s", format_source(stream.route.source)),
+        "route-group": Variant("s", str(stream.route.group)),
+        "route-iif": Variant("s", stream.route_iif),
     }
-    try:
-        count = table.kernel.sg_count(learned.source.address, learned.group.address)
-    except (OSError, RequestError):  # it was deleted, or the table given up
-        return described
-    used = count.packets - count.wrong_if
-    # The kernel does not tell apart the bytes that came by another interface.
-    size = count.bytes * used // count.packets if count.packets else 0
-    return described | {"packets": Variant("t", used), "bytes": Variant("t", size)}
+    if stream.comment:
+        described["comment"] = Variant("s", stream.comment)
+    flow = stream.flow
+    if flow is not None:
+        described["packets"] = Variant("t", flow.arrived)
+        described["bytes"] = Variant("t", flow.arrived_bytes)
+        described["wrong-if"] = Variant("t", flow.wrong_if)
+        if flow.packets_per_second is not None and flow.bits_per_second is not None:
+            described["packets-per-second"] = Variant("d", flow.packets_per_second)
+            described["bits-per-second"] = Variant("d", flow.bits_per_second)
+        if flow.idle is not None:
+            described["idle"] = Variant("d", flow.idle)
+    return described

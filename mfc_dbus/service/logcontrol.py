@@ -9,12 +9,14 @@ from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import ERROR
 from mfc_dbus.model.errors import InvalidArgs
 from mfc_dbus.model.quoting import join, quote
+from mfc_dbus.service import journal
 
 INTERFACE = "org.freedesktop.LogControl1"
 OBJECT_PATH = "/org/freedesktop/LogControl1"
 IDENTIFIER = "mfc-dbusd"
+_STDERR = 2
 
-# syslog(3) has more levels than logging: each of them by the one that is next to it.
+# syslog(3) has more levels than logging has: each stands for the nearest one of these.
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -25,29 +27,22 @@ _LEVELS = {
     "alert": logging.CRITICAL,
     "emerg": logging.CRITICAL,
 }
-_PRIORITIES = {
-    logging.DEBUG: 7,
-    logging.INFO: 6,
-    logging.WARNING: 4,
-    logging.ERROR: 3,
-    logging.CRITICAL: 2,
-}
 
 
 class LogControl:
-    """The properties of the log; the level can be set."""
+    """The properties of the log, of which the level alone can be set."""
 
     interface = INTERFACE
 
     def get(self, name: str) -> Body:
-        """Encode a property's value, as a variant."""
+        """Return a property's value. Raises BusError."""
         return [self._read(name)]
 
     def get_all(self) -> Body:
         return [{name: self._read(name) for name in ("LogLevel", "LogTarget", "SyslogIdentifier")}]
 
     def prepare_set(self, name: str, value: Variant) -> Callable[[], Body]:
-        """Check a new value of a property; what sets it. Raises BusError, InvalidArgs."""
+        """Check a new value of a property. Return what sets it. Raises BusError, InvalidArgs."""
         self._read(name)
         if name != "LogLevel":
             raise BusError(f"{ERROR}.PropertyReadOnly", f"Property {quote(name)} is read-only")
@@ -73,22 +68,34 @@ class LogControl:
 
 
 class _JournalFormatter(logging.Formatter):
-    """Puts the priority in front, as the journal reads it from standard error (sd-daemon(3))."""
+    """Begins each line with its priority."""
 
     def format(self, record: logging.LogRecord) -> str:
-        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
-        return "\n".join(prefix + line for line in super().format(record).splitlines())
+        return journal.with_priority(record, super().format(record))
 
 
 def begin(level: int) -> None:
-    """Let the program's log go to standard error."""
+    """Have the program log to the journal, where standard error leads there, or to that."""
+    # Each change is a line. Where in the program that is written, and by whom, it does not say: to
+    # find that out costs as much as the line (logging's documentation, "Optimization").
+    logging._srcfile = None  # noqa: SLF001 - as documented there
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.basicConfig(handlers=[_handler()], level=level)
+
+
+def _handler() -> logging.Handler:
+    if journal.leads_to_journal(_STDERR, os.environ):
+        try:
+            return journal.JournalHandler(IDENTIFIER)
+        except OSError:
+            pass  # its stream takes lines all the same
     handler = logging.StreamHandler()
     handler.setFormatter(
         _JournalFormatter("%(message)s")
         if _in_journal()
         else logging.Formatter("%(levelname)s: %(message)s")
     )
-    logging.basicConfig(handlers=[handler], level=level)
+    return handler
 
 
 def _in_journal() -> bool:

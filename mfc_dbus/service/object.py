@@ -28,28 +28,37 @@ from mfc_dbus.bus.names import (
     UNKNOWN_METHOD,
 )
 from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.membership_changes import MembershipChange
+from mfc_dbus.control.rights import Question
 from mfc_dbus.control.status_changes import Change
 from mfc_dbus.documents.document import MAX_BYTES
+from mfc_dbus.loop.events import Guard
 from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.model import members
 from mfc_dbus.model.addresses import format_address
+from mfc_dbus.model.cause import Cause
 from mfc_dbus.model.errors import RequestError
 from mfc_dbus.model.quoting import quote
+from mfc_dbus.model.status import UnroutedStream
 from mfc_dbus.names import INTERFACE, OBJECT_PATH
 from mfc_dbus.service import logcontrol
-from mfc_dbus.service.access import ROOT, SET_LOG, Access
-from mfc_dbus.service.encoded_routes import ROUTES, signal_bodies
-from mfc_dbus.service.limits import Waiting
+from mfc_dbus.service.access import ROOT, Access
+from mfc_dbus.service.causes import describe_cause
+from mfc_dbus.service.encoded_routes import signal_bodies
+from mfc_dbus.service.limits import Quota
 from mfc_dbus.service.logcontrol import LogControl
-from mfc_dbus.service.methods import Method, Methods, Request, answer
-from mfc_dbus.service.properties import Properties
-from mfc_dbus.streams.unrouted import Stream
+from mfc_dbus.service.methods import Methods, Prepare, Request, answer
+from mfc_dbus.service.permissions import Permissions
+from mfc_dbus.service.properties import Properties, describe_membership
+from mfc_dbus.service.refusals import Refusals
+from mfc_dbus.service.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
-# Nearly twice what a route with 31 oifs takes. A stranger's worst 4 KiB take 30 ms to decode.
+# Bytes: nearly twice as many as a route with 31 oifs. The worst 4 KiB take 30 ms to decode.
 _MAX_BODY = 4 * 1024
 
-# As many replies as the bus lets a caller wait for. A call takes some 10 KiB here.
+# The bus lets a caller wait for as many replies. A call that waits here takes some 10 KiB.
 _MAX_WAITING_OF_SENDER = 128
 _MAX_WAITING_OF_USER = 256
 _MAX_WAITING = 1024
@@ -57,13 +66,13 @@ _MAX_WAITING = 1024
 _MACHINE_ID = Path("/etc/machine-id")
 _DESCRIBED = {OBJECT_PATH: INTERFACE, logcontrol.OBJECT_PATH: logcontrol.INTERFACE}
 _INTROSPECT = f"{INTROSPECTABLE}.Introspect"
-# Documented it is more than twice as long, and anybody may ask for it.
+# With its comments the answer would be twice as long, and anybody may ask for it.
 _COMMENT = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 _SET = f"{PROPERTIES}.Set"
 
 
 class _Object(Protocol):
-    """Something with properties."""
+    """An object at a path, with the properties of its interface."""
 
     @property
     def interface(self) -> str: ...
@@ -73,45 +82,57 @@ class _Object(Protocol):
 
 
 class MulticastForwarding:
-    """The service; `refuse` and `handle` are how the connection reaches it."""
+    """The object on the bus. The connection hands it calls, and the controller its changes."""
 
     def __init__(
         self,
         connection: Connection,
         access: Access,
         controller: Controller,
-        reload: Callable[[], Awaitable[None]],
+        reload: Callable[[Cause], Awaitable[None]],
     ) -> None:
         """reload: reads the configuration again."""
         self._connection = connection
         self._access = access
         self._controller = controller
-        self._waiting = Waiting("a long change")
-        self._properties = Properties(connection, controller)
+        self._waiting = Quota("a long change")
+        self._refusals = Refusals(access)
+        self._statistics = Statistics()
+        self._noting = Guard("the log of refused calls")
+        self._properties = Properties(connection, controller.view)
         self._objects: Mapping[str, _Object] = {
             OBJECT_PATH: self._properties,
             logcontrol.OBJECT_PATH: LogControl(),
         }
-        controller.listen(self.changed, self.prepare)
-        controller.memberships.listen(self.memberships_changed)
-        controller.discover(self)
-        ours = Methods(connection, access, controller, reload)
-        self.methods = ours.table | {
-            f"{PROPERTIES}.Get": Method("ss", "v", self._get),
-            f"{PROPERTIES}.GetAll": Method("s", "a{sv}", self._get_all),
-            _SET: Method("ssv", "", self._set),
-            SET_LOG: Method("ssv", "", self._set),
-            _INTROSPECT: Method("", "s", self._introspect),
-            f"{PEER}.Ping": Method("", "", lambda _: answer(list)),
-            f"{PEER}.GetMachineId": Method("", "s", lambda _: answer(_machine_id)),
+        controller.status_changes.listener = self
+        controller.membership_changes.listen(self.memberships_changed)
+        controller.set_discoverer(self)
+        methods = Methods(connection, access, controller, reload).prepare
+        self.permissions = Permissions(
+            access, methods, lambda: self._emit("PermissionsChanged", ())
+        )
+        ours = {
+            **methods,
+            **self.permissions.prepare,
+            "GetStatistics": lambda _: answer(lambda: [self._statistics.read(controller.store)]),
+        }
+        self.prepare_call: Mapping[str, Prepare] = {
+            **{f"{INTERFACE}.{name}": prepare for name, prepare in ours.items()},
+            f"{PROPERTIES}.Get": self._get,
+            f"{PROPERTIES}.GetAll": self._get_all,
+            _SET: self._set,
+            members.SET_LOG: self._set,
+            _INTROSPECT: self._introspect,
+            f"{PEER}.Ping": lambda _: answer(list),
+            f"{PEER}.GetMachineId": lambda _: answer(_machine_id),
         }
 
     # From a message to a method, and back
 
     def refuse(self, header: Header) -> BusError | None:
-        """Find what is wrong with a call that its header shows."""
+        """Return the error that a call deserves by its header alone, None for a sound one."""
         name = self._method_name(header)
-        method = self.methods.get(name)
+        method = members.METHODS.get(name)
         limit = MAX_BYTES if method is not None and method.late else _MAX_BODY
         if header.body_length > limit:
             return BusError(
@@ -124,39 +145,50 @@ class MulticastForwarding:
         ours = header.path == OBJECT_PATH or not name.startswith(f"{INTERFACE}.")
         if method is None or not ours:
             return BusError(UNKNOWN_METHOD, f"There is no method {quote(name)}")
-        if header.signature != method.takes:
+        if header.signature != method.arguments:
             return BusError(
                 INVALID_ARGS,
-                f"{header.member} takes arguments of type '{method.takes}', "
+                f"{header.member} takes arguments of type '{method.arguments}', "
                 f"and not {quote(header.signature)}",
             )
         return None
 
     def reads_late(self, header: Header) -> bool:
-        return self.methods[self._method_name(header)].late
+        name = self._method_name(header)
+        return members.METHODS[name].late or name == members.CHECK
 
     async def handle(self, call: Call) -> None:
+        """Answer a call, in the order that all calls have."""
         header = call.header
         name = self._method_name(header)
-        method = self.methods[name]
+        method = members.METHODS[name]
+        answered = self._statistics.begin(name)
+        request = None
         try:
-            if method.looks:
-                await self._settled(header.sender)
-            request = method.prepare(call)  # parse, validate
-            await self._access.authorise(header, name, request.details)
+            if method.waits:
+                await self._until_whole(header.sender)
+            request = self.prepare_call[name](call)  # parse, validate
+            if not method.by_part:
+                await self._access.authorise(header, method.action, request.questions)
             body = await request.act()  # validate again, kernel, store, signal
-            self._connection.reply(header, method.gives, body)
+            self._connection.reply(header, method.returns, body)
+            answered(failed=False)
         except RequestError as error:
             self._connection.reply_error(header, error.bus_name, str(error))
+            answered(failed=True)
+            with self._noting:
+                await self._refusals.note(header, name, error, request.questions if request else ())
         except BusError as error:
             self._connection.reply_error(header, error.name, error.message)
+            answered(failed=True)
         except Exception:
             log.exception("%s failed", name)
             self._connection.reply_error(header, f"{ERROR}.Failed", "internal error")
+            answered(failed=True)
 
-    async def _settled(self, sender: str) -> None:
+    async def _until_whole(self, sender: str) -> None:
         """Wait until no long change is half done. Raises LimitExceeded."""
-        if self._controller.settled:
+        if self._controller.is_whole:
             return
         limited = self._waiting.limited
         with limited("this caller", sender, _MAX_WAITING_OF_SENDER):
@@ -165,22 +197,28 @@ class MulticastForwarding:
                 if uid != ROOT:
                     stack.enter_context(limited("this user", f"uid {uid}", _MAX_WAITING_OF_USER))
                     stack.enter_context(limited("all users", "all", _MAX_WAITING))
-                await self._controller.settle()
+                await self._controller.until_whole()
 
-    def changed(self, change: Change) -> None:
-        """Tell everyone of a change of the routes."""
-        kept = self._properties.routes
-        self._tell("RoutesRemoved", [kept.remove(route) for route in change.removed])
-        self._tell("RoutesChanged", [kept.put(route) for route in change.changed])
-        self._tell("RoutesAdded", [kept.put(route) for route in change.added])
+    def changed(self, change: Change, cause: Cause) -> None:
+        """Signal a change of few routes."""
+        routes = self._properties.routes
+        self._tell_cause(cause)
+        self._tell("RoutesRemoved", [routes.remove(route) for route in change.removed])
+        self._tell("RoutesChanged", [routes.put(route) for route in change.changed])
+        self._tell("RoutesAdded", [routes.put(route) for route in change.added])
         self._properties.changed("Routes", "Interfaces", "Tables")
 
-    async def prepare(self, change: Change) -> Callable[[], Awaitable[None]]:
-        """Encode a change of many routes. What was made has them read as they are now in one step,
-        and then tells everyone of it, as fast as the bus takes it.
+    async def prepare(self, change: Change, cause: Cause) -> Callable[[], Awaitable[None]]:
+        """Encode a change of many routes. Return what shows the change and signals it.
+
+        That has `Routes` read as they are now in one step, and then sends the signals as fast as
+        the bus takes them. Other callers are answered between two of them. Whoever reads routes
+        then sees the whole change, and a Generation that counts the signals sent before the answer
+        and none after it: the bus delivers both in the order in which they were sent. The reply to
+        the change itself follows its last signal.
         """
         routes = self._properties.routes.copy()
-        signals: list[tuple[str, bytes]] = []
+        signals: list[tuple[str, Body]] = []
         for member, statuses, encode in (
             ("RoutesRemoved", change.removed, routes.remove),
             ("RoutesChanged", change.changed, routes.put),
@@ -190,52 +228,76 @@ class MulticastForwarding:
             signals += [(member, body) async for body in in_slices(signal_bodies(encoded))]
 
         async def tell() -> None:
-            self._properties.routes = routes
+            before, self._properties.routes = self._properties.routes, routes
             self._properties.changed("Routes", "Interfaces", "Tables")
+            self._tell_cause(cause)
             for member, body in signals:
                 await self._connection.writable()  # answers to others go in between
-                self._emit(member, body)
+                self._emit_counted(member, body)
+            await before.let_go()
 
         return tell
 
-    def memberships_changed(self) -> None:
-        """Tell everyone that there are other memberships, or that one has another state."""
+    async def read_anew(self) -> None:
+        """Show all routes as they are, where a change of them was not shown."""
+        await self._properties.read_anew()
+
+    def memberships_changed(self, change: MembershipChange) -> None:
+        """Signal that there are other memberships, or that one has another state."""
+        self._tell_cause(change.cause)
+        for member, statuses in (
+            ("MembershipsRemoved", change.removed),
+            ("MembershipsChanged", change.changed),
+            ("MembershipsAdded", change.added),
+        ):
+            if statuses:
+                self._emit_counted(member, [[describe_membership(status) for status in statuses]])
         self._properties.changed("Memberships")
 
+    def _tell_cause(self, cause: Cause) -> None:
+        """Signal who or what makes the change of which the next signals tell."""
+        self._emit("ChangeCaused", [describe_cause(cause)])
+
     def tables_changed(self) -> None:
-        """Tell everyone that a table was won."""
+        """Signal that a table became ours, or is ours no longer."""
         self._properties.changed("Tables")
 
-    def arrived(self, stream: Stream) -> None:
-        """Tell everyone of a stream that no route covers."""
+    def arrived(self, stream: UnroutedStream) -> None:
+        """Signal that a stream arrives which no route covers."""
         body = [
             format_address(stream.source),
             format_address(stream.group),
             stream.iif,
             stream.table,
         ]
-        self._connection.emit(OBJECT_PATH, INTERFACE, "UnroutedTraffic", "sssu", body)
+        self._emit("UnroutedTraffic", body)
+        self._statistics.unrouted += 1
 
     def watched(self) -> None:
-        """Tell everyone that other interfaces have VIFs."""
+        """Signal that other interfaces have VIFs."""
         self._properties.changed("Interfaces", "Tables")
 
     def _tell(self, member: str, routes: list[bytes]) -> None:
         for body in signal_bodies(routes):
-            self._emit(member, body)
+            self._emit_counted(member, body)
 
-    def _emit(self, member: str, body: bytes) -> None:
+    def _emit_counted(self, member: str, body: Body) -> None:
         self._properties.generation += 1
-        self._connection.emit(OBJECT_PATH, INTERFACE, member, ROUTES, body)
+        self._emit(member, body)
+
+    def _emit(self, member: str, body: Body) -> None:
+        signature = members.SIGNALS[f"{INTERFACE}.{member}"]
+        self._connection.emit(OBJECT_PATH, INTERFACE, member, signature, body)
 
     def _method_name(self, header: Header) -> str:
+        """Return the full name under which `model/members.py` has the method of a call."""
         name = f"{header.interface}.{header.member}"
         if not header.interface:
             # The specification lets callers leave it out.
-            found = (each for each in self.methods if each.endswith(f".{header.member}"))
+            found = (each for each in members.METHODS if each.endswith(f".{header.member}"))
             name = next(found, header.member)
         if header.path == logcontrol.OBJECT_PATH and name == _SET:
-            return SET_LOG
+            return members.SET_LOG
         return name
 
     # The methods of every object
@@ -252,7 +314,8 @@ class MulticastForwarding:
     def _set(self, call: Call) -> Request:
         interface, name, value = call.body
         write = self._object(call, interface).prepare_set(name, value)
-        return answer(write, [{"property": name}])
+        question = Question({"property": name}, "set $(property) of the multicast routing service")
+        return answer(write, [question])
 
     def _object(self, call: Call, interface: str) -> _Object:
         found = self._objects[call.header.path]
@@ -268,7 +331,7 @@ class MulticastForwarding:
 
 
 def introspection(path: str) -> str:
-    """Describe the object at a path, or the way to it."""
+    """Return the XML of the object at a path, or of the nodes that lead to one."""
     if path in _DESCRIBED:
         return contract(_DESCRIBED[path])
     base = path.rstrip("/") + "/"
@@ -279,7 +342,7 @@ def introspection(path: str) -> str:
 
 @functools.cache
 def contract(interface: str) -> str:
-    """Describe one of our interfaces in XML. Its documentation is in the file that is installed."""
+    """Return the XML of one of our interfaces, without the comments of the installed file."""
     documented = files("mfc_dbus").joinpath(f"{interface}.xml").read_text()
     return _COMMENT.sub("", documented)
 

@@ -1,28 +1,23 @@
-"""Databases of earlier versions, which kept in two files what is now in one.
+"""Reads databases of earlier versions, which kept in two files what is now in one.
 
-Version 1 had a table of routes, and version 2 one of memberships too. A change of both files left
-the part for the one in /run with the other, as its rest, so that the next process could finish it.
+Version 1 had a table of routes, and version 2 one of memberships too. A change of both files wrote
+its part for the file in /run also into the other file, as its rest, so that the next process could
+finish the change.
 """
 
 import ast
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mfc_dbus.model.addresses import Prefix, format_address, format_source, of_source
+from msgspec.structs import replace
+
+from mfc_dbus.model.addresses import Prefix, format_address, format_source, source_prefix
+from mfc_dbus.model.desired import Desired, Key
 from mfc_dbus.model.errors import InvalidArgs
-from mfc_dbus.model.route import (
-    Desired,
-    Key,
-    Membership,
-    MembershipKey,
-    Route,
-    RouteKey,
-    parse_membership,
-    parse_route,
-)
+from mfc_dbus.model.membership import Membership, MembershipKey, parse_membership
+from mfc_dbus.model.route import Route, RouteKey, parse_route
 
 VERSIONS = (1, 2)
 _TABLES = {
@@ -32,15 +27,15 @@ _TABLES = {
 _ADDRESS_BYTES = (4, 16)
 
 
-class Rest(NamedTuple):
-    """A part of a change that is to be done in the other file, unless that was done already."""
+class Handoff(NamedTuple):
+    """The part of a change that belongs into the other file, which has its name once it is done."""
 
     name: str
     changes: Mapping[Key, Desired | None]
 
 
 def rows(database: sqlite3.Connection) -> Iterator[Sequence[Any]]:
-    """Get the rows of all tables, with text as bytes. Raises sqlite3.Error."""
+    """Yield the rows of all tables, with text as bytes. Raises sqlite3.Error."""
     known = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
     for table, columns in _TABLES.items():
         if table.encode() in known:
@@ -48,7 +43,7 @@ def rows(database: sqlite3.Connection) -> Iterator[Sequence[Any]]:
 
 
 def read(values: Sequence[Any]) -> Desired:
-    """Read a row, with text as bytes. Raises InvalidArgs."""
+    """Parse a row whose text is bytes. Raises InvalidArgs."""
     try:
         match values:
             case [source, group, _, table, iif, oifs, comment, persistent, expires]:
@@ -61,7 +56,10 @@ def read(values: Sequence[Any]) -> Desired:
 
 
 def read_identity(database: sqlite3.Connection) -> tuple[str, str]:
-    """Read the file's identity, and the name of the rest that was done here last."""
+    """Return the file's identity, and the name of the rest that it took over last.
+
+    A file without a readable one gets a new identity.
+    """
     try:
         identity, done = database.execute("SELECT identity, done FROM this").fetchone()
         return identity.decode(), done.decode()
@@ -69,8 +67,8 @@ def read_identity(database: sqlite3.Connection) -> tuple[str, str]:
         return os.urandom(8).hex(), ""
 
 
-def read_rest(database: sqlite3.Connection) -> Rest:
-    """Read the rest that was left here last. Raises sqlite3.Error, and InvalidArgs."""
+def read_handoff(database: sqlite3.Connection) -> Handoff:
+    """Return the rest that the last change left in this file. Raises sqlite3.Error, InvalidArgs."""
     try:
         name = database.execute("SELECT rest FROM this").fetchone()[0].decode()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -83,7 +81,7 @@ def read_rest(database: sqlite3.Connection) -> Rest:
             raise InvalidArgs("A row of the rest cannot be read") from error
         key, desired = _change(kind, values)
         changes[key] = desired
-    return Rest(name, changes)
+    return Handoff(name, changes)
 
 
 def _literal(text: bytes) -> tuple[Any, ...]:
@@ -137,7 +135,7 @@ def _membership(
 ) -> Membership:
     membership = parse_membership(
         format_address(group),
-        format_source(of_source(source)),
+        format_source(source_prefix(source)),
         interface.decode(),
         comment.decode(),
     )

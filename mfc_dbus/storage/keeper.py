@@ -1,8 +1,13 @@
 """Keeps routes and memberships: those that outlive a reboot, and those that end with it.
 
-All are in one database, so that a change of both is one commit. Those that are not durable carry
-the name of this life of the machine, which is in a file in $RUNTIME_DIRECTORY and goes with it.
-Only while $STATE_DIRECTORY cannot be written are they in a database in $RUNTIME_DIRECTORY.
+All are in one database, so that a change of both is one commit. Rows that end with a reboot (the
+passing ones) carry the name of this life of the machine: a file in $RUNTIME_DIRECTORY has it, and a
+reboot removes that. Only while $STATE_DIRECTORY cannot be written, passing rows are in a database
+of their own in $RUNTIME_DIRECTORY, until the next process or the next durable change:
+
+    $STATE_DIRECTORY/routes.db      durable and passing rows           `state`
+    $RUNTIME_DIRECTORY/life         the name of this life
+    $RUNTIME_DIRECTORY/routes.db    passing rows of a read-only time   `left`
 """
 
 import asyncio
@@ -10,14 +15,15 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
+from mfc_dbus.loop.worker import Worker
+from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import StoreError
-from mfc_dbus.model.route import Desired, Edit, Key
-from mfc_dbus.storage import set_aside as files
+from mfc_dbus.model.history import HistoryUpdate, PastChange
+from mfc_dbus.storage import set_aside
 from mfc_dbus.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -26,24 +32,24 @@ _FILE = "routes.db"
 _LIFE = "life"
 _LENGTH = 16
 _NAME = re.compile(rb"[0-9a-f]{16}")
-_FIRST_WAIT, _LAST_WAIT = 1.0, 60.0  # seconds until a store that failed is tried again
+_FIRST_WAIT, _LAST_WAIT = 1.0, 60.0  # seconds until a failed store is tried again
 _Kept = dict[Key, Desired]
 
 
 class Keeper:
-    """One store, written by a thread of its own, one commit after the other."""
+    """Reads and writes one store; a thread of its own does one commit after the other."""
 
     def __init__(self, state: Path | None, runtime: Path | None) -> None:
-        """state, runtime: directories; without one, what belongs there is kept nowhere."""
+        """state, runtime: directories; what belongs into a missing one is not kept."""
         self._runtime = runtime
         self._life = _life(runtime)
         self._store: Store | None = None
-        self._refusal = ""  # of what is durable: why it cannot be written
-        self._known = False  # whether what is durable was read
+        self._refusal = ""  # why the state directory's store cannot be written
+        self._known = False  # whether that store was read
         self._wait = _FIRST_WAIT
         self._timer: asyncio.TimerHandle | None = None
         with ExitStack() as stack:
-            self._thread = stack.enter_context(ThreadPoolExecutor(1, "store"))
+            self._thread = stack.enter_context(Worker("store"))
             self._state = self._open(stack, state)
             self._stack = stack.pop_all()
 
@@ -54,7 +60,7 @@ class Keeper:
         self._stack.close()
 
     def read(self) -> list[Desired]:
-        """Read what was kept, once. A store that cannot be read is left alone from now on."""
+        """Return all that was kept; call it once. A store that cannot be read is not used then."""
         state = self._state
         durable, passing = self._read_state()
         left = self._open_left(state)
@@ -74,57 +80,68 @@ class Keeper:
         return [*durable.values(), *passing.values()]
 
     def forget(self, desired: Iterable[Desired]) -> None:
-        """Delete what was kept before anything else is done. Raises StoreError."""
+        """Delete routes and memberships at the start, in this thread. Raises StoreError."""
         self._write({each.key: Edit(each, None) for each in desired})
 
-    async def write(self, edits: Mapping[Key, Edit]) -> None:
-        """Return when it is on disk. Raises StoreError, and has kept nothing."""
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._thread, self._write, edits)
-        finally:
-            self._mend_later(loop)
+    def read_history(self) -> list[PastChange]:
+        """Return the history of changes; `read` comes before."""
+        return self._state.read_history() if self._state and self._known else []
 
-    def _mend_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Try again by itself to take back what was refused, where the disk did not let us."""
+    async def write(self, edits: Mapping[Key, Edit], history: HistoryUpdate | None = None) -> None:
+        """Write edits; return when they are on disk. Raises StoreError; then none is kept.
+
+        history: what of it is added to the history. Only the state directory has one.
+        """
+        try:
+            await self._thread.do(self._write, edits, history)
+        finally:
+            self._mend_later()
+
+    def _mend_later(self) -> None:
+        """Plan to take back a refused commit later, where the disk did not let us do it at once."""
         store = self._store
         if not (store and store.doubtful):
             self._wait = _FIRST_WAIT
         elif self._timer is None:
-            self._timer = loop.call_later(self._wait, self._mend, loop, store)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._wait, self._mend, store)
             self._wait = min(2 * self._wait, _LAST_WAIT)
 
-    def _mend(self, loop: asyncio.AbstractEventLoop, store: Store) -> None:
+    def _mend(self, store: Store) -> None:
         def mended(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and not future.exception():
                 log.info("%s can be written again", store.path)
             self._timer = None
-            self._mend_later(loop)
+            self._mend_later()
 
-        loop.run_in_executor(self._thread, store.mend).add_done_callback(mended)
+        self._thread.do(store.mend).add_done_callback(mended)
 
-    def _write(self, edits: Mapping[Key, Edit]) -> None:
+    def _write(self, edits: Mapping[Key, Edit], history: HistoryUpdate | None = None) -> None:
         store = self._store
         changes = {key: new for key, (_, new) in edits.items()}
         if store is not self._state or store is None:
-            # It holds nothing that is durable.
-            if self._refusal and any(each and each.durable for e in edits.values() for each in e):
+            # The store in the runtime directory holds nothing that is durable.
+            if self._refusal and any(
+                each and each.survives_reboot for e in edits.values() for each in e
+            ):
                 self._return_to_state()
-                self._write(edits)
+                self._write(edits, history)
                 return
-            changes = {key: None if new and new.durable else new for key, new in changes.items()}
+            changes = {
+                key: None if new and new.survives_reboot else new for key, new in changes.items()
+            }
         if store and changes:
-            store.write(changes)
+            store.write(changes, history if store is self._state else None)
 
     def _return_to_state(self) -> None:
-        """Keep everything where it belongs again. Raises StoreError where that still cannot be."""
+        """Write to the state directory again. Raises StoreError where that still fails."""
         state, left = self._state, self._store
         if state is None or not self._known:
             raise StoreError(self._refusal)
         if state.refusal:
             state.open_again()
         if left:
-            passing = [each for each in left.read() if not each.durable]
+            passing = [each for each in left.read() if not each.survives_reboot]
             state.take_in(passing, left.identity)
             _remove(left)
         self._store, self._refusal = state, ""
@@ -142,7 +159,7 @@ class Keeper:
         return store
 
     def _open_left(self, state: Store | None) -> Store | None:
-        """Open the database in the runtime directory that is left from an earlier process."""
+        """Open the database that an earlier process has left in the runtime directory, if any."""
         if not (self._runtime and os.path.lexists(self._runtime / _FILE)):
             return None
         try:
@@ -150,19 +167,19 @@ class Keeper:
         except StoreError as error:
             log.error("%s", error)
             return None
-        if state and state.taken == left.identity:  # and it could not be removed
+        if state and state.taken == left.identity:  # it was taken in, and could not be removed
             _remove(left)
             return None
         return left
 
     def _read_left(self, left: Store, state: Store | None, passing: _Kept) -> _Kept:
-        """Read what is not durable: of what the other has, what this has not taken in is added.
+        """Return the passing rows of `left`, with those of `state` that it has not taken in yet.
 
-        passing: what the other has.
+        passing: the passing rows of `state`.
         """
         here: _Kept = {}
         try:
-            here = {each.key: each for each in left.read() if not each.durable}
+            here = {each.key: each for each in left.read() if not each.survives_reboot}
         except StoreError as error:
             log.error("%s", error)
         if state and passing and left.taken != state.identity:
@@ -170,11 +187,11 @@ class Keeper:
             if self._refusal:
                 _take_in(left, here, state.identity)
         if state:
-            _finish(state, left, here)
+            _finish_change(state, left, here)
         return here
 
     def _begin_left(self, state: Store | None, passing: _Kept) -> Store | None:
-        """Begin to keep in the runtime directory what is not durable."""
+        """Open a database in the runtime directory, and keep the passing rows there from now on."""
         assert self._runtime
         try:
             left = self._stack.enter_context(Store(self._runtime / _FILE, self._life))
@@ -186,11 +203,11 @@ class Keeper:
         return left
 
     def _read_state(self) -> tuple[_Kept, _Kept]:
-        """Read what is durable, and what is not."""
+        """Return the durable and the passing rows of the state directory's store."""
         kept: tuple[_Kept, _Kept] = {}, {}
         try:
             for each in self._state.read() if self._state else ():
-                kept[not each.durable][each.key] = each
+                kept[not each.survives_reboot][each.key] = each
             self._known = True
         except StoreError as error:
             self._refuse(error)
@@ -209,18 +226,22 @@ def _take_in(store: Store, passing: _Kept, name: str) -> None:
         log.error("%s", error)
 
 
-def _finish(state: Store, left: Store, passing: _Kept) -> None:
-    """Finish a change of both files that an earlier version has begun."""
+def _finish_change(state: Store, left: Store, passing: _Kept) -> None:
+    """Finish a change of both files that an earlier version has begun: see earlier.py."""
     try:
-        rest = state.read_rest()
-        if rest is None or not rest.name.startswith(left.identity) or rest.name == left.taken:
+        handoff = state.read_handoff()
+        if (
+            handoff is None
+            or not handoff.name.startswith(left.identity)
+            or handoff.name == left.taken
+        ):
             return
-        for key, desired in rest.changes.items():
+        for key, desired in handoff.changes.items():
             if desired:
                 passing[key] = desired
             else:
                 passing.pop(key, None)
-        _take_in(left, passing, rest.name)
+        _take_in(left, passing, handoff.name)
     except StoreError as error:
         log.error("%s", error)
 
@@ -228,26 +249,26 @@ def _finish(state: Store, left: Store, passing: _Kept) -> None:
 def _remove(store: Store) -> None:
     store.close()
     try:
-        for suffix in ("", *files.COMPANIONS):
+        for suffix in ("", *set_aside.COMPANIONS):
             store.path.with_name(store.path.name + suffix).unlink(missing_ok=True)
-    except OSError as error:  # the next process does not take it in again
+    except OSError as error:  # the next process sees in `taken` that it is not needed
         log.error("%s cannot be removed: %s", store.path, error.strerror)
 
 
 def _life(runtime: Path | None) -> str:
-    """Read the name of this life of the machine, or begin one."""
+    """Return the name of this life of the machine; the first process after a boot makes it."""
     name = os.urandom(8).hex()
     if runtime is None:
         return name
     path = runtime / _LIFE
     try:
-        files.set_aside_unless_regular(path)
+        set_aside.set_aside_unless_regular(path)
         with suppress(FileNotFoundError), path.open("rb") as file:
             found = file.read(_LENGTH + 1)
             if _NAME.fullmatch(found):
                 return found.decode()
         fresh = path.with_name(f"{_LIFE}.new")
-        files.set_aside_unless_regular(fresh)
+        set_aside.set_aside_unless_regular(fresh)
         fresh.write_text(name)
         fresh.rename(path)
     except OSError as error:

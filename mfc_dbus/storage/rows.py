@@ -1,17 +1,19 @@
-"""Routes and memberships as rows of the store, and what such a row must be to be believed (pure).
+"""Writes routes and memberships as rows of the store, and checks rows that it reads (pure).
 
-A row holds the entry of a document, in JSON, so that an option that documents know is stored too.
+A row holds an entry of a document, in JSON: so every option of documents is stored.
 """
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from mfc_dbus.documents.document import read_entry, write_entry
-from mfc_dbus.model.addresses import Prefix
+from mfc_dbus.model.desired import Desired, Key
 from mfc_dbus.model.errors import InvalidArgs
-from mfc_dbus.model.route import Desired, Key, Membership, RouteKey
+from mfc_dbus.model.membership import Membership
+from mfc_dbus.model.route import RouteKey
 
 SCHEMA = """
 CREATE TABLE kept (
@@ -47,7 +49,7 @@ _TYPES = tuple(Row.__annotations__.values())
 
 
 def write(desired: Desired, life: str) -> Row:
-    """Make a row. life: with which a route or membership ends that is not durable."""
+    """Make a row. life: is written into it, unless the route or membership survives a reboot."""
     section, entry = write_entry(desired)
     expires = 0 if isinstance(desired, Membership) else desired.expires
     fields = (
@@ -55,22 +57,24 @@ def write(desired: Desired, life: str) -> Row:
         section.encode(),
         entry,
         expires,
-        b"" if desired.durable else life.encode(),
+        b"" if desired.survives_reboot else life.encode(),
     )
     return Row(*fields, _checksum(*fields))
 
 
 def pack(key: Key) -> bytes:
-    """Pack a key; no two keys have the same."""
+    """Pack a key into bytes that no other key has."""
     if isinstance(key, RouteKey):
-        fields = (str(key.table).encode(), _pack(key.source), _pack(key.group), key.iif.encode())
-    else:
-        fields = (b"m", key.source, key.group, key.interface.encode())
+        (source, source_length), (group, group_length), iif, table = key
+        number, name, size = b"%d" % table, iif.encode(), len(group) + 1
+        values = (len(number), number, size, source, source_length, size, group, group_length)
+        return b"%c%b%c%b%c%c%b%c%c%b" % (*values, len(name), name)
+    fields = (b"m", key.source, key.group, key.interface.encode())
     return b"".join(bytes((len(field),)) + field for field in fields)
 
 
 def read(values: Sequence[Any]) -> tuple[Desired, str]:
-    """Read a row with text as bytes: what it keeps, and its life. Raises InvalidArgs.
+    """Parse a row whose text is bytes. Returns what it keeps, and its life. Raises InvalidArgs.
 
     Every row goes through the checks that a call's arguments go through.
     """
@@ -92,13 +96,9 @@ def read(values: Sequence[Any]) -> tuple[Desired, str]:
         desired = replace(desired, expires=row.expires)
     if row.key != pack(desired.key):
         raise InvalidArgs("Its key is another one's")
-    if desired.durable == bool(life):
+    if desired.survives_reboot == bool(life):
         raise InvalidArgs("It outlives a reboot, and does not")
     return desired, life
-
-
-def _pack(prefix: Prefix) -> bytes:
-    return prefix.address + bytes((prefix.length,))
 
 
 def _checksum(key: bytes, section: bytes, entry: bytes, expires: int, life: bytes) -> int:

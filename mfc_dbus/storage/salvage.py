@@ -1,7 +1,7 @@
-"""Rows of a damaged SQLite database, read page by page, past what is damaged.
+"""Reads the rows of a damaged SQLite database page by page, and skips damaged ones.
 
-Pages are taken as they are, whatever the trees above them say; whether a row is one is for the
-reader to tell. The format: https://www.sqlite.org/fileformat2.html
+Each page is read by itself, whatever the trees above it say; the caller has to check the rows. The
+format: https://www.sqlite.org/fileformat2.html
 """
 
 import os
@@ -27,7 +27,7 @@ _MAX_FRAMES = 1 << 16
 
 
 def rows(path: Path) -> Iterator[Sequence[Any]]:
-    """Read what looks like a row of a table WITHOUT ROWID, with text as bytes. Raises OSError."""
+    """Yield what looks like a row of a table WITHOUT ROWID, with text as bytes. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = _page_size(_pread(fd, _HEADER, 0))
@@ -44,20 +44,20 @@ def rows(path: Path) -> Iterator[Sequence[Any]]:
 
 
 class Frames(NamedTuple):
-    """The frames of a log that end a commit, by their place from 1 on, be they valid or not."""
+    """The numbers, from 1, of a log's frames that end a commit, be they valid or not."""
 
     commits: Sequence[int]
 
     def lost(self, valid: int) -> int:
-        """Count the commits that come after the last that is valid.
-
-        valid: how many frames SQLite takes for valid.
-        """
+        """Count the commits behind the valid frames. valid: how many frames SQLite accepts."""
         return sum(place > valid for place in self.commits)
 
 
 def frames(path: Path) -> Frames:
-    """Look at a database's write-ahead log. One that was begun anew has others after its own."""
+    """Find the commits in a database's write-ahead log. Frames of an older log are left out.
+
+    SQLite begins a log anew in the same file, so that older frames, with another salt, follow.
+    """
     commits: list[int] = []
     with suppress(OSError), log_of(path).open("rb") as file:
         size = _FRAME_HEADER + _read_size(path)
@@ -78,7 +78,7 @@ def log_of(path: Path) -> Path:
 
 
 def _logged(path: Path, size: int) -> Mapping[int, bytes]:
-    """Read the pages of the commits in a write-ahead log that are whole, by number."""
+    """Return by number the pages of all whole commits in a write-ahead log."""
     committed: dict[int, bytes] = {}
     pending: dict[int, bytes] = {}
     with suppress(OSError), path.open("rb") as file:
@@ -107,7 +107,7 @@ def _is_header(header: bytes) -> bool:
 
 
 def _add(sums: tuple[int, ...], data: bytes, order: str) -> tuple[int, ...]:
-    """Go on with the checksum of a write-ahead log."""
+    """Add data to the checksum of a write-ahead log."""
     words = array("I", data)
     if order != sys.byteorder:
         words.byteswap()
@@ -121,7 +121,7 @@ def _add(sums: tuple[int, ...], data: bytes, order: str) -> tuple[int, ...]:
 def _pread(fd: int, length: int, offset: int) -> bytes:
     try:
         return os.pread(fd, length, offset)
-    except OSError:  # a bad sector: the others may be readable
+    except OSError:  # a bad sector: others may be readable
         return b""
 
 
@@ -140,7 +140,7 @@ def _page_size(header: bytes) -> int:
 
 
 def _rows(data: bytes, start: int, page: Callable[[int], bytes]) -> Iterator[Sequence[Any]]:
-    """Read the rows of a page. One of a type that there is not may be a leaf."""
+    """Yield the rows of a page. A page whose type is damaged is read as a leaf."""
     try:
         kind, count = data[start], int.from_bytes(data[start + 3 : start + 5], "big")
     except IndexError:
@@ -159,7 +159,7 @@ def _rows(data: bytes, start: int, page: Callable[[int], bytes]) -> Iterator[Seq
 
 
 def _payload(data: bytes, at: int, page: Callable[[int], bytes]) -> bytes:
-    """Read the payload of a cell, with what overflows into other pages."""
+    """Return the payload of a cell, with its part in overflow pages. Raises one of _BAD."""
     length, at = _varint(data, at)
     if length > _MAX_ROW:
         raise ValueError(length)
@@ -202,7 +202,7 @@ def _record(payload: bytes) -> Sequence[Any]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read a number of up to nine bytes, and tell where it ends."""
+    """Return a number of up to nine bytes, and the offset behind it."""
     value = 0
     for end in range(at, at + 8):
         value = value << 7 | data[end] & 0x7F

@@ -1,4 +1,4 @@
-"""Files that are not what they should be: set aside, under a name that says so."""
+"""Sets files aside that cannot be used, under a name that says so."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# What SQLite has beside a database, by the end of its name.
+# Suffixes of the files that SQLite has beside a database.
 COMPANIONS = ("-wal", "-shm", "-journal")
-MAX_BYTES = 1 << 30  # of a million routes it is an eighth
+MAX_BYTES = 1 << 30  # a million routes take an eighth of it
 _MAX_COPIED = 64 << 20
 _BLOCK = 1 << 20
 
 
 def set_aside_unless_regular(path: Path) -> None:
-    """Keep a fifo, a device or a file without end from being opened, which might never end.
+    """Rename a fifo, a device or a huge file, which might never be opened or read to its end.
 
     Raises OSError.
     """
@@ -42,9 +42,9 @@ def set_aside_unless_regular(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a database, with what SQLite has beside it. Raises OSError."""
+    """Rename a database with its companions, and return the new path. Raises OSError."""
     aside = _aside(path)
-    for suffix in (*COMPANIONS, ""):  # no other database may come to lie beside this one's
+    for suffix in (*COMPANIONS, ""):  # the companions first: none may stay for the next database
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
@@ -52,7 +52,7 @@ def set_aside(path: Path) -> Path:
 
 
 def copy_aside(path: Path) -> None:
-    """Copy a file of which a part cannot be used, if there is room."""
+    """Copy a file whose contents can be used in part only, if there is room."""
     aside = _aside(path)
     try:
         with path.open("rb") as old, aside.open("xb") as new:
@@ -66,9 +66,9 @@ def copy_aside(path: Path) -> None:
 
 
 def write_anew(path: Path) -> None:
-    """Write a file over with what it has, and sync it. Raises OSError.
+    """Write a file's contents over themselves, and sync it. Raises OSError.
 
-    After a sync that failed, Linux takes the pages for written, and the next sync does not try.
+    After a failed sync Linux counts the pages as written, and another sync alone does not try them.
     """
     with suppress(FileNotFoundError), path.open("r+b", buffering=0) as file:
         fd, at = file.fileno(), 0

@@ -1,47 +1,44 @@
-"""What has to outlive the process, in one SQLite database: a commit is there whole, or not at all.
+"""Keeps routes and memberships in one SQLite database: a commit is there whole, or not at all.
 
-Rows that are not durable carry the name of a life of the machine, and end with it. What is read
-may be anything: a row that is no valid one is kept aside, a file that cannot be used too.
+Rows that do not outlive a reboot carry the name of a life of the machine, and end with it. Any file
+may be found: invalid rows are put into a table of their own, and an unusable file is renamed.
 """
 
 import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from mfc_dbus.model.desired import Desired, Key
 from mfc_dbus.model.errors import InvalidArgs, StoreError
+from mfc_dbus.model.history import HistoryUpdate, PastChange
 from mfc_dbus.model.quoting import printable
-from mfc_dbus.model.route import Desired, Key
-from mfc_dbus.storage import earlier, rows, salvage
-from mfc_dbus.storage import set_aside as files
+from mfc_dbus.storage import earlier, past, rows, salvage, set_aside
 from mfc_dbus.storage.database import (
-    OF_OTHERS,
-    OF_THE_DISK,
     PUT,
     Newer,
     Unusable,
+    brief,
     lock,
-    open_or_make,
-    open_read_only,
     pragma,
-    primary_code,
     put_aside,
     transaction,
 )
-from mfc_dbus.storage.earlier import Rest
-from mfc_dbus.storage.salvage import Frames
+from mfc_dbus.storage.earlier import Handoff
+from mfc_dbus.storage.opening import open_whatever
 
 log = logging.getLogger(__name__)
 
 _DELETE = "DELETE FROM kept WHERE key = ?"
+_UNUSABLE = (sqlite3.Error, OSError, ValueError, Unusable, Newer)
 _MAX_TOLD = 5
-_MAX_BRIEF = 200  # characters
 _TRIES = 3
 
-# Routes and memberships to put, and None for those to delete.
+# The routes and memberships to put, by key; None for a key to delete.
 Changes = Mapping[Key, Desired | None]
 _Values = Sequence[Any]
 
@@ -54,41 +51,47 @@ class _Damaged(NamedTuple):
 class Store:
     """One database. `write` may be called from any thread, one call at a time.
 
-    life: the name that rows carry which are not durable; others than these have ended. refusal: why
-    nothing can be written, if so; then it is read all the same. identity: of this database. taken:
-    the name of what it has taken in.
+    life: the name in rows that do not outlive a reboot; rows with another name have ended.
+    refusal: why nothing can be written, or empty; reading still works. identity: the name of this
+    database. taken: the name of what it took in last: a database's identity, or a rest's name.
     """
 
     def __init__(self, path: Path, life: str) -> None:
-        """Open or make it. Raises StoreError."""
+        """Open the database, or make it. Raises StoreError."""
         self.path = path
         self.refusal = self._told = ""
         self._life = life
         self._doubtful = False
         with ExitStack() as stack:
             try:
-                directory = lock(stack, path.parent)
-                self._database = stack.enter_context(closing(self._open()))
-                if not self.refusal:
-                    os.fsync(directory)  # the file may be new there
-                self._read_header()
-            except (sqlite3.Error, OSError, ValueError, Unusable, Newer) as error:
-                raise StoreError(f"Cannot open {path}: {_brief(error)}") from error
+                self._directory = lock(stack, path.parent)
+                self._database = self._open()
+                stack.callback(self._close_database)
+                self._begin()
+            except _UNUSABLE as error:
+                raise StoreError(f"Cannot open {path}: {brief(error)}") from error
             self._stack = stack.pop_all()
 
     def open_again(self) -> None:
-        """Open what could not be written once more. Raises StoreError where it still cannot."""
+        """Try once more to open the database for writing. Raises StoreError."""
         before, self.refusal = self.refusal, ""
+        self._close_database()  # first: closing a file ends all locks that a process has on it
         try:
-            database = self._open()
-        except (sqlite3.Error, OSError, ValueError, Unusable, Newer) as error:
+            self._database = self._open()
+            self._begin()
+        except _UNUSABLE as error:
             self.refusal = before
             raise StoreError(before) from error
         if self.refusal:
-            database.close()
             raise StoreError(self.refusal)
+
+    def _close_database(self) -> None:
+        """Close the database that is open at that time: `open_again` replaces it."""
         self._database.close()
-        self._database = self._stack.enter_context(closing(database))
+
+    def _begin(self) -> None:
+        if not self.refusal:
+            os.fsync(self._directory)  # the file may be new there
         self._read_header()
 
     def __enter__(self) -> Self:
@@ -103,7 +106,10 @@ class Store:
     # Reading
 
     def read(self) -> list[Desired]:
-        """Read all routes and memberships that have not ended. Raises StoreError."""
+        """Return all routes and memberships that have not ended. Raises StoreError.
+
+        Damaged rows are put aside, and rows that have ended are deleted.
+        """
         found: list[Desired] = []
         damaged: list[_Damaged] = []
         ended = False
@@ -119,19 +125,33 @@ class Store:
                 else:
                     ended = True
         except sqlite3.Error as error:
-            raise StoreError(f"Cannot read {self.path}: {_brief(error)}") from error
+            raise StoreError(f"Cannot read {self.path}: {brief(error)}") from error
         if damaged:
-            self._tell(damaged)
+            self._log_damage(damaged)
         if (damaged or ended) and not self.refusal:
             self._clean(damaged)
         return found
 
-    def read_rest(self) -> Rest | None:
-        """Read what an earlier version has left to be done elsewhere. Raises StoreError."""
+    def read_history(self) -> list[PastChange]:
+        """Return what is known of the last changes; what cannot be read is left out."""
         try:
-            return earlier.read_rest(self._database) if self._has("rest") else None
+            if not self._has("history"):
+                return []
+            found = self._database.execute("SELECT id, content, checksum FROM history ORDER BY id")
+            changes, damaged = past.read(found, self._life)
+        except sqlite3.Error as error:
+            log.error("The history in %s cannot be read: %s", self.path, brief(error))
+            return []
+        if damaged:
+            log.error("%s: %d rows of the history are damaged, and left out", self.path, damaged)
+        return changes
+
+    def read_handoff(self) -> Handoff | None:
+        """Return the rest of a change that an earlier version has left here. Raises StoreError."""
+        try:
+            return earlier.read_handoff(self._database) if self._has("rest") else None
         except (sqlite3.Error, InvalidArgs) as error:
-            raise StoreError(f"Cannot read {self.path}: {_brief(error)}") from error
+            raise StoreError(f"Cannot read {self.path}: {brief(error)}") from error
 
     def _values(self) -> Iterator[_Values]:
         if self._current:
@@ -142,7 +162,7 @@ class Store:
         if self._current:
             return rows.read(values)
         desired = earlier.read(values)
-        return desired, "" if desired.durable else self._life
+        return desired, "" if desired.survives_reboot else self._life
 
     def _read_header(self) -> None:
         self._current = self._has("header")
@@ -157,7 +177,7 @@ class Store:
         sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?"
         return bool(self._database.execute(sql, [table]).fetchone()[0])
 
-    def _tell(self, damaged: Sequence[_Damaged]) -> None:
+    def _log_damage(self, damaged: Sequence[_Damaged]) -> None:
         reasons = "; ".join(printable(each.reason) for each in damaged[:_MAX_TOLD])
         kept = "" if self.refusal else " and kept in its table 'damaged'"
         log.error(
@@ -170,10 +190,12 @@ class Store:
 
     # Writing
 
-    def write(self, changes: Changes) -> None:
-        """Put and delete; return when it is on disk. Raises StoreError; then nothing was changed.
+    def write(self, changes: Changes, history: HistoryUpdate | None = None) -> None:
+        """Put and delete; return when the commit is on disk.
 
-        Then it is refused also after a crash, as far as the disk lets us: see `mend`.
+        history: what it is about, in the same commit.
+        Raises StoreError; then nothing was changed, and nothing will be after a crash, as far as
+        the disk lets us: see `mend`.
         """
         put = [rows.write(each, self._life).values() for each in changes.values() if each]
         delete = [[rows.pack(key)] for key, each in changes.items() if each is None]
@@ -181,13 +203,20 @@ class Store:
         def change(database: sqlite3.Connection) -> None:
             database.executemany(_DELETE, delete)
             database.executemany(PUT, put)
+            if history:
+                # A change that could not be read may have had this number.
+                first = min(each.number for each in history.added)
+                database.execute(past.DELETE_FROM, [past.first_row(first)])
+                added = (past.write(each, self._life) for each in history.added)
+                database.executemany(past.PUT, chain.from_iterable(added))
+                database.execute(past.DELETE_BEFORE, [past.first_row(history.oldest)])
 
         self._commit(change)
 
     def take_in(self, desired: Iterable[Desired], name: str) -> None:
-        """Have these, and no others, of all that is not durable. Raises StoreError.
+        """Replace all rows that do not outlive a reboot by these. Raises StoreError.
 
-        name: of where they come from, which is `taken` from now on.
+        name: of the database or rest that they come from, which is `taken` from now on.
         """
         put = [rows.write(each, self._life).values() for each in desired]
 
@@ -203,14 +232,14 @@ class Store:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a commit failed, and the next process may take it for one that did not."""
+        """Whether a commit failed that the next process might still find in the log."""
         return self._doubtful
 
     def mend(self) -> None:
-        """Make sure that a commit that failed will not be found. Raises StoreError.
+        """Make sure that a failed commit will not be found. Raises StoreError.
 
-        When a sync of SQLite's log fails, the log has all of the commit already, and whoever opens
-        it next believes it.
+        When a sync of SQLite's log fails, the log has all of the commit already, and the next
+        process that opens the database believes it.
         """
         if self._doubtful:
             try:
@@ -220,15 +249,15 @@ class Store:
                 raise StoreError(f"Cannot write {self.path}: {error}") from error
 
     def _take_back(self) -> None:
-        """Put another commit in the place of the one that failed. Raises sqlite3.Error.
+        """Write another commit over the failed one in the log. Raises sqlite3.Error.
 
-        What comes after that in the log is void then, since its checksums are of what was before.
-        It is not synced: the next process would find it so already.
+        The log behind it is void then, since checksums there continue the old ones. The commit is
+        not synced: a new process would find it all the same.
         """
         database = self._database
         pages = int(pragma(database, "wal_autocheckpoint"))
         database.execute("PRAGMA synchronous = OFF")
-        database.execute("PRAGMA wal_autocheckpoint = 0")  # which would sync nothing either
+        database.execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint would not sync either
         try:
             for left in reversed(range(_TRIES)):
                 try:
@@ -243,10 +272,10 @@ class Store:
             database.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
     def _sync_anew(self) -> None:
-        """Have all of the log on disk, which now may be believed. Raises OSError."""
-        files.write_anew(salvage.log_of(self.path))
+        """Sync the whole log, which now holds valid commits only. Raises OSError."""
+        set_aside.write_anew(salvage.log_of(self.path))
         self._doubtful = False
-        with suppress(sqlite3.Error):  # what is void is not taken for what was lost then
+        with suppress(sqlite3.Error):  # an empty log has no void commits that would seem lost
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _commit(self, change: Callable[[sqlite3.Connection], None]) -> None:
@@ -258,6 +287,8 @@ class Store:
                 change(self._database)
                 self._doubtful = True
             self._doubtful = False
+        except OverflowError as error:  # of a number that SQLite does not have
+            raise StoreError(f"Cannot write {self.path}: {error}") from error
         except sqlite3.Error as error:
             sentence = f"Cannot write {self.path}: {error}"
             if self._doubtful:
@@ -265,7 +296,7 @@ class Store:
             raise StoreError(sentence) from error
 
     def _try_to_mend(self, failure: sqlite3.Error) -> str:
-        """Take back what has failed; returns how the sentence goes on that tells of the failure."""
+        """Take back the failed commit. Return the end of the error's sentence."""
         try:
             self._take_back()
         except sqlite3.Error as error:
@@ -283,14 +314,14 @@ class Store:
         return ""
 
     def _clean(self, damaged: Sequence[_Damaged]) -> None:
-        """Keep aside the rows that are damaged, and remove those that have ended."""
+        """Put damaged rows aside, and delete those that have ended."""
         keys = [[each.values[0]] for each in damaged]
 
         def change(database: sqlite3.Connection) -> None:
             for values, reason in damaged:
                 put_aside(database, values, reason)
             database.executemany("DELETE FROM kept WHERE key IS ?", keys)
-            # A key that is text is not the same as one that is a blob.
+            # A damaged key may be text, which equals no blob.
             database.executemany("DELETE FROM kept WHERE key IS CAST(? AS TEXT)", keys)
             database.execute("DELETE FROM kept WHERE life NOT IN ('', ?)", [self._life])
 
@@ -302,118 +333,14 @@ class Store:
     # Opening
 
     def _open(self) -> sqlite3.Connection:
-        for suffix in ("", *files.COMPANIONS):
-            files.set_aside_unless_regular(self.path.with_name(self.path.name + suffix))
-        if self._salvaged.exists():  # a crash came before it took its place
-            self._replace()
-        if self.path.exists() and not os.access(self.path, os.W_OK):
-            return self._open_read_only(PermissionError("attempt to write a readonly database"))
-        frames = salvage.frames(self.path)
-        try:
-            database = open_or_make(self.path, self._life)
-        except (sqlite3.Error, UnicodeError, Unusable) as error:
-            if primary_code(error) in OF_THE_DISK and self.path.exists():
-                return self._open_read_only(error)
-            return self._rebuild(error)
-        self._begin_log(database, frames)
+        database, refusal, doubtful = open_whatever(self.path, self._life)
+        if refusal is not None:
+            self._refuse(refusal)
+        self._doubtful = self._doubtful or doubtful
         return database
-
-    def _open_read_only(self, error: Exception) -> sqlite3.Connection:
-        try:
-            database = open_read_only(self.path)
-        except (sqlite3.Error, UnicodeError, Unusable) as second:
-            return self._rebuild(second)
-        self._refuse(error)
-        return database
-
-    def _begin_log(self, database: sqlite3.Connection, frames: Frames) -> None:
-        """Empty the write-ahead log, and tell what of it cannot be read.
-
-        The process before may have ended while it could not be synced.
-        """
-        try:
-            files.write_anew(salvage.log_of(self.path))
-        except OSError as error:
-            log.error("%s cannot be synced: %s", self.path, error.strerror)
-            self._doubtful = True
-            return
-        with suppress(sqlite3.Error):  # it is tried again
-            _, valid, _ = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if lost := frames.lost(valid):
-                log.error(
-                    "%s: %d commits at the end of its log cannot be read. They are lost, or of "
-                    "changes that were not finished",
-                    self.path,
-                    lost,
-                )
-                files.copy_aside(salvage.log_of(self.path))
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _refuse(self, error: Exception) -> None:
-        before, self.refusal = self._told, f"Cannot write {self.path}: {_brief(error)}"
+        before, self.refusal = self._told, f"Cannot write {self.path}: {brief(error)}"
         if self.refusal != before:
-            log.error("%s can be read, and not written: %s", self.path, _brief(error))
+            log.error("%s can be read, and not written: %s", self.path, brief(error))
             self._told = self.refusal
-
-    @property
-    def _salvaged(self) -> Path:
-        return self.path.with_name(self.path.name + ".salvaged")
-
-    def _rebuild(self, error: Exception) -> sqlite3.Connection:
-        """Read what can be read of a file that cannot be used, and set it aside."""
-        if primary_code(error) in OF_OTHERS:
-            raise error
-        found = list(_salvage(self.path, self._life))
-        log.error(
-            "%s cannot be used (%s). %d routes and memberships were read from it",
-            self.path,
-            _brief(error),
-            len(found),
-        )
-        try:
-            self._write_salvaged(found)
-            self._replace()
-            return open_or_make(self.path, self._life)
-        except (sqlite3.Error, OSError) as second:
-            database = open_or_make(":memory:", self._life)
-            _put(database, found)
-            self._refuse(second)
-            return database
-
-    def _write_salvaged(self, found: Sequence[_Values]) -> None:
-        """Write a new database, under a name of its own only when it is whole."""
-        unfinished = self.path.with_name(self.path.name + ".unfinished")
-        for suffix in ("", *files.COMPANIONS):
-            unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
-        with closing(open_or_make(unfinished, self._life)) as database:
-            _put(database, found)
-            # What closing does fails without a word.
-            busy, _, _ = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if busy:
-                raise sqlite3.OperationalError("database is locked")
-        unfinished.rename(self._salvaged)
-
-    def _replace(self) -> None:
-        if self.path.exists():
-            log.error("%s is kept as %s", self.path, files.set_aside(self.path))
-        self._salvaged.rename(self.path)
-
-
-def _salvage(path: Path, life: str) -> Iterator[_Values]:
-    for values in salvage.rows(path):
-        with suppress(InvalidArgs):
-            if len(values) == rows.COLUMNS:
-                rows.read(values)
-                yield rows.Row(*values).values()
-            else:
-                yield rows.write(earlier.read(values), life).values()
-
-
-def _put(database: sqlite3.Connection, found: Iterable[_Values]) -> None:
-    with transaction(database):
-        database.executemany(PUT, found)
-
-
-def _brief(error: Exception) -> str:
-    """Tell an error, which may have in it what a damaged file has."""
-    return printable(str(error)[:_MAX_BRIEF])

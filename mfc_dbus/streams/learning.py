@@ -1,13 +1,14 @@
-"""Upcalls: streams of routes that have no entry of their own become entries, move, and expire.
+"""Learns streams from upcalls: a stream gets an entry, which may move, and which expires.
 
-Nothing here is stored, and nobody waits for it: packets of a new stream wait in the kernel.
+It is for routes that the kernel has no entry for. Nothing is stored, and nobody waits for it:
+packets of a new stream wait in the kernel.
 
 1. A stream is learned on the interface where it arrives, if a route covers it there.
 2. The kernel asks about a stream once in 10 s, wherever else it arrives meanwhile. So where no
    route covers it, it is learned for an interface where one would: packets that arrive there are
-   forwarded from the first on, and of others the kernel tells, as of those of a wrong interface.
-3. While packets use an entry it stays. It moves to another interface that brings the stream when
-   they have fallen silent; where none has ever used it, at once.
+   forwarded from the first on, and others make upcalls, since they come by a wrong interface.
+3. An entry stays while packets use it. When it has fallen silent, it moves to another interface
+   where the stream arrives; an entry that no packet has ever used moves at once.
 """
 
 import logging
@@ -15,16 +16,16 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import CurrentSettings
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.mroute import MFCEntry
-from mfc_dbus.model.addresses import Prefix, cut, exactly, forwardable
-from mfc_dbus.model.route import Route, RouteKey
+from mfc_dbus.model.addresses import Prefix, forwardable, mask
+from mfc_dbus.model.route import Route, RouteKey, stream_key
+from mfc_dbus.model.status import UnroutedStream
 from mfc_dbus.routing.learned_entries import derive, derive_native, elsewhere, natives
 from mfc_dbus.routing.placement import Learned
 from mfc_dbus.routing.steps import entry
 from mfc_dbus.routing.table import Table
-from mfc_dbus.streams.unrouted import Stream
 from mfc_dbus.streams.usage import Usage, Use
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,11 @@ _SECOND = 1_000_000_000
 # (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
 _WAITS = 11 * _SECOND
 _MOST_WAITING = 4096
-_ANSWERS = 64  # of these at one time, so that others are served in between
+_ANSWERS = 64  # streams at one time, so that others are served in between
 # The kernel tells of packets on the wrong interface at most once in 3 s (MFC_ASSERT_THRESH).
 _TELLS = 4 * _SECOND
-# When an entry has fallen silent: in this time so many packets came by other interfaces, and none
-# by its own. Of copies that arrive in turn on some interfaces there are fewer between two of one.
+# An entry has fallen silent when in this time so many packets came by other interfaces, and none by
+# its own. Where copies arrive in turn on some interfaces, fewer come between two by its own.
 _SILENCE = _SECOND // 2
 _OTHERS = 4
 _LONG_SILENCE = 10 * _SECOND  # in which one packet by another interface is enough
@@ -52,9 +53,10 @@ class _Arrival(NamedTuple):
 
 
 class Learning:
-    """What one table's kernel asks, and what became of it. Times are nanoseconds."""
+    """Learns the streams of one table. Times are nanoseconds since boot."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, settings: CurrentSettings) -> None:
+        self._settings = settings
         self._table = table
         self._usage = Usage(table)
         # Streams that arrive where no route covers them, in the order in which the kernel told of
@@ -68,16 +70,16 @@ class Learning:
         self._full = False
         self._refused = False
 
-    def next_look(self, config: Config) -> int | None:
-        """When `look` has something to do."""
+    def next_due(self) -> int | None:
+        """Return when `do_due` has something to do, None for never."""
         if self._unanswered:
             return 0
-        at_uses = self._usage.next_look(config.learned_expiry)
+        at_uses = self._usage.next_due(self._settings.now.learned_expiry)
         if not self._looks:
             return at_uses
         return min(self._looks[0][0], at_uses) if at_uses is not None else self._looks[0][0]
 
-    def hear(self, upcalls: Iterable[Upcall], now: int, config: Config) -> list[Stream]:
+    def hear(self, upcalls: Iterable[Upcall], now: int) -> list[UnroutedStream]:
         """Write the entries that the kernel asks for, where a route covers the stream.
 
         Return the streams that arrive where no route covers them.
@@ -91,53 +93,60 @@ class Learning:
             stream = self._key(upcall.source, upcall.group)
             before = self._table.learned.get(stream)
             iif = names.get(upcall.vif)
-            if iif is None:  # it has gone since, and the kernel asks of no other
+            if iif is None:  # the VIF has gone since, and the kernel does not ask for another
                 if before is None and upcall.type == IGMPMSG_NOCACHE:
-                    self._take_up_one(stream, now)
+                    self._resume_one(stream, now)
                 continue
             if before is not None:
                 covered = self._compare(before, iif, now)
             elif upcall.type == IGMPMSG_NOCACHE:
-                covered = self._begin(stream, iif, now, config, has_packet=upcall.has_packet)
+                covered = self._begin(stream, iif, now, has_packet=upcall.has_packet)
                 if not covered and upcall.has_packet:
                     self._remember(stream, iif, now)
             else:
+                # The entry may be one that is still to be inherited: the kernel tells of it again.
                 here = self._derive(stream, iif)
-                covered = here is None or self._learn(here, now, config)
+                covered = self._table.unseen or here is None or self._learn(here, now)
             if not covered and upcall.has_packet:
-                others.append(Stream(upcall.source, upcall.group, iif, self._table.id.number))
-        self._answer_some(now, config)
+                others.append(
+                    UnroutedStream(upcall.source, upcall.group, iif, self._table.id.number)
+                )
+        self._answer_some(now)
         return others
 
-    def covers(self, stream: Stream) -> bool:
-        """Whether a route says what is to become of a stream, be it in the kernel or not."""
+    def covers(self, stream: UnroutedStream) -> bool:
+        """Return whether a route covers a stream, be it installed in the kernel or not."""
         routes = self._table.routes
-        key = RouteKey(exactly(stream.source), exactly(stream.group), "", stream.table)
+        key = stream_key(stream.source, stream.group, stream.table)
         best = routes.best(stream.source, stream.group, stream.iif)
         return best is not None or routes.get(key) is not None
 
-    def answer(self, routes: Sequence[Route], now: int, config: Config) -> None:
-        """Write the entries that the kernel has asked for before there were these routes."""
+    def answer(self, routes: Sequence[Route], now: int) -> None:
+        """Write the entries that the kernel asked for before these routes were there."""
         self._forget_waiting(now)
         if not self._waiting:
             return
-        new = [each for each in routes if not each.single and each.key in self._table.installed]
+        new = [
+            each
+            for each in routes
+            if not each.is_sg_on_one_iif and each.key in self._table.installed
+        ]
         prefixes = {(each.source, each.group) for each in new}
         lengths = {(source.length, group.length) for source, group in prefixes}
         for stream in self._waiting:
             source, group = stream.source.address, stream.group.address
             if any((_around(source, n), _around(group, m)) in prefixes for n, m in lengths):
                 self._unanswered[stream] = None
-        self._answer_some(now, config)
+        self._answer_some(now)
 
-    def _answer_some(self, now: int, config: Config) -> None:
+    def _answer_some(self, now: int) -> None:
         for _ in range(min(_ANSWERS, len(self._unanswered))):
             stream, _ = self._unanswered.popitem(last=False)
             waiting, before = self._waiting.get(stream), self._table.learned.get(stream)
             if waiting is None or not self._table.owned:
                 continue
             if before is None:
-                self._begin(stream, waiting.iif, now, config)
+                self._begin(stream, waiting.iif, now)
             elif self._is_covered(stream, waiting.iif):
                 self._compare(before, waiting.iif, now)
             elif waiting.iif not in self._table.vifs:
@@ -145,32 +154,43 @@ class Learning:
                 if use is not None and not use.brought:
                     self._forget(before)  # and the kernel asks where it arrives now
 
-    def take_up(self, unresolved: Iterable[tuple[bytes, bytes]], now: int, config: Config) -> None:
-        """Begin to look at what was learned by an earlier process, and answer what it was asked.
+    def resume(self, unresolved: Iterable[tuple[bytes, bytes]], now: int) -> None:
+        """Take over the learned streams of an earlier process, and answer its open upcalls.
 
         unresolved: the sources and groups of streams that the kernel has asked about. It does not
         say again where these arrive.
         """
         for learned in self._table.learned:
-            self._usage.take_up(learned.key, now)
+            self._usage.resume(learned.key, now)
         for source, group in unresolved:
             if forwardable(source, group):
-                self._take_up_one(self._key(source, group), now)
-        self._answer_some(now, config)
+                self._resume_one(self._key(source, group), now)
+        self._answer_some(now)
 
-    def _take_up_one(self, stream: RouteKey, now: int) -> None:
-        """Have a stream answered of which nobody knows any more where it arrives."""
+    def inherit(self, source: bytes, group: bytes, iif: str, now: int) -> bool:
+        """Go on with an entry that an earlier process has learned, if a route covers its stream.
+
+        Return whether that is done.
+        """
+        stream = self._key(source, group)
+        learned = self._derive(stream, iif)
+        if learned is not None:
+            self._write(learned, now)
+        return stream in self._table.learned
+
+    def _resume_one(self, stream: RouteKey, now: int) -> None:
+        """Have a stream answered whose arrival interface is not known any more."""
         if stream not in self._waiting:
             self._remember(stream, "", now)
             self._unanswered[stream] = None
 
-    def look(self, now: int, config: Config, most: int) -> None:
+    def do_due(self, now: int, most: int) -> None:
         """Read the counters of entries whose time it is, at most so many of each kind.
 
         An entry that no packet uses is deleted, or moves to where its stream arrives.
         """
-        self._answer_some(now, config)
-        for stream in self._usage.expired(now, config.learned_expiry, most):
+        self._answer_some(now)
+        for stream in self._usage.expired(now, self._settings.now.learned_expiry, most):
             if stream in self._table.learned:
                 self._forget(self._table.learned[stream])
         for _ in range(min(most, len(self._looks))):
@@ -182,35 +202,33 @@ class Learning:
 
     # A stream without an entry
 
-    def _begin(
-        self, stream: RouteKey, iif: str, now: int, config: Config, *, has_packet: bool = True
-    ) -> bool:
+    def _begin(self, stream: RouteKey, iif: str, now: int, *, has_packet: bool = True) -> bool:
         """Learn a stream that has no entry. Return whether a route covers it on this interface.
 
         has_packet: see `Upcall`.
         """
         here = self._derive(stream, iif)
         if here is not None:
-            done = self._learn(here, now, config, has_packet=has_packet)
+            done = self._learn(here, now, has_packet=has_packet)
         else:
-            done = self._guess(stream, iif, now, config)
+            done = self._guess(stream, iif, now)
         if not done and not has_packet:
             self._ask_again(stream, iif)
         return here is not None
 
-    def _guess(self, stream: RouteKey, iif: str, now: int, config: Config) -> bool:
+    def _guess(self, stream: RouteKey, iif: str, now: int) -> bool:
         """Learn a stream for an interface where a route would cover it, if there is one.
 
         Return whether that was done.
         """
         there = next(self._elsewhere(stream, iif), None)
-        return there is not None and self._learn(there, now, config, has_packet=False)
+        return there is not None and self._learn(there, now, has_packet=False)
 
     def _ask_again(self, stream: RouteKey, iif: str) -> None:
         """Make the kernel forget that it has asked about a stream: it asks at the next packet.
 
-        It forgets when an entry is written. Packets that come before that is deleted again go where
-        the kernel's own any-source entry would send them; of two such entries one would lose them.
+        It forgets when an entry is written. Until that is deleted again, packets go where the
+        kernel's own any-source entry would send them; with two such entries some would be lost.
         """
         own, vifs = self._natives(stream), self._table.vifs
         if len(own) > 1 or iif not in vifs:
@@ -255,8 +273,8 @@ class Learning:
     def _guess_again(self, before: Learned, iif: str, now: int) -> None:
         """Write an entry for the next of the interfaces where its stream would be covered.
 
-        The kernel tells of one packet in 3 s. Where the stream arrives on an uncovered interface
-        and on a covered one, that is the packet that comes first, which may always be of the first.
+        The kernel reports one packet in 3 s. Where the stream arrives on an uncovered interface and
+        on a covered one, that is the packet that comes first, maybe always an uncovered one.
         """
         others = list(self._elsewhere(before.key, iif))
         names = [each.iif for each in others]
@@ -291,7 +309,7 @@ class Learning:
             self._forget(before)
 
     def _is_covered(self, stream: RouteKey, iif: str) -> bool:
-        """Whether a route has a stream that arrives on an interface, learned or in the kernel."""
+        """Return whether a route covers a stream on this interface, learned or by its own entry."""
         if self._derive(stream, iif) is not None:
             return True
         return self._derive_native(stream, iif) is not None
@@ -313,7 +331,7 @@ class Learning:
             del self._waiting[stream]
 
     def _key(self, source: bytes, group: bytes) -> RouteKey:
-        return RouteKey(exactly(source), exactly(group), "", self._table.id.number)
+        return stream_key(source, group, self._table.id.number)
 
     def _derive(self, stream: RouteKey, iif: str) -> Learned | None:
         return derive(self._table.routes, stream, iif, self._table.installed.get)
@@ -329,19 +347,16 @@ class Learning:
 
     # What is written
 
-    def _learn(
-        self, learned: Learned, now: int, config: Config, *, has_packet: bool = True
-    ) -> bool:
+    def _learn(self, learned: Learned, now: int, *, has_packet: bool = True) -> bool:
         """Write an entry for a stream that has none, if there is room. Return whether there was.
 
-        has_packet: whether a packet waits for the entry. Then it may take the place of one that no
-        packet has used but those that had waited for it.
+        has_packet: whether a packet waits for the entry. Then the entry may also replace one that
+        was used only by packets that had waited for it.
         """
-        full = len(self._table.learned) >= config.max_learned
+        most = self._settings.now.max_learned
+        full = len(self._table.learned) >= most
         if full and not self._full:
-            log.warning(
-                "%d streams are learned, and the configuration allows no more", config.max_learned
-            )
+            log.warning("%d streams are learned, and the configuration allows no more", most)
         self._full = full
         if full:
             unused = self._usage.unused(now, for_packets=has_packet)
@@ -379,11 +394,11 @@ class Learning:
 
 
 def _is_silent(use: Use, now: int) -> bool:
-    """Tell whether no packet uses an entry while packets come by another interface."""
+    """Return whether an entry has fallen silent, given that packets come by another interface."""
     if not use.brought or now - use.since >= _LONG_SILENCE:
         return True
     return now - use.since >= _SILENCE and use.others >= _OTHERS
 
 
 def _around(address: bytes, length: int) -> Prefix:
-    return Prefix(cut(address, length), length)
+    return Prefix(mask(address, length), length)

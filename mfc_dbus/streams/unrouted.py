@@ -1,8 +1,6 @@
-"""Which of the streams that no route covers are told of: not too often, and not too many (pure)."""
+"""Limits the signals about streams that no route covers: of each stream, and of all (pure)."""
 
-from typing import NamedTuple
-
-DEFAULT_TABLE = 0
+from mfc_dbus.model.status import UnroutedStream
 
 # Times are nanoseconds.
 _SECOND = 1_000_000_000
@@ -11,20 +9,11 @@ RATE = 20  # a second, of all streams
 BURST = 100  # at once, after some time of silence
 
 
-class Stream(NamedTuple):
-    """What arrives: packed addresses, the interface, and the routing table."""
-
-    source: bytes
-    group: bytes
-    iif: str
-    table: int = DEFAULT_TABLE
-
-
 _Key = tuple[bytes, bytes, int]
 
 
 class Unrouted:
-    """Remembers what was told, and nothing else: at most BURST streams and RATE for a second."""
+    """Remembers the streams that were told in the last INTERVAL, and no others."""
 
     def __init__(self) -> None:
         self._told: dict[_Key, int] = {}  # when, the oldest first
@@ -32,17 +21,17 @@ class Unrouted:
         self._now = 0
 
     def __len__(self) -> int:
-        """How many streams are remembered."""
+        """Return the number of streams that are remembered."""
         return len(self._told)
 
     def has_room(self, now: int) -> bool:
-        """Whether any stream can be told of now: in a flood this alone is asked, of nearly all."""
+        """Return whether any stream can be told now. In a flood this alone refuses nearly all."""
         self._credit = min(self._credit + now - self._now, BURST * _SECOND // RATE)
         self._now = now
         return self._credit >= _SECOND // RATE
 
-    def admit(self, stream: Stream, now: int) -> bool:
-        """Whether to tell of a stream that arrives now; then it counts as told."""
+    def admit(self, stream: UnroutedStream, now: int) -> bool:
+        """Return whether to tell of a stream that arrives now; if so, it counts as told."""
         if not self.has_room(now):
             return False
         self._forget(now - INTERVAL)

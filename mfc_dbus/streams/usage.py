@@ -11,12 +11,12 @@ from mfc_dbus.kernel.mroute import SGCount
 from mfc_dbus.model.route import RouteKey
 from mfc_dbus.routing.table import Table
 
-_LOOKS = 4  # at an entry, in the time after which it goes
-_TRIES = 16  # entries that are looked at, to find one that no packet has used
+_LOOKS = 4  # at an entry, in the time after which an unused one expires
+_TRIES = 16  # entries that are looked at to find one that no packet has used
 
 
 class Use(NamedTuple):
-    """What is known of the packets of an entry.
+    """The packets of an entry, as far as they are known.
 
     packets: how many have used it, by arriving on its iif. since: when it was first seen that they
         were so many.
@@ -41,8 +41,8 @@ class Usage:
         self._uses: dict[RouteKey, Use] = {}
         # When each entry was looked at last. This one and the next two are in the order of time.
         self._looks: OrderedDict[RouteKey, int] = OrderedDict()
-        # Entries that no packet is known to have used; and those that were used by no packets but
-        # those that had waited until the entry was written.
+        # Entries that no packet is known to have used; and entries that were only used by packets
+        # that had waited until the entry was written.
         self._never: OrderedDict[RouteKey, None] = OrderedDict()
         self._once: OrderedDict[RouteKey, None] = OrderedDict()
 
@@ -60,7 +60,7 @@ class Usage:
             self._looks[stream] = now
             (self._once if brought else self._never)[stream] = None
 
-    def take_up(self, stream: RouteKey, now: int) -> None:
+    def resume(self, stream: RouteKey, now: int) -> None:
         """Begin to look at an entry of an earlier process, without reading its counters now."""
         if stream not in self._uses:
             self._uses[stream] = Use(0, 0, now, False, _NONE)
@@ -68,7 +68,7 @@ class Usage:
             self._once[stream] = None
 
     def read(self, stream: RouteKey, now: int) -> Use | None:
-        """Read the counters of an entry. None: the kernel has none, or it is not known here."""
+        """Read the counters of an entry. None: it is not in the kernel, or not known here."""
         use, count = self._uses.get(stream), self._count(stream)
         if use is None or count is None:
             return None
@@ -92,7 +92,7 @@ class Usage:
     def unused(self, now: int, *, for_packets: bool) -> RouteKey | None:
         """Find the oldest entry that no packet has used since it was written.
 
-        for_packets: also one that only those packets have used which had waited for it.
+        for_packets: also one that was used only by packets that had waited for it.
         """
         for entries in (self._never, self._once) if for_packets else (self._never,):
             for _ in range(min(_TRIES, len(entries))):
@@ -103,15 +103,15 @@ class Usage:
                         return stream
         return None
 
-    def next_look(self, expiry: int) -> int | None:
-        """When `expired` has something to look at."""
+    def next_due(self, expiry: int) -> int | None:
+        """Return when `expired` has something to look at, None for never."""
         when = next(iter(self._looks.values()), None)
         return when + expiry // _LOOKS if when is not None else None
 
     def expired(self, now: int, expiry: int, most: int) -> Iterator[RouteKey]:
         """Look at entries whose time it is, at most so many, and yield those unused for so long."""
         for _ in range(most):
-            when = self.next_look(expiry)
+            when = self.next_due(expiry)
             if when is None or when > now:
                 break
             stream, _ = self._looks.popitem(last=False)

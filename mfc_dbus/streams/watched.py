@@ -1,4 +1,4 @@
-"""The interfaces that are listened on though no route may use them: each has a VIF of its own.
+"""The watched interfaces: each has a VIF, so that its streams make upcalls without any route.
 
 A VIF that no route uses has no references, and goes when a route needs its place.
 """
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Watching:
-    """What is watched of the interfaces that there are, and the VIFs for it in each table."""
+    """Knows the watched ones of the interfaces that exist, and gives them VIFs in each table."""
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         self._patterns = patterns
@@ -31,7 +31,7 @@ class Watching:
         self._watched = {name: link for name, link in present.items() if self._wants(link)}
 
     def see(self, event: Event, tables: Iterable[Table]) -> None:
-        """Take in what happened to an interface, before the routes do."""
+        """Follow an event of an interface; call it before the routes follow that event."""
         if isinstance(event, Came):
             if self._wants(event.link):
                 self._watched[event.link.name] = event.link
@@ -42,8 +42,8 @@ class Watching:
             for table in tables:
                 lose(table, event.link.name)
 
-    def settle(self, table: Table) -> bool:
-        """Give each watched interface a VIF, and no other; whether there was anything to do."""
+    def give_vifs(self, table: Table) -> bool:
+        """Give each watched interface a VIF, and no other. Return whether that changed anything."""
         if not table.owned:
             return False
         surplus = [vif for vif in _idle(table) if vif.name not in self._watched]
@@ -58,7 +58,7 @@ class Watching:
                 without - room,
             )
         self._full = without > room
-        # There may be thousands: no more are gone through than there is room for.
+        # Thousands may be watched: the loop ends when there is no room.
         lacking = (link for name, link in self._watched.items() if name not in table.vifs)
         chosen = list(islice(lacking, room)) if without else []
         added = [link for link in chosen if _add(table, link)]
@@ -69,7 +69,7 @@ class Watching:
 
 
 def lose(table: Table, name: str) -> None:
-    """Take the VIF of an interface away, if no route uses it."""
+    """Delete the VIF of an interface, if no route uses it."""
     if not table.owned or name not in table.vifs or table.vifs[name].references:
         return
     number = table.vifs[name].number
@@ -83,7 +83,7 @@ def lose(table: Table, name: str) -> None:
 def _add(table: Table, link: Link) -> bool:
     try:
         add_vif(table, link)
-    except OSError as error:  # it has gone again, or waits for the next change
+    except OSError as error:  # the interface has gone again, or the next `give_vifs` tries again
         log.debug("Interface %s is not watched: %s", link.name, error)
         return False
     return True

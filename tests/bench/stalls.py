@@ -6,37 +6,30 @@ which 99 of 100 were shorter than; and the longest of calls that the bus itself 
 its time with megabytes, too. A situation is a coroutine in SITUATIONS: it prepares, then does
 what is measured in `async with stage.measured(…)`.
 
-Usage: PYTHONPATH=tests .venv/bin/python tests/bench/stalls.py [--routes 100000] [SITUATION…], as
-root or in .ci/sandbox.
+`make bench` measures two of them, `make bench-stalls [ARGS='--routes 20000 verify reload']` all, or
+those that are named.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import os
+import resource
 import socket
-import sqlite3
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import closing
 from typing import Any
 
-from lab.bus import PrivateBus
 from lab.caller import Caller
 from lab.caller import Route as Asked
-from lab.daemon import Daemon
-from lab.manager import Manager
-from lab.netns import Namespace
-from rich.console import Console
-from rich.table import Table as Grid
 
-from bench.__main__ import process_cpu
+from bench.ground import FIRST, SOURCE, TIMEOUT, Ground, Plan, Version, document, go_first, group
+from bench.sheet import Column, Sheet
+from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import PROPERTIES
@@ -45,65 +38,29 @@ from mfc_dbus.model.route import Route, parse_route
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 from mfc_dbus.storage.store import Store
 
-SOURCE = "10.0.0.1"
 _INTERVAL = 0.004  # seconds between calls
-_IDLE = 0.05  # of one processor, below which the daemon is at rest
 _LOOK = 1.0  # seconds
-_TIMEOUT = 300.0  # of each call, and until the daemon is at rest
+_NO_ROOM = 1 << 16  # bytes of a file, in which a change of many routes cannot be stored
+_PROBE = "probe"
 
 
-def group(number: int) -> str:
-    return f"239.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-
-
-def routes(count: int, iif: str, *oifs: str, first: int = 256) -> list[Route]:
+def routes(count: int, iif: str, *oifs: str, first: int = FIRST) -> list[Route]:
     return [parse_route(SOURCE, group(n), iif, oifs) for n in range(first, first + count)]
 
 
-class Stage:
+class Stage(Ground):
     """A daemon with routes that were stored, in a network of its own: in, out, and other."""
 
-    def __init__(self, grid: Grid, count: int) -> None:
+    def __init__(self, sheet: Sheet, version: Version, count: int) -> None:
+        super().__init__(version)
         self.count = count
-        self._grid = grid
-        with ExitStack() as stack:
-            self.namespace = stack.enter_context(closing(Namespace()))
-            self.namespace.ip(
-                "link add in type veth peer name out",
-                "link add other type veth peer name another",
-                *(f"link set {name} up" for name in ("in", "out", "other", "another")),
-            )
-            self.bus = stack.enter_context(PrivateBus())
-            self.manager = stack.enter_context(Manager())
-            self.home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            for name in ("state", "runtime", "configuration"):
-                (self.home / name).mkdir()
-            self._daemons = stack.enter_context(ExitStack())
-            self._stack = stack.pop_all()
+        self._sheet = sheet
 
-    def close(self) -> None:
-        self._stack.close()
-
-    def store(self, *kept: Sequence[Route]) -> None:
+    def start_with(self, kept: Iterable[Route]) -> None:
+        """Start with these in the store."""
         with Store(self.home / "state" / "routes.db", "") as store:
-            store.write({route.key: route for each in kept for route in each})
-
-    def start(self, kept: Sequence[Route] = ()) -> None:
-        """Start the daemon, or start it anew with the sockets that were kept."""
-        self._daemons.close()
-        if kept:
-            self.store(kept)
-        self.daemon = self._daemons.enter_context(
-            Daemon(
-                self.bus.address,
-                self.namespace,
-                home=self.home,
-                manager=self.manager,
-                library="dbus_fast",
-                wait=False,
-            )
-        )
-        self.daemon.wait_until_ready(_TIMEOUT)
+            store.write({route.key: route for route in kept})
+        self.start()
 
     @contextlib.asynccontextmanager
     async def measured(self, what: str, *, at_rest: bool = True) -> AsyncIterator[Caller]:
@@ -115,7 +72,7 @@ class Stage:
             await self.rest()
         async with Caller.at(self.bus.address) as caller:
             prober = await asyncio.create_subprocess_exec(
-                *(sys.executable, __file__, "--probe", self.bus.address),
+                *(sys.executable, "-m", "bench.stalls", _PROBE, self.bus.address),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )
@@ -127,46 +84,16 @@ class Stage:
             await self.rest()
             rested = time.perf_counter() - begin - _LOOK
             output, _ = await prober.communicate(b"\n")
-            self._show(what, took, rested, *map(sorted, json.loads(output)))
+        waits, of_bus = map(sorted, json.loads(output))
+        figures = (len(waits), waits[-1], waits[len(waits) * 99 // 100], of_bus[-1])
+        self._sheet.take(what, took, rested, *figures, version=self.version.name)
         assert "Traceback" not in self.daemon.log, self.daemon.log
-
-    async def rest(self) -> None:
-        """Return when the daemon has nothing more to do."""
-        deadline, before = time.monotonic() + _TIMEOUT, 1e9
-        while time.monotonic() < deadline:
-            now = process_cpu(self.daemon.process.pid)
-            if now - before < _IDLE * _LOOK and now >= before:
-                return
-            before = now
-            await asyncio.sleep(_LOOK)
-        raise TimeoutError("the daemon does not come to rest")
 
     async def ask(self, caller: Caller, member: str, signature: str, *body: Any) -> list[Any]:
         """Call a method that may take long."""
         return await caller.call(
-            BUS_NAME, OBJECT_PATH, INTERFACE, member, signature, body, timeout=_TIMEOUT
+            BUS_NAME, OBJECT_PATH, INTERFACE, member, signature, body, timeout=TIMEOUT
         )
-
-    def _show(
-        self,
-        what: str,
-        took: float,
-        rested: float,
-        waits: Sequence[float],
-        of_bus: Sequence[float],
-    ) -> None:
-        longest, ninety_ninth = waits[-1], waits[len(waits) * 99 // 100]
-        row = (
-            what,
-            f"{took:.2f}",
-            f"{rested:.1f}",
-            f"{len(waits)}",
-            f"{longest * 1e3:.1f}",
-            f"{ninety_ninth * 1e3:.1f}",
-            f"{of_bus[-1] * 1e3:.1f}",
-        )
-        self._grid.add_row(*row)
-        print(*row, sep="  ", file=sys.stderr, flush=True)
 
 
 # The situations
@@ -174,13 +101,14 @@ class Stage:
 
 async def nothing(stage: Stage) -> None:
     """What the machine itself makes a caller wait."""
-    stage.start(routes(stage.count, "in", "out"))
+    stage.start()
+    stage.cli("apply", stage.file("routes.json", document(stage.count)))
     async with stage.measured("nothing happens"):
         await asyncio.sleep(3)
 
 
 async def interface(stage: Stage) -> None:
-    stage.start([*routes(stage.count, "in", "out"), *routes(10, "in", "other", first=10)])
+    stage.start_with([*routes(stage.count, "in", "out"), *routes(10, "in", "other", first=10)])
     async with stage.measured("the interfaces of all routes go"):
         stage.namespace.ip("link delete out")  # and its peer, which is the iif
         await asyncio.sleep(0.5)
@@ -191,19 +119,19 @@ async def interface(stage: Stage) -> None:
 
 
 async def verify(stage: Stage) -> None:
-    stage.start(routes(stage.count, "in", "out"))
+    stage.start_with(routes(stage.count, "in", "out"))
     async with stage.measured("verify with nothing wrong (Reload)") as caller:
         await stage.ask(caller, "Reload", "a{sv}", {})
     with stage.namespace, MRoute(socket.AF_INET) as stranger:
-        async with stage.measured("another program deletes 1000 entries"):
-            for n in range(256, 1256):
+        async with stage.measured("another program deletes 1,000 entries"):
+            for n in range(FIRST, FIRST + min(stage.count, 1000)):
                 entry = MFCEntry(socket.inet_aton(SOURCE), socket.inet_aton(group(n)), 0, ())
                 stranger.del_mfc(entry)
             await asyncio.sleep(2)
 
 
 async def restart(stage: Stage) -> None:
-    stage.start(routes(stage.count, "in", "out"))
+    stage.start_with(routes(stage.count, "in", "out"))
     stage.manager.wait_for("mroute-ipv4", "mroute-ipv6")
     stage.daemon.kill()
     stage.start()
@@ -214,7 +142,7 @@ async def restart(stage: Stage) -> None:
 async def starved(stage: Stage) -> None:
     names = [f"v{n}" for n in range(32)]
     stage.namespace.ip(*(f"link add {name} type veth peer name w{name}" for name in names))
-    stage.start(
+    stage.start_with(
         [
             *routes(20_000, names[0], names[1], first=1 << 17),
             *(parse_route(SOURCE, group(n), names[0], [names[n]]) for n in range(1, 32)),
@@ -226,10 +154,10 @@ async def starved(stage: Stage) -> None:
 
 
 async def expiry(stage: Stage) -> None:
-    stage.start(routes(stage.count, "in", "out"))
+    stage.start_with(routes(stage.count, "in", "out"))
     count = min(stage.count, 20_000)
     async with Caller.at(stage.bus.address) as caller:
-        asked = [Asked("10.0.0.2", group(n), "in", ["out"]) for n in range(256, 256 + count)]
+        asked = [Asked("10.0.0.2", group(n), "in", ["out"]) for n in range(FIRST, FIRST + count)]
         for start in range(0, count, 50):
             timed = (
                 caller.add(route, persistent=False, timeout=20)
@@ -243,29 +171,20 @@ async def expiry(stage: Stage) -> None:
 async def taken(stage: Stage) -> None:
     with stage.namespace, MRoute(socket.AF_INET) as owner:
         owner.init()
-        stage.start(routes(stage.count, "in", "out"))
+        stage.start_with(routes(stage.count, "in", "out"))
         async with stage.measured("another program gives the table up"):
             owner.done()
             await asyncio.sleep(2)
 
 
 async def interfaces(stage: Stage) -> None:
-    stage.start([parse_route("*", "239.0.0.0/8", "in", ["v*"]), *routes(stage.count, "in", "out")])
+    stage.start_with(
+        [parse_route("*", "239.0.0.0/8", "in", ["v*"]), *routes(stage.count, "in", "out")]
+    )
     async with stage.measured("4,000 interfaces come, beside a v* route"):
         stage.namespace.ip(*(f"link add v{n} type veth peer name v{n + 2000}" for n in range(2000)))
     async with stage.measured("they go"):
         stage.namespace.ip(*(f"link delete v{n}" for n in range(2000)))
-
-
-def document(count: int, oif: str) -> str:
-    return json.dumps(
-        {
-            "route": [
-                {"source": SOURCE, "group": group(n), "iif": "in", "oifs": [oif]}
-                for n in range(256, 256 + count)
-            ]
-        }
-    )
 
 
 async def changes(stage: Stage) -> None:
@@ -274,16 +193,17 @@ async def changes(stage: Stage) -> None:
     for what, text in (("all new", new), ("the same", new), ("all changed", other)):
         async with stage.measured(f"Apply, {what}") as caller:
             await stage.ask(caller, "Apply", "sa{sv}", text, {})
-    async with stage.measured("Apply, all changed, and refused by the store") as caller:
-        state = stage.home / "state"
-        with sqlite3.connect(state / "routes.db", isolation_level=None) as database:
-            database.execute("BEGIN EXCLUSIVE")
-            with contextlib.suppress(BusError):
-                await stage.ask(caller, "Apply", "sa{sv}", new, {})
-            database.execute("ROLLBACK")
+    async with stage.measured("Apply, refused by the store") as caller:
+        pid, unlimited = stage.daemon.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (_NO_ROOM, resource.RLIM_INFINITY))
+        with contextlib.suppress(BusError):
+            await stage.ask(caller, "Apply", "sa{sv}", new, {})
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+    async with stage.measured("Describe") as caller:
+        await stage.ask(caller, "Describe", "a{sv}", {})
     async with stage.measured("GetAll") as caller:
         await caller.call(
-            BUS_NAME, OBJECT_PATH, PROPERTIES, "GetAll", "s", [INTERFACE], timeout=_TIMEOUT
+            BUS_NAME, OBJECT_PATH, PROPERTIES, "GetAll", "s", [INTERFACE], timeout=TIMEOUT
         )
     async with stage.measured("FlushRoutes") as caller:
         await stage.ask(caller, "FlushRoutes", "a{sv}", {})
@@ -295,7 +215,7 @@ async def reload(stage: Stage) -> None:
     directory.mkdir()
     text = "".join(
         f'[[route]]\nsource = "{SOURCE}"\ngroup = "{group(n)}"\niif = "in"\noifs = ["out"]\n'
-        for n in range(256, 256 + stage.count)
+        for n in range(FIRST, FIRST + stage.count)
     )
     (directory / "many.toml").write_text(text)
     async with stage.measured("Reload, all new") as caller:
@@ -318,7 +238,7 @@ def packet(number: int) -> bytes:
 
 
 async def learned(stage: Stage) -> None:
-    stage.start([parse_route("*", "239.0.0.0/8", "in", ["other"])])
+    stage.start_with([parse_route("*", "239.0.0.0/8", "in", ["other"])])
     with stage.namespace:
         outside = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         outside.bind(("out", 0))  # the other end of the iif
@@ -328,14 +248,28 @@ async def learned(stage: Stage) -> None:
                 outside.send(packet(n))
                 if n % 64 == 0:
                     await asyncio.sleep(0.01)
-    async with stage.measured("ListLearned, again and again") as caller:
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            _, total = await stage.ask(caller, "ListLearned", "a{sv}", {})
+    async with stage.measured("ListStreams, again and again") as caller:
+        _, total = await list_streams(stage, caller)
     assert total > 65_000, f"{total} were learned"
 
 
-SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
+async def streams(stage: Stage) -> None:
+    stage.start_with(routes(stage.count, "in", "out"))
+    async with stage.measured("ListStreams, again and again") as caller:
+        _, total = await list_streams(stage, caller)
+    assert total == stage.count
+
+
+async def list_streams(stage: Stage, caller: Caller) -> list[Any]:
+    """Ask for other streams each time, so that each answer is made anew, and return the last."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        for sort in ("rate", "packets", "group", "idle"):
+            answer = await stage.ask(caller, "ListStreams", "a{sv}", {"sort": Variant("s", sort)})
+    return answer
+
+
+SITUATIONS: dict[str, Callable[[Stage], Coroutine[Any, Any, None]]] = {
     each.__name__: each
     for each in (
         nothing,
@@ -349,6 +283,7 @@ SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
         changes,
         reload,
         learned,
+        streams,
     )
 }
 
@@ -357,62 +292,58 @@ SITUATIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
 
 
 async def probe(address: str) -> None:
-    """Call until a line comes in, and print how long each call took: ours, and one of the bus.
+    """Call until a line comes in, and print how long each call took: ours, and those of the bus.
 
-    Between two programs the bus carries everything, so what it takes itself is in both.
+    Between two programs the bus carries everything, so what it takes itself is in both. The calls
+    of the bus do not wait for ours: while it is busy with megabytes, ours wait for it.
     """
     done = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), done.set)
-    connection = await Connection.open(address)
-    waits: list[float] = []
-    of_bus: list[float] = []
+
+    async def call(connection: Connection, ask: Callable[[], Awaitable[Any]]) -> list[float]:
+        waits: list[float] = []
+        while not done.is_set():
+            begin = time.perf_counter()
+            await ask()
+            waits.append(time.perf_counter() - begin)
+            await asyncio.sleep(_INTERVAL)
+        await connection.close()
+        return waits
+
+    ours, other = [await Connection.open(address) for _ in range(2)]
     print(flush=True)
-    while not done.is_set():
-        begin = time.perf_counter()
-        await connection.call_bus("GetId")
-        of_bus.append(time.perf_counter() - begin)
-        begin = time.perf_counter()
-        await connection.call(
-            BUS_NAME,
-            OBJECT_PATH,
-            PROPERTIES,
-            "Get",
-            "ss",
-            [INTERFACE, "Version"],
-            timeout=_TIMEOUT,
-        )
-        waits.append(time.perf_counter() - begin)
-        await asyncio.sleep(_INTERVAL)
-    await connection.close()
+    version = (BUS_NAME, OBJECT_PATH, PROPERTIES, "Get", "ss", [INTERFACE, "Version"])
+    waits, of_bus = await asyncio.gather(
+        call(ours, lambda: ours.call(*version, timeout=TIMEOUT)),
+        call(other, lambda: other.call_bus("GetId")),
+    )
     print(json.dumps([waits, of_bus]))
 
 
-async def measure(names: Iterable[str], count: int) -> Grid:
-    grid = Grid(
-        *("what", "answered after, s", "at rest after, s", "calls"),
-        *("longest, ms", "99th, ms", "longest of the bus itself, ms"),
+def measure(plan: Plan, names: Iterable[str] = ("nothing", "changes")) -> Sheet:
+    sheet = Sheet(
+        f"What another caller waits for Get(Version), {plan.routes:,} routes",
+        *(Column("done", "s"), Column("rest", "s"), Column("calls")),
+        *(Column("longest", "ms"), Column("99th", "ms"), Column("of the bus", "ms")),
     )
-    for column in grid.columns[1:]:
-        column.justify = "right"
     for name in names:
-        with closing(Stage(grid, count)) as stage:
-            await SITUATIONS[name](stage)
-    return grid
+        for version in plan.versions:
+            with Stage(sheet, version, plan.routes) as stage:
+                asyncio.run(SITUATIONS[name](stage))
+    return sheet
 
 
 def main() -> None:
+    if sys.argv[1:2] == [_PROBE]:
+        asyncio.run(probe(sys.argv[2]))
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--routes", type=int, default=100_000, help="how many, default 100000")
-    parser.add_argument("--probe", metavar="ADDRESS", help=argparse.SUPPRESS)
     parser.add_argument("situations", nargs="*", help=f"of {', '.join(SITUATIONS)}; default all")
     arguments = parser.parse_args()
-    if arguments.probe:
-        asyncio.run(probe(arguments.probe))
-        return
-    with contextlib.suppress(OSError):  # others on this machine would be measured too
-        os.nice(-15)
-    names = arguments.situations or list(SITUATIONS)
-    Console().print(asyncio.run(measure(names, arguments.routes)))
+    go_first()
+    plan = Plan(arguments.routes)
+    measure(plan, arguments.situations or SITUATIONS).print()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def table(lab: Topology) -> Iterator[Table]:
 
 @pytest.fixture
 def routing(lab: Topology) -> Iterator[Routing]:
-    """Upkeep of the lab's tables, as the daemon has it."""
+    """Reconciler of the lab's tables, as the daemon has it."""
     with Routing(lab.router) as routing:
         yield routing
 

@@ -95,3 +95,29 @@ def test_every_vif_has_its_ttl_and_its_bit() -> None:
     ffi = abi.ffi()
     assert len(ffi.new("struct mfcctl *").mfcc_ttls) == abi.MAXVIFS
     assert 8 * ffi.sizeof("struct if_set") >= abi.MAXVIFS
+
+
+@pytest.mark.parametrize("family", [abi.IPV4, abi.IPV6], ids=["ipv4", "ipv6"])
+def test_what_is_laid_out_by_hand_is_laid_out_as_the_structs_are(family: abi.FamilyABI) -> None:
+    ffi, six = abi.ffi(), family is abi.IPV6
+    length = 16 if six else 4
+    source, group = bytes(range(1, 1 + length)), bytes(range(101, 101 + length))
+    mfc = ffi.new("struct mf6cctl *" if six else "struct mfcctl *")
+    addresses = (
+        (mfc.mf6cc_origin, mfc.mf6cc_mcastgrp) if six else (mfc.mfcc_origin, mfc.mfcc_mcastgrp)
+    )
+    for field, address in zip(addresses, (source, group), strict=True):
+        family.set_address(field, address)
+    if six:
+        mfc.mf6cc_parent = 3
+        mfc.mf6cc_ifset.ifs_bits[0] = 1 << 31 | 1 << 2
+    else:
+        mfc.mfcc_parent = 3
+        mfc.mfcc_ttls[2], mfc.mfcc_ttls[31] = 7, 254
+    assert family.mfc(source, group, 3, ((2, 7), (31, 254))) == bytes(ffi.buffer(mfc))
+    counters = ffi.new("struct sioc_sg_req6 *" if six else "struct sioc_sg_req *")
+    family.set_address(counters.src, source)
+    family.set_address(counters.grp, group)
+    counters.pktcnt, counters.bytecnt, counters.wrong_if = 1, 2, 3
+    written = family.stream(source, group) + abi.SG_COUNTERS.pack(1, 2, 3)
+    assert written == bytes(ffi.buffer(counters))

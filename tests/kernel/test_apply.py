@@ -6,7 +6,6 @@ up1 ──┘        └── down1
 """
 
 import asyncio
-import dataclasses
 import errno
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -16,15 +15,17 @@ from lab.igmp import Member, members
 from lab.routing import Routing
 from lab.topology import Topology
 from lab.witness import entries, vifs
+from msgspec import structs
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.kernel.groups import GroupSocket
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.memberships.joins import Joins
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import FAMILIES, Family, format_address
 from mfc_dbus.model.errors import KernelError, StoreError
-from mfc_dbus.model.route import Membership, Route, parse_membership, parse_route
+from mfc_dbus.model.membership import Membership, parse_membership
+from mfc_dbus.model.route import Route, parse_route
 
 T = TypeVar("T")
 
@@ -49,13 +50,13 @@ def others(lab: Topology, first: int, count: int) -> list[Route]:
 
 def test_the_routes_that_stay_lose_no_packet(lab: Topology, routing: Routing) -> None:
     stays = stream(lab, "down0", "down1")
-    run(routing, routing.controller.apply([stays]))
+    run(routing, routing.controller.documents.apply([stays]))
     with lab.sender().flow(rate=1000) as flow:
         for first in (0, 300, 150):
             flow.wait_for(100)
-            run(routing, routing.controller.apply([*others(lab, first, 300), stays]))
+            run(routing, routing.controller.documents.apply([*others(lab, first, 300), stays]))
         flow.wait_for(100)
-        run(routing, routing.controller.apply([stays]))
+        run(routing, routing.controller.documents.apply([stays]))
         flow.wait_for(100)
     assert lab.arrived() == {"down0": flow.sent, "down1": flow.sent}
     count = routing.mroutes[lab.family].sg_count(stays.source.address, stays.group.address)
@@ -66,12 +67,15 @@ def test_a_route_that_changes_loses_no_packet_on_the_oif_that_stays(
     lab: Topology, routing: Routing
 ) -> None:
     with lab.sender().flow(rate=1000) as flow:
-        run(routing, routing.controller.apply([stream(lab, "down0")]))
+        run(routing, routing.controller.documents.apply([stream(lab, "down0")]))
         flow.wait_for(1)
         mark = flow.sent[-1]
         for oifs in (("down0", "down1"), ("down0",)):
             flow.wait_for(100)
-            run(routing, routing.controller.apply([stream(lab, *oifs), *others(lab, 0, 50)]))
+            run(
+                routing,
+                routing.controller.documents.apply([stream(lab, *oifs), *others(lab, 0, 50)]),
+            )
         flow.wait_for(100)
     arrived = lab.arrived()["down0"]
     expected = [number for number in flow.sent if number > mark]
@@ -80,18 +84,18 @@ def test_a_route_that_changes_loses_no_packet_on_the_oif_that_stays(
 
 def test_files_are_read_again_with_no_packet_lost(lab: Topology, routing: Routing) -> None:
     def of_file(*routes: Route) -> list[Route]:
-        return [dataclasses.replace(route, file="/etc/x.toml") for route in routes]
+        return [structs.replace(route, file="/etc/x.toml") for route in routes]
 
     stays, by_bus = stream(lab, "down0"), others(lab, 900, 1)
-    run(routing, routing.controller.configure(Config(), of_file(stays)))
-    run(routing, routing.controller.apply(by_bus))
+    run(routing, routing.controller.documents.configure(Settings(), of_file(stays)))
+    run(routing, routing.controller.documents.apply(by_bus))
     with lab.sender().flow(rate=1000) as flow:
         for first in (0, 100):
             flow.wait_for(100)
             wanted = of_file(*others(lab, first, 200), stays)
-            run(routing, routing.controller.configure(Config(), wanted))
+            run(routing, routing.controller.documents.configure(Settings(), wanted))
             flow.wait_for(100)
-            run(routing, routing.controller.apply(by_bus))
+            run(routing, routing.controller.documents.apply(by_bus))
         flow.wait_for(100)
     assert lab.arrived() == {"down0": flow.sent}
     assert len(entries(lab.router, lab.family)) == 202
@@ -135,9 +139,9 @@ def test_whatever_fails_leaves_kernel_store_and_routes_as_they_were(lab: Topolog
         controller, kernel = routing.controller, routing.mroutes[lab.family]
         assert isinstance(kernel, FaultyMRoute)
         one, two, three, four = others(lab, 0, 4)
-        run(routing, controller.apply([one, two, stream(lab, "down0")]))
+        run(routing, controller.documents.apply([one, two, stream(lab, "down0")]))
         wanted = [
-            dataclasses.replace(two, iif="up0", oifs=stream(lab, "down1").oifs),
+            structs.replace(two, iif="up0", oifs=stream(lab, "down1").oifs),
             three,
             four,
             stream(lab, "down0", "up1"),
@@ -145,7 +149,7 @@ def test_whatever_fails_leaves_kernel_store_and_routes_as_they_were(lab: Topolog
 
         def held() -> tuple[Any, ...]:
             return (
-                dict(controller.told),
+                dict(controller.view.routes),
                 dict(routing.keeper.routes),
                 entries(lab.router, lab.family),
                 vifs(lab.router, lab.family),
@@ -157,7 +161,7 @@ def test_whatever_fails_leaves_kernel_store_and_routes_as_they_were(lab: Topolog
         while True:
             kernel.fails_in = failures
             try:
-                run(routing, controller.apply(wanted))
+                run(routing, controller.documents.apply(wanted))
             except KernelError:
                 assert held() == before
                 failures += 1
@@ -165,11 +169,11 @@ def test_whatever_fails_leaves_kernel_store_and_routes_as_they_were(lab: Topolog
                 break
         kernel.fails_in = None
         assert failures >= 6
-        run(routing, controller.apply([one, two, stream(lab, "down0")]))
+        run(routing, controller.documents.apply([one, two, stream(lab, "down0")]))
         before = held()[:4]
         routing.keeper.broken = True
         with pytest.raises(StoreError):
-            run(routing, controller.apply(wanted))
+            run(routing, controller.documents.apply(wanted))
         told, kept, shown, _ = before
         assert held()[:3] == (told, kept, shown)
         assert len(vifs(lab.router, lab.family)) == len(before[3])
@@ -219,7 +223,7 @@ def test_whatever_fails_leaves_also_the_memberships_as_they_were(lab: Topology) 
     before = [stays, changes, parse_membership(other, "*", "up0")]
     after = [
         stays,
-        dataclasses.replace(changes, comment="after", persistent=False),
+        structs.replace(changes, comment="after", persistent=False),
         parse_membership(other, source, "up0"),
         parse_membership(other, "*", "up1"),
     ]
@@ -229,7 +233,7 @@ def test_whatever_fails_leaves_also_the_memberships_as_they_were(lab: Topology) 
             controller, kernel = routing.controller, routing.mroutes[lab.family]
             assert isinstance(kernel, FaultyMRoute)
             old, new = [stream(lab, "down0"), *others(lab, 0, 2)], [stream(lab, "down1", "up1")]
-            run(routing, controller.apply(old, before))
+            run(routing, controller.documents.apply(old, before))
             assert members(lab.router) == joined(before)
 
             def held() -> tuple[Any, ...]:
@@ -247,7 +251,7 @@ def test_whatever_fails_leaves_also_the_memberships_as_they_were(lab: Topology) 
                 while True:
                     fault.fails_in = failures
                     try:
-                        applied = run(routing, controller.apply(new, after))
+                        counts = run(routing, controller.documents.apply(new, after))
                     except KernelError:
                         assert held() == there
                         failures += 1
@@ -255,11 +259,11 @@ def test_whatever_fails_leaves_also_the_memberships_as_they_were(lab: Topology) 
                         break
                 fault.fails_in = None
                 assert failures >= 2
-                assert applied.counts == [2, 2, 3]
+                assert counts == [2, 2, 3]
                 assert members(lab.router) == joined(after)
-                run(routing, controller.apply(old, before))
+                run(routing, controller.documents.apply(old, before))
                 assert members(lab.router) == joined(before)
             routing.keeper.broken = True
             with pytest.raises(StoreError):
-                run(routing, controller.apply(new, after))
+                run(routing, controller.documents.apply(new, after))
             assert held() == there

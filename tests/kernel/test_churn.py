@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from random import Random
 from typing import NamedTuple, Self
+from unittest import mock
 
 import pytest
 from lab.packets import Flow, Packet, Sender
@@ -22,6 +23,7 @@ from lab.reference import forwards
 from lab.routing import Routing
 from lab.topology import Topology
 
+from mfc_dbus.kernel import dump
 from mfc_dbus.model.addresses import format_source, parse_stream
 from mfc_dbus.model.errors import NoSuchInterface, RouteExists
 from mfc_dbus.model.route import Route, RouteKey
@@ -91,7 +93,12 @@ class Churn:
         else:
             kept = self.routing.leave_sockets()
             done = f"another process takes over after: {self.change_interfaces(touched)}"
-            self.routing = Routing(self.lab.router, self.routing.keeper, kept)
+            most = self.random.choice([dump.MOST_READ, 2, 0])
+            with mock.patch.object(dump, "MOST_READ", most):
+                self.routing = Routing(self.lab.router, self.routing.keeper, kept)
+            done += f", reads {most} entries, and then: {self.change_interfaces(touched)}"
+            self.routing.follow()
+            self.routing.verify()
         self.check(touched)
         return done
 

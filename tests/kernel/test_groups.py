@@ -18,7 +18,7 @@ from lab.manager import Manager
 from lab.netns import Namespace
 from lab.privileges import in_child, set_capabilities
 
-from mfc_dbus.daemon.kept_sockets import Sockets
+from mfc_dbus.daemon.kept_sockets import KeptSockets
 from mfc_dbus.daemon.sdnotify import ServiceManager
 from mfc_dbus.kernel.groups import GroupSocket, held
 from mfc_dbus.memberships.joins import Join, Joins
@@ -205,7 +205,7 @@ def test_a_socket_that_is_given_up_is_kept_by_nobody(ground: Ground) -> None:
         ServiceManager(manager.environment) as service_manager,
         ground.namespace,
     ):
-        sockets = Sockets(service_manager, [])
+        sockets = KeptSockets(service_manager, [])
         with sockets.open_group(ground.family) as kept:
             group, ifindex, source = ground.named(1)
             kept.join(group, ifindex, source)

@@ -363,7 +363,7 @@ def test_a_pattern_of_40_interfaces_uses_32_and_says_which_are_left_out(
     with Topology(family, downstreams=40) as lab, Routing(lab.router) as routing:
         routing.add("*", PREFIXES[family].wide_group, "up0", ["down*"])
         assert len(vifs(lab.router, family)) == 32
-        (status,) = routing.controller.told.values()
+        (status,) = routing.controller.view.routes.values()
         assert status.state == "partial"
         left_out = {name for name in lab.downstreams if f"'{name}'" in status.reason}
         assert len(left_out) == 9

@@ -21,7 +21,8 @@ from lab.topology import Topology
 from mfc_dbus.documents.document import from_toml
 from mfc_dbus.memberships.joins import Joins
 from mfc_dbus.memberships.memberships import Memberships
-from mfc_dbus.model.route import Membership, Route, parse_memberships, parse_route
+from mfc_dbus.model.membership import Membership, parse_memberships
+from mfc_dbus.model.route import Route, parse_route
 
 ADDRESSES = {socket.AF_INET: "10.9.0.1/24", socket.AF_INET6: "fe80::1/64"}
 RANGES = {socket.AF_INET: "239.1.4.0/29", socket.AF_INET6: "ff1e::400/125"}
@@ -41,9 +42,9 @@ def switch(lab: Topology) -> Iterator[Switch]:
 def routing(lab: Topology, switch: Switch) -> Iterator[Routing]:
     """The switch withholds everything by now."""
     with Joins() as joins, Routing(lab.router, memberships=Memberships(joins)) as routing:
-        do(routing, routing.controller.apply(routes_of(lab, lab.addresses.group)))
+        do(routing, routing.controller.documents.apply(routes_of(lab, lab.addresses.group)))
         withheld(lab, lab.addresses.group)
-        do(routing, routing.controller.apply([]))
+        do(routing, routing.controller.documents.apply([]))
         yield routing
 
 
@@ -87,12 +88,12 @@ def test_a_group_arrives_when_it_is_joined_and_no_other_does(
     lab: Topology, switch: Switch, routing: Routing
 ) -> None:
     one, other = lab.addresses.group, lab.addresses.other_group
-    do(routing, routing.controller.apply(routes_of(lab, one, other)))
+    do(routing, routing.controller.documents.apply(routes_of(lab, one, other)))
     withheld(lab, one)
-    do(routing, routing.controller.join(joined(one)))
+    do(routing, routing.controller.joining.join(joined(one)))
     arrives(lab, switch, one)
     withheld(lab, other)
-    do(routing, routing.controller.leave(parse_memberships(one, "*", "lan")))
+    do(routing, routing.controller.joining.leave(parse_memberships(one, "*", "lan")))
     assert members(lab.router) == set()
     withheld(lab, one)
 
@@ -101,8 +102,8 @@ def test_all_groups_of_a_prefix_arrive_by_one_route_and_one_join(
     lab: Topology, switch: Switch, routing: Routing
 ) -> None:
     groups = RANGES[lab.family]
-    do(routing, routing.controller.apply(routes_of(lab, groups)))
-    do(routing, routing.controller.join(joined(groups)))
+    do(routing, routing.controller.documents.apply(routes_of(lab, groups)))
+    do(routing, routing.controller.joining.join(joined(groups)))
     with routing.hearing():
         for membership in joined(groups):
             arrives(lab, switch, socket.inet_ntop(lab.family, membership.group))
@@ -118,7 +119,7 @@ def test_a_document_has_streams_asked_for_and_forwarded_and_disturbs_none_that_s
     def apply(*groups: str, comment: str = "") -> None:
         text = "".join((route + membership).format(group, comment) for group in groups)
         document = from_toml(text)
-        do(routing, routing.controller.apply(document.routes, document.memberships))
+        do(routing, routing.controller.documents.apply(document.routes, document.memberships))
 
     apply(stays)
     arrives(lab, switch, stays)
@@ -142,7 +143,10 @@ def test_a_membership_follows_its_interface(lab: Topology) -> None:
     group = lab.addresses.group
     nodad = "nodad" if lab.family == socket.AF_INET6 else ""
     with Joins() as joins, Routing(lab.router, memberships=Memberships(joins)) as routing:
-        do(routing, routing.controller.apply(routes_of(lab, group), joined(group), wait=True))
+        do(
+            routing,
+            routing.controller.documents.apply(routes_of(lab, group), joined(group), wait=True),
+        )
         for _ in range(2):  # each time another device, and another switch
             with Switch(lab) as switch:
                 lab.router.ip(f"address add {ADDRESSES[lab.family]} dev lan {nodad}")
@@ -160,7 +164,7 @@ def test_a_group_arrives_that_is_joined_on_an_interface_without_the_multicast_fl
 ) -> None:
     lab.router.ip("link set dev lan multicast off")
     routing.follow()
-    do(routing, routing.controller.apply(routes_of(lab, lab.addresses.group)))
+    do(routing, routing.controller.documents.apply(routes_of(lab, lab.addresses.group)))
     withheld(lab, lab.addresses.group)
-    do(routing, routing.controller.join(joined(lab.addresses.group)))
+    do(routing, routing.controller.joining.join(joined(lab.addresses.group)))
     arrives(lab, switch, lab.addresses.group)

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from lab.netns import Namespace
@@ -17,7 +18,9 @@ from lab.table import Table
 from lab.topology import Topology
 from lab.witness import IP_OPTIONS, Entry
 
-from mfc_dbus.kernel.mroute import MRoute
+from mfc_dbus.kernel import netlink
+from mfc_dbus.kernel.mfc_events import EntryChanges
+from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 
 
 def fails_with(expected: int, call: Callable[[], object]) -> None:
@@ -231,3 +234,35 @@ def test_counters_of_what_is_not_there_cannot_be_read(lab: Topology, table: Tabl
     fails_with(errno.EINVAL, lambda: table.mroute.vif_count(4))
     fails_with(errno.EINVAL, lambda: table.mroute.vif_count(32))
     fails_with(errno.EINVAL, lambda: table.mroute.vif_count(65536))
+
+
+def test_what_is_heard_after_a_loss_is_newer_than_what_was_lost(
+    lab: Topology, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netlink, "_RECEIVE_BUFFER", 1)
+    entry = table.entry("up0", "down0")
+    with lab.router, EntryChanges() as changes:
+        for _ in range(100):
+            table.mroute.add_mfc(entry)
+            table.mroute.del_mfc(entry)
+        assert set(changes.read()) == {None}
+        table.mroute.add_mfc(entry)
+        assert [change and change.deleted for change in changes.read()] == [False]
+
+
+def test_what_is_written_in_another_network_namespace_is_not_heard(
+    family: socket.AddressFamily,
+) -> None:
+    length = 4 if family == socket.AF_INET else 16
+    group = b"\xff\x05" + bytes(13) + b"\1" if length == 16 else b"\xef\1\1\1"
+    entry = MFCEntry(b"\n" + bytes(length - 2) + b"\1", group, 0, ())
+    ours, theirs = Namespace(), Namespace()
+    heard = []
+    with ours, EntryChanges() as changes:
+        for namespace in (theirs, ours):
+            with namespace, closing(MRoute(family)) as mroute:
+                mroute.init()
+                mroute.add_vif(0, socket.if_nametoindex("lo"))
+                mroute.add_mfc(entry)
+                heard.append(len(list(changes.read())))
+    assert heard == [0, 1]

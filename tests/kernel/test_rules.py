@@ -20,7 +20,7 @@ OTHER = 100
 def shown(lab: Topology) -> list[tuple[str, str]]:
     """The rules by iif, as `ip mrule` shows them: with their tables."""
     return sorted(
-        (rule["iif"], rule["table"])
+        (rule["iif"], rule.get("table", ""))
         for rule in lab.router.ip_json("mrule show", IP_OPTIONS[lab.family])
         if "iif" in rule
     )
@@ -65,6 +65,33 @@ def test_ours_are_replaced_and_those_of_others_not_touched(lab: Topology) -> Non
     with lab.router:
         rules.replace([])
     assert shown(lab) == [("up0", "77")]
+
+
+@pytest.mark.parametrize(
+    "rule", ["prohibit pref 1000", "lookup 100 pref 7"], ids=["of another action", "elsewhere"]
+)
+@pytest.mark.parametrize("sense", ["", "not "], ids=["for", "but for"])
+def test_rules_with_our_protocol_that_we_never_made_are_those_of_others(
+    lab: Topology, sense: str, rule: str
+) -> None:
+    lab.router.ip_json(f"mrule add {sense}iif up0 {rule} protocol 109", IP_OPTIONS[lab.family])
+    _leaves_alone(lab)
+
+
+def test_a_rule_for_all_but_an_interface_is_not_ours(lab: Topology) -> None:
+    lab.router.ip_json(
+        "mrule add not iif up0 lookup 100 pref 1000 protocol 109", IP_OPTIONS[lab.family]
+    )
+    _leaves_alone(lab)
+
+
+def _leaves_alone(lab: Topology) -> None:
+    before = shown(lab)
+    with lab.router:
+        assert rules.ours() == set()
+        rules.replace([Rule(lab.family, OTHER, "up1")])
+        rules.replace([])
+    assert shown(lab) == before
 
 
 def test_without_the_right_to_it_is_an_error(lab: Topology) -> None:

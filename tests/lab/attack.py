@@ -28,12 +28,20 @@ NO_REPLY, INTERACTIVE = 1, 4
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _METHODS = {
     "AddRoute": "sssasa{sv}",
+    "ChangeRoute": "ssa{sv}",
     "DeleteRoute": "ssa{sv}",
     "FlushRoutes": "a{sv}",
     "JoinGroup": "sssa{sv}",
     "LeaveGroup": "sssa{sv}",
     "Apply": "sa{sv}",
     "Describe": "a{sv}",
+    "Check": "sv",
+    "GetPermissions": "",
+    "GetStatistics": "",
+    "ListStreams": "a{sv}",
+    "Explain": "ssa{sv}",
+    "ListChanges": "a{sv}",
+    "Undo": "a{sv}",
 }
 _READING = {
     "org.freedesktop.DBus.Introspectable.Introspect": "",
@@ -251,6 +259,8 @@ def _unauthorised(rng: Random) -> Message:
         (
             _add("10.1.0.10", group, "eth1", ["eth2"], {"replace": ("b", 1)}),
             _add("10.1.0.10", "239.0.0.1", "eth1", ["eth3"], {"replace": ("b", 1)}),
+            _call("ChangeRoute", "10.1.0.10", "239.0.0.1", {"add-oifs": ("as", ["eth3"])}),
+            _call("ChangeRoute", "10.1.0.10", "239.0.0.1", {"enabled": ("b", 0)}),
             _call("DeleteRoute", "10.1.0.10", "239.0.0.1", {}),
             _call("FlushRoutes", {}),
             _call("JoinGroup", group, "*", "eth1", {"wait": ("b", 1)}),
@@ -262,8 +272,36 @@ def _unauthorised(rng: Random) -> Message:
     return replace(message, flags=flags)
 
 
+def _checks(rng: Random) -> Message:
+    """Questions about calls, with arguments that fit and others."""
+    member = rng.choice((*_METHODS, rng.word()))
+    signature = _METHODS.get(member, "")
+    call = _unauthorised(rng)
+    values: Any = [rng.value(type_) for type_ in _split(signature)]
+    arguments = rng.choice(((f"({signature})", values), rng.variant(), ("s", rng.text())))
+    if call.signature and rng.random() < 0.5:
+        body = marshal("s", [call.member])
+        body += marshal("g", [f"({call.signature})"])
+        body += bytes(-len(body) % 8) + call.body
+        return Message(member="Check", signature="sv", body=body, flags=call.flags)
+    if arguments[0] == "()":
+        return Message(member="GetPermissions", flags=call.flags)
+    return _call("Check", member, arguments, flags=call.flags)
+
+
 def _addresses(rng: Random) -> Message:
     return _add(rng.choice(_ADDRESSES), rng.choice(_ADDRESSES), "eth1", ["eth2"])
+
+
+def _questions(rng: Random) -> Message:
+    seconds = rng.choice((0, 0, 0, 1, 61, 2**32 - 1))
+    options = {"seconds": ("u", seconds), rng.choice(("iif", "oif")): ("s", rng.text())}
+    return _call(
+        "Explain",
+        rng.choice(_ADDRESSES),
+        rng.choice((*_ADDRESSES, "239.0.0.1")),
+        rng.choice((options, {"seconds": ("u", seconds)}, {"seconds": rng.variant()})),
+    )
 
 
 def _texts(rng: Random) -> Message:
@@ -277,15 +315,37 @@ def _oifs(rng: Random) -> Message:
 
 
 def _options(rng: Random) -> Message:
-    known = ("ttls", "replace", "comment", "iif", "group", "persistent", "table", rng.word())
+    known = (
+        *("ttls", "replace", "comment", "iif", "group", "persistent", "table", "enabled"),
+        *(
+            "add-oifs",
+            "remove-oifs",
+            "to-iif",
+            "timeout",
+            "sort",
+            "limit",
+            "learned",
+            "number",
+            "before",
+            "uid",
+        ),
+        rng.word(),
+    )
     options = {rng.choice(known): rng.variant() for _ in range(rng.randint(1, 4))}
     return rng.choice(
         (
             _add("10.1.0.10", "239.1.1.1", "eth1", ["eth2"], options),
+            _call("ChangeRoute", "10.1.0.10", "239.0.0.1", options),
             _call("DeleteRoute", "10.1.0.10", "239.0.0.1", options),
             _call("FlushRoutes", options),
             _call("Apply", rng.text(), options),
             _call("Describe", options),
+            _call("ListStreams", options),
+            _call("ListChanges", options),
+            _call(
+                "Undo", rng.choice((options, {"number": ("t", rng.choice((0, 1, 2, 2**64 - 1)))}))
+            ),
+            _call("Explain", "10.1.0.10", "239.0.0.1", {"seconds": ("u", 0)} | options),
         )
     )
 
@@ -418,7 +478,9 @@ def _filled(signature: str, size: int) -> tuple[str, bytes]:
 
 PASSING: dict[Callable[[Random], Message], int] = {
     _unauthorised: 12,
+    _checks: 12,
     _addresses: 12,
+    _questions: 4,
     _texts: 10,
     _oifs: 6,
     _options: 12,

@@ -11,7 +11,7 @@ from lab.daemon import BUS_NAME
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection, Signal
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.bus.frames import Header
+from mfc_dbus.bus.frames import Header, MessageType
 from mfc_dbus.bus.names import PROPERTIES
 
 PATH = "/org/example/MulticastForwarding"
@@ -37,6 +37,15 @@ _OPTIONS = {
     "empty": "b",
     "table": "u",
     "hairpin": "b",
+    "enabled": "b",
+    "add-oifs": "as",
+    "remove-oifs": "as",
+    "to-iif": "s",
+    "oif": "s",
+    "learned": "b",
+    "sort": "s",
+    "limit": "u",
+    "seconds": "u",
 }
 _TIMEOUT = 20.0
 
@@ -69,7 +78,7 @@ class Caller(Connection):
         super().__init__()
         self.arrived: list[Header] = []
         self.signals: list[Signal] = []
-        self._news = asyncio.Event()
+        self._status_changes = asyncio.Event()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -108,6 +117,14 @@ class Caller(Connection):
         body = [route.source, route.group, route.iif, list(route.oifs), _variants(options)]
         await self.ask("AddRoute", "sssasa{sv}", body, interactive=interactive)
 
+    async def change(
+        self, route: Route = ROUTE, *, interactive: bool = False, **changes: Any
+    ) -> None:
+        """Change a part of a route, of which source and group say which it is."""
+        given = {name.replace("_", "-"): value for name, value in changes.items()}
+        body = [route.source, route.group, _variants(given)]
+        await self.ask("ChangeRoute", "ssa{sv}", body, interactive=interactive)
+
     async def delete(self, route: Route = ROUTE, **options: Any) -> None:
         await self.ask("DeleteRoute", "ssa{sv}", [route.source, route.group, _variants(options)])
 
@@ -140,10 +157,33 @@ class Caller(Connection):
         described: list[dict[str, Any]] = json.loads(text).get(what, [])
         return described
 
+    async def streams(self, **options: Any) -> tuple[list[dict[str, Any]], int]:
+        """What the kernel forwards, and how much there is of it."""
+        streams, total = await self.ask("ListStreams", "a{sv}", [_variants(options)])
+        return plain(streams), total
+
     async def learned(self, **options: Any) -> tuple[list[dict[str, Any]], int]:
         """The streams that were learned, and how many there are."""
-        streams, total = await self.ask("ListLearned", "a{sv}", [_variants(options)])
-        return plain(streams), total
+        return await self.streams(learned=True, **options)
+
+    async def permissions(self, *, interactive: bool = False) -> dict[str, str]:
+        """The permission of each action, by the last word of its name."""
+        (told,) = await self.ask("GetPermissions", interactive=interactive)
+        return {action.rpartition(".")[2]: permission for action, permission in told.items()}
+
+    async def check(
+        self, member: str, signature: str, body: Sequence[Any], *, interactive: bool = False
+    ) -> str:
+        """The permission for a call."""
+        arguments = [member, Variant(f"({signature})", list(body))]
+        (permission,) = await self.ask("Check", "sv", arguments, interactive=interactive)
+        return str(permission)
+
+    async def explain(self, source: str, group: str, **options: Any) -> list[dict[str, Any]]:
+        """What is found about a stream."""
+        (found,) = await self.ask("Explain", "ssa{sv}", [source, group, _variants(options)])
+        findings: list[dict[str, Any]] = plain(found)
+        return findings
 
     async def reload(self, *, interactive: bool = False) -> None:
         await self.ask("Reload", "a{sv}", [{}], interactive=interactive)
@@ -170,8 +210,8 @@ class Caller(Connection):
         """Return when the signals that came make a condition true."""
         async with asyncio.timeout(_TIMEOUT):
             while not condition():
-                self._news.clear()
-                await self._news.wait()
+                self._status_changes.clear()
+                await self._status_changes.wait()
 
     def told(self, member: str) -> list[Any]:
         """The bodies of the signals of this name, with the variants in them as their values."""
@@ -179,11 +219,11 @@ class Caller(Connection):
 
     def _keep(self, signal: Signal) -> None:
         self.signals.append(signal)
-        self._news.set()
+        self._status_changes.set()
 
     def _admit(self, header: Header) -> bool:
         self.arrived.append(header)
-        return super()._admit(header)
+        return header.type == MessageType.SIGNAL or super()._admit(header)
 
 
 @contextlib.contextmanager

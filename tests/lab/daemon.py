@@ -45,6 +45,7 @@ class Daemon:
     and end with it.
     environment: what else it gets, such as a NOTIFY_SOCKET.
     manager: who keeps its sockets, and hands over those of an earlier one.
+    programs: where mfc-dbusd is, for another version than that of this Python.
     """
 
     def __init__(
@@ -57,13 +58,14 @@ class Daemon:
         home: Path | None = None,
         environment: Mapping[str, str] | None = None,
         manager: Manager | None = None,
+        programs: Path = PROGRAMS,
         wait: bool = True,
     ) -> None:
         given = {name: value for name, value in os.environ.items() if name not in _MANAGER}
         environment = given | {"DBUS_SYSTEM_BUS_ADDRESS": address} | dict(environment or {})
         if library:
             environment["MFC_DBUS_BACKEND"] = library
-        command = [str(PROGRAMS / "mfc-dbusd")]
+        command = [str(programs / "mfc-dbusd")]
         if uid is not None:
             environment["PYTHONPATH"] = str(Path(__file__).parents[1])
             command = [sys.executable, "-P", "-c", _AS_USER, str(uid)]

@@ -4,12 +4,15 @@ They were made by that version, and dumped. In /var/lib a change of both files i
 part for the file in /run is not: its rest is still to be done there.
 """
 
-import dataclasses
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from mfc_dbus.model.route import Desired, parse_membership, parse_route
+from msgspec import structs
+
+from mfc_dbus.model.desired import Desired
+from mfc_dbus.model.membership import parse_membership
+from mfc_dbus.model.route import parse_route
 
 STATE, RUNTIME = (
     Path(__file__).with_name(f"earlier_{name}.sql").read_text() for name in ("state", "runtime")
@@ -23,20 +26,20 @@ DURABLE: list[Desired] = [
     parse_membership("239.1.1.1", "*", "eth0", "ein Kommentar"),
     parse_membership("239.1.1.1", "10.0.0.1", "eth0"),
 ]
-TIMED = dataclasses.replace(parse_route("*", "ff05::3", "eth0", ["eth1"]), expires=2**62)
+TIMED = structs.replace(parse_route("*", "ff05::3", "eth0", ["eth1"]), expires=2**62)
 BEFORE_THE_REST: list[Desired] = [
-    dataclasses.replace(parse_route("*", "ff05::2", "eth0", ["eth1"]), persistent=False),
-    dataclasses.replace(parse_membership("ff05::1", "*", "eth0"), persistent=False),
+    structs.replace(parse_route("*", "ff05::2", "eth0", ["eth1"]), persistent=False),
+    structs.replace(parse_membership("ff05::1", "*", "eth0"), persistent=False),
     TIMED,
 ]
 PASSING: list[Desired] = [
-    dataclasses.replace(
+    structs.replace(
         parse_route(
             "10.0.0.1", "239.1.1.1", "eth0", ["eth1", "eth2"], {"eth2": 16}, "ein Kommentar"
         ),
         persistent=False,
     ),
-    dataclasses.replace(parse_membership("239.9.9.9", "*", "eth0"), persistent=False),
+    structs.replace(parse_membership("239.9.9.9", "*", "eth0"), persistent=False),
     TIMED,
 ]
 

@@ -15,20 +15,12 @@ from mfc_dbus.kernel.dump import Held, HeldEntry
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Turned
 from mfc_dbus.kernel.mfc_events import EntryChange
 from mfc_dbus.kernel.mroute import MFCEntry, SGCount, VIFCount
-from mfc_dbus.model.addresses import Family, exactly, of_source
+from mfc_dbus.model.addresses import Family, host_prefix, source_prefix
+from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import StoreError
-from mfc_dbus.model.route import (
-    MAX_VIFS,
-    Desired,
-    Edit,
-    Key,
-    Membership,
-    MembershipKey,
-    MembershipRange,
-    Route,
-    RouteKey,
-    TableId,
-)
+from mfc_dbus.model.history import HistoryUpdate, PastChange
+from mfc_dbus.model.membership import Membership, MembershipKey, MembershipRange
+from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey, TableId
 
 
 class FakeLinks:
@@ -89,15 +81,18 @@ class FakeKeeper:
     def __init__(self) -> None:
         self.routes: dict[RouteKey, Route] = {}
         self.memberships: dict[MembershipKey, Membership] = {}
+        self.history: list[PastChange] = []
         self.broken = False
         self.refused: set[Key] = set()
         self.writes = 0
 
-    async def write(self, edits: Mapping[Key, Edit]) -> None:
+    async def write(self, edits: Mapping[Key, Edit], history: HistoryUpdate | None = None) -> None:
         await asyncio.sleep(0)
         if self.broken or self.refused & edits.keys():
             raise StoreError("no space left")
         self.writes += 1
+        if history:
+            self.history += history.added
         for key, (old, new) in edits.items():
             kept = cast(
                 "dict[Key, Desired]", self.routes if isinstance(key, RouteKey) else self.memberships
@@ -117,6 +112,10 @@ class Decision(NamedTuple):
 
     upcall: int | None
     oifs: Oifs | None = None
+    source: bytes = b""  # of the entry that decides
+
+
+PACKET = 100  # bytes
 
 
 class FakeKernel:
@@ -192,6 +191,7 @@ class FakeKernel:
                 for number, ttl in entry.ttls
                 if number in self.vifs and (number != vif or not entry.any_source)
             ),
+            entry.source,
         )
 
     def arrive(self, source: bytes, group: bytes, iif: str) -> Oifs | None:
@@ -202,7 +202,7 @@ class FakeKernel:
         decision = self.decide(source, group, iif)
         vif, stream = self._vif(iif), (source, group)
         if decision.oifs is not None:
-            self._counts[stream] += 1
+            self._counts[decision.source, group] += 1
         elif vif is not None and decision.upcall == IGMPMSG_WRONGVIF:
             self._counts[stream] += 1
             self._wrong[stream] += 1
@@ -276,7 +276,8 @@ class FakeKernel:
     def sg_count(self, source: bytes, group: bytes) -> SGCount:
         if not any((entry.source, entry.group) == (source, group) for entry in self.entries):
             raise _error(errno.EADDRNOTAVAIL)
-        return SGCount(self._counts[source, group], 0, self._wrong[source, group])
+        packets = self._counts[source, group]
+        return SGCount(packets, packets * PACKET, self._wrong[source, group])
 
     def advertise(self, ifindex: int, interval: int) -> None:
         self._say("advertisement", ifindex, interval)
@@ -312,13 +313,12 @@ class FakeKernel:
             for entry in self.entries
         }
 
-    def held(self) -> Held:
-        """What a dump of the kernel shows."""
-        return Held(
-            dict(self.vifs),
-            [self._held(entry) for entry in self.entries],
-            (*self.unresolved,),
-        )
+    def held(self, most: int | None = None) -> Held:
+        """What a dump of the kernel shows, or the first entries of it."""
+        entries = [self._held(entry) for entry in self._entries.values()]
+        if most is None:
+            return Held(dict(self.vifs), entries, (*self.unresolved,))
+        return Held(dict(self.vifs), entries[:most], whole=False)
 
     def _held(self, entry: MFCEntry) -> HeldEntry:
         """An entry as the kernel tells of it."""
@@ -361,9 +361,11 @@ class FakeReader:
         return dict(self._kernels[id_].vifs)
 
     async def read_entries(self, id_: TableId) -> AsyncIterator[Sequence[HeldEntry]]:
-        for held in self._kernels[id_].held().entries:
+        held = self._kernels[id_].held()
+        for entry in held.entries:
             await asyncio.sleep(0)
-            yield [held]
+            yield [entry]
+        yield [HeldEntry(*stream, 0, {}, resolved=False) for stream in held.unresolved]
 
 
 class FakeGroups:
@@ -494,5 +496,5 @@ def _error(number: int) -> OSError:
 def just(membership: Membership) -> MembershipRange:
     """The range that this one membership is."""
     return MembershipRange(
-        exactly(membership.group), of_source(membership.source), membership.interface
+        host_prefix(membership.group), source_prefix(membership.source), membership.interface
     )

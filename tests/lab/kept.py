@@ -4,7 +4,6 @@ Run as a program it forks a process for each home that it is told of. That opens
 "ready", and for each line that comes does what it names; its answer is a line too.
 """
 
-import dataclasses
 import json
 import os
 import signal
@@ -15,8 +14,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from msgspec import structs
+
+from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import StoreError
-from mfc_dbus.model.route import Desired, Edit, Key, Route, parse_membership, parse_route
+from mfc_dbus.model.membership import parse_membership
+from mfc_dbus.model.route import Route, parse_route
 from mfc_dbus.storage.keeper import Keeper
 
 LOGS = ("new", "going", "full")
@@ -27,12 +30,12 @@ def _route(number: int) -> Route:
 
 
 def _transient(route: Route) -> Route:
-    return dataclasses.replace(route, persistent=False)
+    return structs.replace(route, persistent=False)
 
 
 DURABLE = [_route(n) for n in range(40)]
 TRANSIENT = [_transient(_route(n)) for n in range(1000, 1010)]
-TIMED = dataclasses.replace(_route(2000), expires=1 << 60)
+TIMED = structs.replace(_route(2000), expires=1 << 60)
 JOINED = parse_membership("239.1.1.1", "*", "eth0")
 BEFORE: list[Desired] = [*DURABLE, *TRANSIENT, TIMED, JOINED]
 _WARMING = parse_route("*", "239.200.0.1", "eth0", ["eth1"])
@@ -43,7 +46,7 @@ def _edits(*pairs: tuple[Desired | None, Desired | None]) -> dict[Key, Edit]:
 
 
 def _commented(route: Route) -> Route:
-    return dataclasses.replace(route, comment="another")
+    return structs.replace(route, comment="another")
 
 
 CHANGES: Mapping[str, Mapping[Key, Edit]] = {
@@ -59,7 +62,7 @@ CHANGES: Mapping[str, Mapping[Key, Edit]] = {
     ),
     "to transient": _edits((DURABLE[2], _transient(DURABLE[2]))),
     "to persistent": _edits(
-        (TRANSIENT[0], dataclasses.replace(TRANSIENT[0], persistent=True)),
+        (TRANSIENT[0], structs.replace(TRANSIENT[0], persistent=True)),
     ),
     "join": _edits((None, parse_membership("239.1.1.2", "*", "eth0"))),
     "leave": _edits((JOINED, None)),

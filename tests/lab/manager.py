@@ -38,7 +38,7 @@ class Manager:
         self.status = ""
         self.extended: list[float] = []  # seconds, each time that a start or an end may take longer
         self._ready = 0
-        self._news = threading.Condition()
+        self._status_changes = threading.Condition()
         with contextlib.ExitStack() as stack:
             directory = Path(tempfile.mkdtemp(prefix="mfc-dbus-manager-"))
             stack.callback(shutil.rmtree, directory)
@@ -93,14 +93,14 @@ class Manager:
 
     def wait_for(self, *names: str) -> None:
         """Return when these are kept, and no others."""
-        with self._news:
-            if not self._news.wait_for(lambda: self.kept.keys() == {*names}, _TIMEOUT):
+        with self._status_changes:
+            if not self._status_changes.wait_for(lambda: self.kept.keys() == {*names}, _TIMEOUT):
                 raise TimeoutError(f"what is kept: {', '.join(self.kept)}")
 
     def wait_until_ready(self, times: int) -> None:
         """Return when it was told so often that the service is ready."""
-        with self._news:
-            if not self._news.wait_for(lambda: self._ready >= times, _TIMEOUT):
+        with self._status_changes:
+            if not self._status_changes.wait_for(lambda: self._ready >= times, _TIMEOUT):
                 raise TimeoutError(f"the service was ready {self._ready} times")
 
     def wait_for_status(self, begins: str) -> None:
@@ -110,8 +110,8 @@ class Manager:
             rest = self.status.removeprefix(begins)
             return self.status.startswith(begins) and not rest.startswith(";")
 
-        with self._news:
-            if not self._news.wait_for(is_told, _TIMEOUT):
+        with self._status_changes:
+            if not self._status_changes.wait_for(is_told, _TIMEOUT):
                 raise TimeoutError(f"the status is: {self.status}")
 
     def _listen(self) -> None:
@@ -120,9 +120,9 @@ class Manager:
             lines = data.decode().splitlines()
             if not lines:
                 return
-            with self._news:
+            with self._status_changes:
                 self._hear(dict(line.split("=", 1) for line in lines), fds)
-                self._news.notify_all()
+                self._status_changes.notify_all()
             for fd in fds:
                 os.close(fd)
 

@@ -77,8 +77,11 @@ class Sender:
         source: str,
         group: str,
         ttl: int = 64,
+        padding: int = 0,
     ) -> None:
+        """padding: bytes after what each packet says; whoever it passes must not cut it."""
         self._run = run
+        self._padding = bytes(padding)
         self._to = (group, _PORT)
         with namespace, contextlib.ExitStack() as stack:
             sock = stack.enter_context(socket.socket(run.family, socket.SOCK_DGRAM))
@@ -100,7 +103,7 @@ class Sender:
     @property
     def packet_size(self) -> int:
         """Bytes of one packet with its IP header, as the kernel's counters see it."""
-        return _PACKETS[self._run.family].size
+        return _PACKETS[self._run.family].size + len(self._padding)
 
     def close(self) -> None:
         self._sock.close()
@@ -117,9 +120,12 @@ class Sender:
         self._sock.sendto(b"", (group, _PORT))
 
     @contextlib.contextmanager
-    def flow(self, rate: int = 1000) -> Iterator["Flow"]:
-        """Send at this rate, packets a second, in the background until the block ends."""
-        flow = Flow(self._send_one, 1 / rate)
+    def flow(self, rate: int = 1000, *, steadfast: bool = False) -> Iterator["Flow"]:
+        """Send at this rate, packets a second, in the background until the block ends.
+
+        steadfast: go on where there is no device to send by.
+        """
+        flow = Flow(self._send_one, 1 / rate, [OSError] if steadfast else ())
         try:
             yield flow
         finally:
@@ -127,16 +133,23 @@ class Sender:
 
     def _send_one(self) -> int:
         number = next(self._run.numbers)
-        self._sock.sendto(PAYLOAD.pack(self._run.magic, number), self._to)
+        self._sock.sendto(PAYLOAD.pack(self._run.magic, number) + self._padding, self._to)
         return number
 
 
 class Flow:
     """A stream that a thread sends at a steady rate; see Sender.flow."""
 
-    def __init__(self, send_one: Callable[[], int], interval: float) -> None:
+    def __init__(
+        self,
+        send_one: Callable[[], int],
+        interval: float,
+        borne: Collection[type[OSError]] = (),
+    ) -> None:
+        """borne: the errors of sending that do not end it."""
         self.sent: list[int] = []
         self._send_one = send_one
+        self._borne = borne
         self._interval = interval
         self._progress = threading.Condition()
         self._stopped = threading.Event()
@@ -157,7 +170,7 @@ class Flow:
     def _send(self) -> None:
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
-            with self._progress:
+            with self._progress, contextlib.suppress(*self._borne):
                 self.sent.append(self._send_one())
                 self._progress.notify_all()
             due += self._interval

@@ -1,7 +1,7 @@
 """Changes of a few routes, done as those of many are: in parts, with others served in between."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -22,6 +22,20 @@ def in_small_parts(meanwhile: Callable[[], object] = lambda: None) -> Iterator[N
     with ExitStack() as stack:
         stack.enter_context(mock.patch("mfc_dbus.routing.sequence._FEW", 1))
         stack.enter_context(mock.patch("mfc_dbus.control.status_changes._MANY", 1))
+        stack.enter_context(pausing_everywhere(pause))
+        yield
+
+
+@contextmanager
+def pausing_everywhere(pause: Callable[[Slices], Awaitable[None]]) -> Iterator[None]:
+    """Have every slice used up at once, and this called wherever long work may pause."""
+    begin = Slices.__init__
+
+    def begin_at_its_end(slices: Slices, _: float = 0) -> None:
+        begin(slices, 0)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(Slices, "__init__", begin_at_its_end))
         stack.enter_context(mock.patch.object(Slices, "pause", pause))
         yield
 

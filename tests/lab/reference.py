@@ -4,7 +4,7 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from lab.fake import Oifs
-from mfc_dbus.model.addresses import exactly
+from mfc_dbus.model.addresses import host_prefix
 from mfc_dbus.model.route import Route
 
 
@@ -33,11 +33,11 @@ def forwards(
     covering = [
         route
         for route in routes
-        if route.source.covers(exactly(source)) and route.group.covers(exactly(group))
+        if route.source.covers(host_prefix(source)) and route.group.covers(host_prefix(group))
     ]
     for route in covering:
         # One stream from one interface: what comes from elsewhere is on the wrong one.
-        if route.exact and route.iif in present and route.iif != iif:
+        if route.is_sg and route.iif in present and route.iif != iif:
             return None
     candidates = [route for route in covering if iif in present and _matches(route.iif, iif)]
     if not candidates:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
-from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.backend import Variant, decode
 from mfc_dbus.bus.connection import Signal
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import BUS, BUS_PATH, ERROR, PROPERTIES
@@ -16,15 +17,21 @@ ROUTES = "a(sssasa{sv})"
 class FakeBus:
     """A connection, the bus, and the service behind it.
 
-    failures: what the next calls fail with. Signals reach the handlers at once.
+    failures: what the next calls fail with. heard: whose signals reach the handlers, which they do
+    at once, beside those of the bus.
     """
 
     def __init__(self) -> None:
         self.owner = ""
+        self.heard = ""
         self.too_many = False  # routes for one message
         self.generation = 0
         self.routes: dict[str, list[Any]] = {}
-        self.properties: dict[str, Any] = {"Version": Variant("s", "1.2.3")}
+        self.memberships: dict[str, dict[str, Variant]] = {}
+        self.properties: dict[str, Any] = {
+            "Version": Variant("s", "1.2.3"),
+            "Memberships": Variant("aa{sv}", []),
+        }
         self.returns: list[Any] = []
         self.calls: list[tuple[Any, ...]] = []
         self.options: list[tuple[float, bool]] = []
@@ -42,7 +49,7 @@ class FakeBus:
         interface: str,
         member: str,
         signature: str,
-        body: Sequence[Any],
+        body: bytes,
         *,
         timeout: float,
         interactive: bool,
@@ -51,7 +58,8 @@ class FakeBus:
     ) -> list[Any]:
         assert (destination, path) == (BUS_NAME, OBJECT_PATH)
         await asyncio.sleep(0)
-        self.calls.append((member, signature, *body))
+        arguments = decode(signature, body)
+        self.calls.append((member, signature, *arguments))
         self.options.append((timeout, interactive))
         if self.failures:
             raise self.failures.pop(0)
@@ -65,7 +73,7 @@ class FakeBus:
         } | self.properties
         if self.too_many:
             del properties["Routes"]
-        return [properties] if member == "GetAll" else [properties[body[1]]]
+        return [properties] if member == "GetAll" else [properties[arguments[1]]]
 
     async def call_bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         assert (member, signature, body) == ("GetNameOwner", "s", [BUS_NAME])
@@ -101,6 +109,26 @@ class FakeBus:
         if group in self.routes:
             self._changed("RoutesRemoved", self.routes.pop(group), heard=heard)
 
+    def join(self, group: str, state: str, *, heard: bool = True) -> None:
+        known = self.memberships.get(group)
+        fields = {"source": "*", "group": group, "interface": "eth1", "state": state}
+        self.memberships[group] = {name: Variant("s", value) for name, value in fields.items()}
+        if known == self.memberships[group]:
+            return
+        self.properties["Memberships"] = Variant("aa{sv}", [*self.memberships.values()])
+        member = "MembershipsChanged" if known else "MembershipsAdded"
+        self._changed(member, self.memberships[group], heard=heard)
+
+    def leave(self, group: str) -> None:
+        gone = self.memberships.pop(group)
+        self.properties["Memberships"] = Variant("aa{sv}", [*self.memberships.values()])
+        self._changed("MembershipsRemoved", gone, heard=True)
+
+    def cause(self, **fields: str) -> None:
+        """Tell of who or what makes the next changes."""
+        told = {name: Variant("s", value) for name, value in fields.items()}
+        self.send(Signal(self.owner, OBJECT_PATH, INTERFACE, "ChangeCaused", [told]))
+
     def tell(self) -> None:
         """Send the signal that comes after changes, some or many."""
         changed = {"Generation": Variant("t", self.generation)}
@@ -108,7 +136,7 @@ class FakeBus:
         self.send(Signal(self.owner, OBJECT_PATH, PROPERTIES, "PropertiesChanged", body))
 
     def send(self, signal: Signal) -> None:
-        for handler in self.handlers:
+        for handler in self.handlers if signal.sender in (BUS, self.heard) else ():
             handler(signal)
 
     def _own(self, owner: str) -> None:
@@ -116,8 +144,8 @@ class FakeBus:
         body = [BUS_NAME, before, owner]
         self.send(Signal(BUS, BUS_PATH, BUS, "NameOwnerChanged", body))
 
-    def _changed(self, member: str, route: list[Any], *, heard: bool) -> None:
+    def _changed(self, member: str, told: Any, *, heard: bool) -> None:
         if self.owner:
             self.generation += 1
             if heard:
-                self.send(Signal(self.owner, OBJECT_PATH, INTERFACE, member, [[list(route)]]))
+                self.send(Signal(self.owner, OBJECT_PATH, INTERFACE, member, [[copy(told)]]))

@@ -5,23 +5,27 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 from lab.fake import FakeKeeper
+from lab.listening import Listening
 from lab.netns import Namespace
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.drift import DriftDetector
 from mfc_dbus.control.status_changes import Change
 from mfc_dbus.kernel import dump
+from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Event, Links
+from mfc_dbus.kernel.mfc_events import EntryChanges
 from mfc_dbus.kernel.mroute import MRoute
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import FAMILIES, Family, format_address, parse_stream
-from mfc_dbus.model.route import Route, TableId, parse_route
+from mfc_dbus.model.route import Route, RouteName, TableId, parse_route
+from mfc_dbus.model.status import UnroutedStream
 from mfc_dbus.routing.table import Table
-from mfc_dbus.streams.unrouted import Stream
 
 T = TypeVar("T")
 Opener = Callable[[Family, int | None], MRoute]
@@ -68,7 +72,7 @@ class Routing:
         self._turn = threading.Lock()
         self.keeper = keeper or FakeKeeper()
         self.changes: list[Change] = []
-        self.streams: list[Stream] = []
+        self.streams: list[UnroutedStream] = []
         with router, ExitStack() as stack:
             self.mroutes = {
                 family: stack.enter_context(opener(family, kept.get(family))) for family in FAMILIES
@@ -78,13 +82,21 @@ class Routing:
                 [Table(TableId(family), mroute) for family, mroute in self.mroutes.items()],
                 self.links,
                 self.keeper,
-                Config(watched=tuple(watched), max_learned=max_learned),
+                Settings(discovery_interfaces=tuple(watched), max_learned=max_learned),
                 memberships=memberships,
             )
-            self.controller.listen(self.changes.append)
-            self.controller.discover(self)
+            self.controller.status_changes.listener = Listening(self.changes)
+            self.controller.set_discoverer(self)
             held = {TableId(family): dump.held(self.mroutes[family]) for family in kept}
-            self.controller.restore(list(self.keeper.routes.values()), held)
+            changes = stack.enter_context(EntryChanges())
+            self.controller.takeover.restore(list(self.keeper.routes.values()), held)
+            self._drift = DriftDetector(
+                self.controller.tables,
+                self.controller.present,
+                changes.read,
+                self,
+                self.controller.takeover,
+            )
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -96,7 +108,7 @@ class Routing:
     def close(self) -> None:
         self._stack.close()
 
-    def arrived(self, stream: Stream) -> None:
+    def arrived(self, stream: UnroutedStream) -> None:
         self.streams.append(stream)
 
     def watched(self) -> None:
@@ -131,10 +143,20 @@ class Routing:
         return route
 
     def delete(self, source: str, group: str, iif: str | None = None) -> None:
-        self._run(self.controller.delete(*parse_stream(source, group), iif))
+        self._run(self.controller.delete(RouteName(*parse_stream(source, group), iif)))
 
     def flush(self) -> int:
         return self._run(self.controller.flush())
+
+    def verify(self) -> None:
+        """Undo what others did, and find what an earlier process left."""
+        self._run(self._drift.verify())
+
+    def read_vifs(self, id_: TableId) -> Mapping[int, int]:
+        return dump.vifs(self.mroutes[id_.family])
+
+    async def read_entries(self, id_: TableId) -> AsyncIterator[Sequence[HeldEntry]]:
+        yield [*dump.entries(id_.family, id_.number)]
 
     def follow(self) -> None:
         """Take in what has happened to the interfaces; the kernel sends events as it acts."""
@@ -145,7 +167,7 @@ class Routing:
         """Learn what the kernel asks for now; its questions wait as soon as it has them."""
         with self.router, self._turn:
             for family in FAMILIES:
-                self.controller.hear(TableId(family))
+                self.controller.read_upcalls(TableId(family))
 
     @contextmanager
     def hearing(self) -> Iterator[None]:
@@ -159,8 +181,8 @@ class Routing:
                     with self._turn:
                         if ready:
                             for family in FAMILIES:
-                                self.controller.hear(TableId(family))
-                        self.controller.look(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+                                self.controller.read_upcalls(TableId(family))
+                        self.controller.do_due(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
         thread = threading.Thread(target=listen)
         thread.start()
@@ -174,7 +196,7 @@ class Routing:
         """Look whether what was learned is used, as if so much time had passed."""
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)
         with self.router, self._turn:
-            self.controller.look(now)
+            self.controller.do_due(now)
 
     def learned(self) -> set[tuple[str, str, str, tuple[str, ...]]]:
         """Source, group, iif and oifs of what was learned."""
@@ -186,7 +208,7 @@ class Routing:
 
     def states(self) -> dict[str, str]:
         """The state that was told last of each route."""
-        return {str(route): state for route, state, _ in self.controller.told.values()}
+        return {str(route): state for route, state, _ in self.controller.view.routes.values()}
 
     @property
     def events(self) -> list[Event]:
@@ -202,7 +224,7 @@ class Routing:
     @property
     def told(self) -> tuple[str, str]:
         """The state of the one route that there is, and the reason."""
-        ((_, state, reason),) = self.controller.told.values()
+        ((_, state, reason),) = self.controller.view.routes.values()
         return state, reason
 
     def _run(self, change: Coroutine[Any, Any, T]) -> T:

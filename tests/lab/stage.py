@@ -83,7 +83,7 @@ class Network:
         self.hosts = {link: kept(stack, Namespace()) for link in _NETWORKS}
         for link, number in _NETWORKS.items():
             self._connect(link, number)
-            stack.callback(self.router.ip, f"link delete dev {link}")
+            stack.callback(self._disconnect, link)
 
     def entries(self) -> set[witness.Entry]:
         """The MFC entries of both families, by the kernel's word."""
@@ -104,6 +104,11 @@ class Network:
         )
         self.router.wait_until_up([link])
         host.wait_until_up(["eth0"])
+
+    def _disconnect(self, link: str) -> None:
+        """Delete a link, if nobody has done so."""
+        if any(each["ifname"] == link for each in self.router.ip_json("link show")):
+            self.router.ip(f"link delete dev {link}")
 
 
 class Stage(Network):

@@ -115,7 +115,13 @@ class Topology:
             return socket.if_nametoindex(name)
 
     def sender(
-        self, upstream: str = "up0", *, source: str = "", group: str = "", ttl: int = 64
+        self,
+        upstream: str = "up0",
+        *,
+        source: str = "",
+        group: str = "",
+        ttl: int = 64,
+        padding: int = 0,
     ) -> Sender:
         """Open a sender at the far end of a link; it is closed with the topology."""
         sender = Sender(
@@ -125,6 +131,7 @@ class Topology:
             source or self.addresses.source,
             group or self.addresses.group,
             ttl,
+            padding,
         )
         return self._stack.enter_context(contextlib.closing(sender))
 

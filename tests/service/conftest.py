@@ -8,16 +8,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import compare
 import pytest
 from lab.bus import PrivateBus
 from lab.caller import Caller, acting_as
+from lab.cli import CLI
 from lab.daemon import Daemon
+from lab.markdown import Rows, markdown
 from lab.netns import Namespace
 from lab.polkit import MOCK_POLICY
 from lab.privileges import NOBODY
 
-_COMPARED = pytest.StashKey[list[compare.Comparison]]()
+_TABLES = pytest.StashKey[dict[str, Rows]]()
 _TIMEOUT = 60
 _DEVICES = 34  # more than the 32 VIFs of a table
 
@@ -40,18 +41,17 @@ async def _run(test: Coroutine[Any, Any, None]) -> None:
 
 
 @pytest.fixture
-def compared(pytestconfig: pytest.Config) -> list[compare.Comparison]:
-    """What was compared with smcroute, to be printed at the end."""
-    return pytestconfig.stash.setdefault(_COMPARED, [])
+def tables(pytestconfig: pytest.Config) -> dict[str, Rows]:
+    """Tables to be printed at the end, by their titles."""
+    return pytestconfig.stash.setdefault(_TABLES, {})
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    comparisons = config.stash.get(_COMPARED, [])
-    if comparisons:
-        terminalreporter.section("beside smcroute")
-        for line in compare.markdown([each.row for each in comparisons]):
+    for title, rows in config.stash.get(_TABLES, {}).items():
+        terminalreporter.section(title)
+        for line in markdown(rows):
             terminalreporter.write_line(line)
 
 
@@ -127,6 +127,11 @@ def daemon(_daemon: Daemon, bus: PrivateBus) -> Iterator[Daemon]:
     yield _daemon
     asyncio.run(_flush(bus))
     assert "Traceback" not in _daemon.log[known:]
+
+
+@pytest.fixture
+def cli(daemon: Daemon, bus: PrivateBus, library: str) -> CLI:
+    return CLI(bus.address, library)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lab.polkit import CHALLENGE, NO, YES, MockPolkit
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.service.access import MANAGE_ROUTES
+from mfc_dbus.model.members import Action
 
 ONE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 TWO = {"group": "ff3e::2", "iif": "eth2", "oifs": ["eth1", "eth3"], "comment": "Zwölf »Rufe«"}
@@ -183,7 +183,7 @@ async def test_polkit_is_asked_once_for_the_whole_document(
             assert await stranger.apply(many(2000)) == [2000, 0, 0]
             for _ in range(2):
                 check = await polkit.asked.get()
-                assert (check.action, check.details) == (MANAGE_ROUTES, {"bulk": "true"})
+                assert (check.action, check.details) == (Action.MANAGE_ROUTES, {"bulk": "true"})
 
 
 async def test_what_a_user_makes_the_service_keep_while_polkit_thinks_is_bounded(

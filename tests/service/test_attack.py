@@ -30,7 +30,10 @@ GROWTH = 4 * 1024 * 1024  # bytes
 PRESENT = Route(group="239.0.0.1")
 OTHER = Route(group="239.0.0.2")
 Answers = Counter[tuple[str, str]]
-CHANGING = ("AddRoute", "DeleteRoute", "FlushRoutes", "Apply", "JoinGroup", "LeaveGroup", "Set")
+CHANGING = (
+    *("AddRoute", "ChangeRoute", "DeleteRoute", "FlushRoutes", "Apply"),
+    *("JoinGroup", "LeaveGroup", "Set"),
+)
 
 
 @pytest.fixture
@@ -109,6 +112,8 @@ GET_ALL = Message(
     signature="s",
     body=marshal("s", [NAME]),
 )
+DESCRIBE = Message(member="Describe", signature="a{sv}", body=marshal("a{sv}", [{}]))
+VISITS = 20_000  # of one who sends and leaves
 ENTRIES = [
     {"group": f"239.1.{n >> 8}.{n & 255}", "iif": "eth1", "oifs": ["eth2"]} for n in range(3_000)
 ]
@@ -170,6 +175,40 @@ def ask_and_read_nothing(address: str, uid: int, questions: Sequence[Message], d
                 peer.send(question)
         os.write(done, b".")
         signal.pause()
+        return ""
+
+    return Child(run)
+
+
+async def test_who_sends_and_leaves_again_and_again_keeps_nobody_waiting(
+    bus: PrivateBus, daemon: Daemon, nobody: int
+) -> None:
+    async with Caller.at(bus.address) as root:
+        await root.apply({"route": ENTRIES[:20]})
+        over = asyncio.Event()
+        storm = send_and_leave(bus.address, nobody)
+        asyncio.get_running_loop().add_reader(storm, over.set)
+        try:
+            for _ in range(10):
+                await root.add(PRESENT)
+                await root.delete(PRESENT)
+            assert not over.is_set()
+        finally:
+            asyncio.get_running_loop().remove_reader(storm)
+            storm.kill()
+    assert daemon.process.poll() is None
+    assert "Traceback" not in daemon.log
+
+
+def send_and_leave(address: str, uid: int) -> Child:
+    def run() -> str:
+        become(uid)
+        for number in range(VISITS):
+            peer = Peer(address)
+            peer.authenticate()
+            for _ in range(5):
+                peer.send((DESCRIBE, GET_ALL)[number % 2])
+            peer.close()
         return ""
 
     return Child(run)

@@ -16,11 +16,14 @@ import tempfile
 import termios
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
 
 import pytest
 from lab.bus import PrivateBus
+from lab.cli import CLI
 from lab.daemon import BUS_NAME, CONFIGURATION, PROGRAMS, Daemon
 from lab.igmp import Member, members
 from lab.netns import Namespace
@@ -36,6 +39,7 @@ from mfc_dbus.kernel.mroute import MRoute
 IPV4 = socket.AF_INET
 STREAM = ["--source", "10.1.0.10", "--group", "239.1.2.3"]
 ADD = ["mfc", "add", *STREAM, "--iif", "eth1", "--oifs", "eth2", "eth3"]
+ADD_GROUP = ["mfc", "add", "--iif", "eth1", "--oifs", "eth2", "--group"]
 ADD_MFC: dict[str, Any] = {
     "action": "ADD_MFC",
     "payload": {"source": "10.1.0.10", "group": "239.1.2.3", "iif": "eth1", "oifs": ["eth2"]},
@@ -55,6 +59,7 @@ SHOWN = {
     "table": 0,
     "reason": "",
     "hairpin": False,
+    "enabled": True,
 }
 PASSWORD_MAY_BE_ASKED_FOR = 1  # polkit's AllowUserInteraction
 
@@ -69,83 +74,6 @@ echo ready >> {log}
 eval "exec ${1#--notify-fd=}>&-"
 for _ in {1..600}; do sleep 0.05; done  # not for ever, also where a test fails
 """
-
-
-class CLI:
-    """mfc-dbus-cli on a bus, and the D-Bus library that it uses."""
-
-    def __init__(self, address: str, library: str = "") -> None:
-        self.environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address}
-        if library:
-            self.environment["MFC_DBUS_BACKEND"] = library
-
-    def __call__(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAMS / "mfc-dbus-cli", *words],
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-
-    def busctl(self, *words: str) -> int:
-        command = ["busctl", f"--address={self.environment['DBUS_SYSTEM_BUS_ADDRESS']}", *words]
-        return subprocess.run(command, stderr=subprocess.DEVNULL, timeout=30).returncode
-
-    def json(self, *words: str) -> Any:
-        done = self("--json", *words)
-        assert (done.returncode, done.stderr) == (0, "")
-        return json.loads(done.stdout)
-
-    def add(self, *streams: tuple[str, str]) -> None:
-        """Add routes, by group and iif, to eth3."""
-        payloads = [{"group": group, "iif": iif, "oifs": ["eth3"]} for group, iif in streams]
-        requests = [{"action": "ADD_MFC", "payload": payload} for payload in payloads]
-        assert self("batch", "-", given="\n".join(map(json.dumps, requests))).returncode == 0
-
-    def start(self, *words: str) -> "Running":
-        return Running(
-            subprocess.Popen(
-                [PROGRAMS / "mfc-dbus-cli", *words],
-                env=self.environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-
-
-class Running:
-    """A command with which one talks line by line; it ends with the context."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        assert process.stdin
-        assert process.stdout
-        self.stdin, self.stdout = process.stdin, process.stdout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.stdin.close()
-        self.stdout.close()
-
-    def line(self) -> str:
-        return self.stdout.readline().rstrip("\n")
-
-    def ask(self, request: object) -> Any:
-        self.stdin.write(request if isinstance(request, str) else json.dumps(request) + "\n")
-        self.stdin.flush()
-        return json.loads(self.line())
-
-
-@pytest.fixture
-def cli(daemon: Daemon, bus: PrivateBus, library: str) -> CLI:
-    return CLI(bus.address, library)
 
 
 # As a script
@@ -179,16 +107,19 @@ def test_a_wide_route_and_a_stop_are_added_and_what_is_learned_is_shown(
     while not (streams := cli.json("show", "learned")):
         pass
     (stream,) = streams
-    del stream["packets"], stream["bytes"]
+    for name in ("packets", "bytes", "wrong_if", "packets_per_second", "bits_per_second", "idle"):
+        del stream[name]
     assert stream == {
         "source": "10.1.0.10",
         "group": "239.1.2.3",
         "iif": "eth1",
         "oifs": ["eth3", "eth4"],
+        "learned": True,
         "route_source": "10.1.0.0/16",
         "route_group": "239.1.0.0/16",
         "route_iif": "eth1",
         "table": 0,
+        "comment": "",
     }
     assert "(10.1.0.0/16, 239.1.0.0/16)" in cli("show", "learned").stdout
     assert cli("mfc", "flush", "--group", "239.1.0.0/16").stdout == "2 routes removed\n"
@@ -243,7 +174,7 @@ def test_how_long_a_route_is_kept_is_shown_where_that_is_not_for_ever(cli: CLI) 
     ("options", "sentence"),
     [
         (["--timeout", "0"], "A timeout of 0 seconds leaves no time"),
-        (["--timeout", "1h"], "'1h' is not a number of seconds"),
+        (["--timeout", "1y"], "'1y' is not a number of seconds"),
     ],
 )
 def test_a_time_that_is_none_is_wrong_usage(
@@ -329,13 +260,26 @@ def test_a_group_is_joined_shown_and_left(cli: CLI, network: Namespace) -> None:
         (
             [*ADD, "eth1"],
             2,
-            "Interface 'eth1' is both the iif and an oif: with 'hairpin' what",
+            "Interface 'eth1' is both the iif and an oif: with --hairpin what",
         ),
-        ([*ADD, "--group", "10.0.0.1"], 2, "Group '10.0.0.1' is not a multicast address"),
-        ([*ADD, "--group", "\x1b[31m"], 2, r"Group '\x1b[31m' is not an IPv4 or IPv6 address"),
+        (
+            [*ADD_GROUP, "239.1.2.3", "--ttl", "eth9=2"],
+            2,
+            "--ttl names 'eth9', which is not an oif of the route",
+        ),
+        ([*ADD_GROUP, "ff1e::1", "--ttl", "eth2=2"], 2, "no TTL thresholds: leave out --ttl"),
+        (["mfc", "change", *STREAM], 2, "nothing to change; there are --iif, --table, --add-oifs,"),
+        # A name that was typed is no option's, be it the same.
+        (["group", "join", "-g", "239.1.2.3", "-i", "iif"], 6, "Interface 'iif' not found"),
+        ([*ADD_GROUP, "10.0.0.1"], 2, "Group '10.0.0.1' is not a multicast address"),
+        ([*ADD_GROUP, "\x1b[31m"], 2, r"Group '\x1b[31m' is not an IPv4 or IPv6 address"),
         ([*ADD, *(f"x{n}" for n in range(30))], 1, "A route has at most 31 oifs"),
-        ([*JOIN, "--group", "ff01::1"], 2, "Group 'ff01::1' has interface-local scope"),
-        ([*JOIN, "--interface", "nope"], 6, "Interface 'nope' not found"),
+        (
+            ["group", "join", "-i", "eth1", "-g", "ff01::1"],
+            2,
+            "Group 'ff01::1' has interface-local scope",
+        ),
+        ([*JOIN[:-1], "nope"], 6, "Interface 'nope' not found"),
         (["mfc", "flush", "--group", "239.0.0.0/33"], 2, "Prefix length '33'"),
     ],
 )
@@ -420,15 +364,49 @@ def test_another_machine_is_reached_over_ssh(cli: CLI, bus: PrivateBus) -> None:
 
 def test_monitor_tells_each_change_as_it_happens(cli: CLI) -> None:
     with cli.start("monitor") as monitor:
-        assert monitor.line() == "service  running"
+        assert without_time(monitor.line()) == "service  running"
         cli(*ADD, "--comment", "the lobby's")
         words = "10.1.0.10 239.1.2.3 iif eth1 oifs"
-        line = f"added    {words} eth2,eth3 state active comment the lobby's"
-        assert monitor.line() == line
+        line = f"added    {words} eth2,eth3 state active comment the lobby's  (root: add)"
+        assert without_time(monitor.line()) == line
         cli(*ADD, "--replace", "--ttl", "eth2=9")
-        assert monitor.line() == f"changed  {words} eth2(ttl>9),eth3 state active"
+        line = f"changed  {words} eth2(ttl>9),eth3 state active  (root: add)"
+        assert without_time(monitor.line()) == line
         cli("mfc", "flush")
-        assert monitor.line() == f"removed  {words} eth2(ttl>9),eth3 state active"
+        line = f"removed  {words} eth2(ttl>9),eth3 state active  (root: flush)"
+        assert without_time(monitor.line()) == line
+        cli("group", "join", "-g", "239.1.2.3", "-i", "eth1")
+        line = "added    join * 239.1.2.3 on eth1 state joined  (root: join)"
+        assert without_time(monitor.line()) == line
+        cli("group", "leave", "-g", "239.1.2.3", "-i", "eth1")
+        line = "removed  join * 239.1.2.3 on eth1 state joined  (root: leave)"
+        assert without_time(monitor.line()) == line
+
+
+def without_time(line: str) -> str:
+    """Check that a line begins with the present time, and return the rest."""
+    told = datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").astimezone()
+    assert abs((datetime.now().astimezone() - told).total_seconds()) < 60
+    return line[20:]
+
+
+def test_monitor_tells_what_an_interface_does(
+    own_bus: PrivateBus, own_network: Namespace, own_daemon: Daemon
+) -> None:
+    cli = CLI(own_bus.address)
+    cli("mfc", "add", *STREAM, "--iif", "eth1", "--oifs", "eth2")
+    cli("group", "join", "-g", "239.1.2.3", "-i", "eth1")
+    with cli.start("--json", "monitor") as monitor:
+        monitor.line()
+        own_network.ip("link del dev eth1")
+        told = [json.loads(monitor.line())]
+        while told[-1]["event"] != "membership-changed":  # its pair goes with it, and is told of
+            told.append(json.loads(monitor.line()))
+    assert {each["cause"]["cause"] for each in told} == {"interface"}
+    assert {each["event"] for each in told} == {"changed", "membership-changed"}
+    assert {each["cause"]["uid"] for each in told} == {None}
+    states = {each.get("route", each.get("membership"))["state"] for each in told}
+    assert states == {"waiting"}
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
@@ -458,18 +436,22 @@ def test_monitor_survives_a_restart_of_the_daemon(
             add = ["mfc", "add", *STREAM, "--iif", "eth1", "--oifs", "eth2"]
             assert cli(*add).returncode == 0
             route = SHOWN | {"oifs": ["eth2"]}
-            assert json.loads(monitor.line()) == {"event": "added", "route": route}
+            added = json.loads(monitor.line())
+            cause = added.pop("cause")
+            assert added == {"event": "added", "route": route}
+            assert (cause["cause"], cause["action"], cause["user"]) == ("call", "add", "root")
         assert json.loads(monitor.line()) == {"event": "service", "running": False}
         with Daemon(own_bus.address, own_network):
             assert json.loads(monitor.line()) == {"event": "service", "running": True}
-            assert json.loads(monitor.line()) == {"event": "removed", "route": route}
+            gone = {"event": "removed", "route": route, "cause": None}
+            assert json.loads(monitor.line()) == gone, "nobody has told of it"
             assert cli(*add).returncode == 0
-            assert json.loads(monitor.line()) == {"event": "added", "route": route}
+            assert json.loads(monitor.line()) == added | {"cause": mock.ANY}
 
 
 def test_monitor_ends_with_the_bus(own_bus: PrivateBus) -> None:
     with CLI(own_bus.address).start("monitor") as monitor:
-        assert monitor.line() == "service  stopped"
+        assert without_time(monitor.line()) == "service  stopped"
         own_bus.stop()
         assert monitor.process.wait(10) == 5
 
@@ -532,8 +514,20 @@ def test_a_batch_whose_responses_nobody_reads_fails(cli: CLI) -> None:
         assert batch.process.wait(10) == 1
 
 
-@pytest.mark.parametrize("words", [["show"], ["monitor"], ["--json", "mfc", "flush"]])
-def test_output_that_cannot_be_written_is_an_error(words: Sequence[str], cli: CLI) -> None:
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["show"], "mfc-dbus-cli: No space left on device"),
+        (["monitor"], "mfc-dbus-cli: No space left on device"),
+        (
+            ["--json", "mfc", "flush"],
+            '{"error": "System", "message": "No space left on device"}',
+        ),
+    ],
+)
+def test_output_that_cannot_be_written_is_an_error(
+    words: Sequence[str], told: str, cli: CLI
+) -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >/dev/full', "sh", PROGRAMS / "mfc-dbus-cli", *words],
         env=cli.environment,
@@ -541,7 +535,7 @@ def test_output_that_cannot_be_written_is_an_error(words: Sequence[str], cli: CL
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr == "mfc-dbus-cli: No space left on device\n"
+    assert done.stderr == f"{told}\n"
 
 
 def test_a_batch_of_a_file_that_all_succeeds_is_done(cli: CLI, tmp_path: Path) -> None:
@@ -575,6 +569,13 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
+
+    def read_until(self, text: str) -> str:
+        """Wait until it has shown this; what it has shown since the last time."""
+        shown = ""
+        while text not in shown:
+            shown += os.read(self.fd, 65536).decode()
+        return shown
 
     def end(self) -> tuple[int, str]:
         """Wait for its end: the exit status, and what it showed."""
@@ -721,6 +722,59 @@ async def test_no_agent_is_no_obstacle(daemon: Daemon, bus: PrivateBus, nobody: 
 # What arrives and is not routed
 
 
+@pytest.mark.parametrize(
+    ("answers", "status", "said", "present"),
+    [
+        ("y", 0, "1 added, 0 changed, 0 deleted", True),
+        ("n", 1, "What you wrote is in", False),
+        ("maybe\ny", 0, "Apply this?", True),
+        ("e\ny", 0, "2 added, 0 changed, 0 deleted", True),
+        ("\x04", 1, "What you wrote is in", False),
+    ],
+)
+def test_an_edit_is_applied_once_the_user_says_so(
+    answers: str, status: int, said: str, present: bool, cli: CLI, bus: PrivateBus, tmp_path: Path
+) -> None:
+    script = tmp_path / "add"
+    script.write_text(
+        "#!/bin/sh\nn=$(grep -c group $1)\n"
+        'printf \'\\n[[route]]\\ngroup = "239.7.7.%s"\\niif = "eth1"\\noifs = []\\n\' $n >>$1\n'
+    )
+    script.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VISUAL", str(script))
+        with at_terminal(bus.address, "edit") as terminal:
+            os.write(terminal.fd, answers.encode() + b"\n" * (answers != "\x04"))
+            ended, shown = terminal.end()
+    assert (ended, said in shown) == (status, True)
+    assert ("239.7.7.0" in [route["group"] for route in cli.json("show")]) == present
+
+
+def test_what_others_change_while_an_edit_is_shown_is_shown_too_and_stays(
+    cli: CLI, bus: PrivateBus, tmp_path: Path
+) -> None:
+    script = tmp_path / "edit"
+    script.write_text('#!/bin/sh\nsed -i "s/lobby/hall/; s/entrance/hall/" "$1"\n')
+    script.chmod(0o755)
+    for group, comment in ("239.7.7.1", "lobby"), ("239.7.7.2", "entrance"):
+        add = ["mfc", "add", "-g", group, "-i", "eth1", "--stop", "--comment", comment]
+        assert cli(*add).returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VISUAL", str(script))
+        with at_terminal(bus.address, "edit") as terminal:
+            terminal.read_until("[n]o: ")
+            cli.add(("239.7.7.3", "eth1"))
+            assert cli("mfc", "del", "-g", "239.7.7.2").returncode == 0
+            os.write(terminal.fd, b"y\n")
+            shown = terminal.read_until("[n]o: ")
+            os.write(terminal.fd, b"y\n")
+            assert terminal.end()[0] == 0
+    assert "239.7.7.1" in shown
+    assert "239.7.7.2" in shown
+    routes = {route["group"]: route["comment"] for route in cli.json("show")}
+    assert routes == {"239.7.7.1": "hall", "239.7.7.2": "hall", "239.7.7.3": ""}
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Of a daemon that watches."""
@@ -796,8 +850,8 @@ def test_discover_says_what_to_do_where_nothing_is_heard(cli: CLI) -> None:
 
 def test_monitor_is_not_told_of_streams(lab: Topology, watching: CLI) -> None:
     with watching.start("monitor") as monitor, watching.start("discover") as discover:
-        assert monitor.line() == discover.line() == "service  running"
+        assert without_time(monitor.line()) == discover.line() == "service  running"
         lab.sender("up0").send(1)
         assert discover.line().startswith("unrouted ")
         assert watching("mfc", "add", "-g", "239.7.7.7", "-i", "up0", "-o", "down0").returncode == 0
-        assert monitor.line().startswith("added ")
+        assert without_time(monitor.line()).startswith("added ")

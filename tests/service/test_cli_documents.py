@@ -1,13 +1,12 @@
 """apply and export: documents by the command line, against the real daemon."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from lab.bus import PrivateBus
-from lab.daemon import PROGRAMS, Daemon
+from lab.cli import CLI
+from lab.daemon import PROGRAMS
 
 ROUTES = """\
 [[route]]
@@ -37,32 +36,6 @@ group = "ff3e::2"
 interface = "eth1"
 persistent = false
 """
-
-
-class CLI:
-    def __init__(self, address: str) -> None:
-        self.environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address}
-
-    def __call__(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAMS / "mfc-dbus-cli", *words],
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-
-    def apply(self, document: str, *words: str) -> list[str]:
-        """The lines that it writes."""
-        done = self("apply", "-", *words, given=document)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.splitlines()
-
-
-@pytest.fixture
-def cli(bus: PrivateBus, daemon: Daemon) -> CLI:
-    return CLI(bus.address)
 
 
 def test_a_document_goes_in_and_comes_out_as_it_was(cli: CLI) -> None:

@@ -9,15 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from compare import CHECKS, Check, Comparison, compare
+from compare import CHECKS, Check, compare, header
+from lab.markdown import Rows
 
 _TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.run.__name__)
-def test_the_service_does_it(check: Check, compared: list[Comparison]) -> None:
+def test_the_service_does_it(check: Check, tables: dict[str, Rows]) -> None:
     comparison = compare(check)
-    compared.append(comparison)
+    tables.setdefault("beside smcroute", [header()]).append(comparison.row)
     assert all(outcome.passed for outcome in comparison.ours.values()), comparison.ours
 
 
@@ -32,7 +33,7 @@ def test_without_smcroute_the_package_is_named() -> None:
     assert done.stderr.strip() == "smcroute is not installed: apt-get install smcroute"
 
 
-def test_the_readme_shows_every_check() -> None:
-    readme = (_TESTS.parent / "README.md").read_text()
-    shown = re.findall(r"^\| (.*) \| (.*) \| .* \| (.*) \| .* \|$", readme, re.MULTILINE)
+def test_the_documentation_shows_every_check() -> None:
+    page = (_TESTS.parent / "data/doc/comparison.md").read_text()
+    shown = re.findall(r"^\| (.*) \| (.*) \| .* \| (.*) \| .* \|$", page, re.MULTILINE)
     assert {(check.feature, check.how, check.documented) for check in CHECKS} <= {*shown}

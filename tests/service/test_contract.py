@@ -13,12 +13,12 @@ from lab.daemon import BUS_NAME, Daemon
 from lab.fake import FakeKeeper, FakeLinks
 from lab.foreign import add_route, busctl, output, run
 
-from mfc_dbus.bus.backend import Variant
+from mfc_dbus.bus.backend import Variant, decode
 from mfc_dbus.bus.frames import MessageType
 from mfc_dbus.bus.names import INTROSPECTABLE, PEER, PROPERTIES
 from mfc_dbus.control.controller import Controller
+from mfc_dbus.model import members
 from mfc_dbus.service import logcontrol
-from mfc_dbus.service.access import ACCESS, APPLY_MEMBERSHIPS, SET_LOG
 from mfc_dbus.service.logcontrol import LogControl
 from mfc_dbus.service.object import MulticastForwarding
 
@@ -58,38 +58,19 @@ def service() -> MulticastForwarding:
     return MulticastForwarding(nothing, nothing, controller, nothing)
 
 
-# The file, against the code
+# The object, against the table of members
 
 
-def test_the_methods_dispatched_are_those_documented() -> None:
-    dispatched = {name: (method.takes, method.gives) for name, method in service().methods.items()}
-    assert dispatched.pop(SET_LOG) == dispatched[f"{PROPERTIES}.Set"]
-    assert dispatched == methods(CONTRACT)
+def test_every_member_of_the_table_has_its_behaviour_and_no_other_is_dispatched() -> None:
+    assert service().prepare_call.keys() == members.METHODS.keys()
+    (told,) = decode("a{sv}", bytes(service()._properties.get_all()))
+    assert {name: variant.signature for name, variant in told.items()} == DOCUMENTED
 
 
-def test_the_properties_are_those_documented() -> None:
-    assert service()._properties.signatures == DOCUMENTED
+def test_the_properties_of_the_log_are_those_documented() -> None:
     of_log: dict[str, Any] = {name: LogControl().get(name)[0] for name in LOG_DOCUMENTED}
     assert {name: variant.signature for name, variant in of_log.items()} == LOG_DOCUMENTED
     assert LogControl().get_all() == [of_log]
-
-
-def test_every_property_says_how_it_tells_of_changes() -> None:
-    told = {
-        each.attrib["name"]: annotation.attrib["value"]
-        for each in CONTRACT.iter("property")
-        for annotation in each.iterfind("annotation")
-        if annotation.attrib["name"] == "org.freedesktop.DBus.Property.EmitsChangedSignal"
-    }
-    assert told == {
-        "Routes": "invalidates",
-        "Interfaces": "invalidates",
-        "Tables": "invalidates",
-        "Memberships": "invalidates",
-        "Version": "const",
-        "Generation": "true",
-    }
-    assert {each.attrib["access"] for each in CONTRACT.iter("property")} == {"read"}
 
 
 # The object, on the bus
@@ -107,15 +88,6 @@ async def test_introspect_answers_with_the_documented_xml(bus: PrivateBus, daemo
             assert ElementTree.canonicalize(answer, strip_text=True) == ElementTree.canonicalize(
                 xml, strip_text=True
             )
-
-
-async def test_every_method_that_introspection_shows_has_an_entry_in_the_access_table(
-    bus: PrivateBus, daemon: Daemon
-) -> None:
-    async with Caller.at(bus.address) as caller:
-        shown = methods(ElementTree.fromstring(await introspect(caller)))
-    assert shown
-    assert {*shown, SET_LOG, APPLY_MEMBERSHIPS} == set(ACCESS)
 
 
 @pytest.mark.parametrize(
@@ -296,10 +268,11 @@ def test_busctl_sees_the_signals(bus: PrivateBus, daemon: Daemon) -> None:
         try:
             assert "Monitoring bus message stream" in monitor.stderr.readline()
             output(bus.address, *add_route("239.1.2.3"))
-            seen = json.loads(monitor.stdout.readline())
+            cause, seen = (json.loads(monitor.stdout.readline()) for _ in range(2))
         finally:
             monitor.terminate()
-    assert (seen["member"], seen["path"]) == ("RoutesAdded", PATH)
+    assert (cause["member"], seen["member"]) == ("ChangeCaused", "RoutesAdded")
+    assert cause["path"] == seen["path"] == PATH
     assert seen["payload"]["data"][0][0][:4] == ["10.1.0.10", "239.1.2.3", "eth1", ["eth2"]]
 
 
@@ -347,6 +320,7 @@ def test_a_glib_proxy_sees_properties_and_signals(bus: PrivateBus, daemon: Daemo
     told = json.loads(output(bus.address, "/usr/bin/python3", "-c", PROXY))
     route = ["10.1.0.10", "239.1.2.3", "eth1", ["eth2"], {"state": "active"}]
     assert told["cached"] == sorted(DOCUMENTED)
-    assert told["signals"] == [["RoutesAdded", [route]]]
+    (cause, _), added = told["signals"]
+    assert (cause, added) == ("ChangeCaused", ["RoutesAdded", [route]])
     assert told["changes"]["Generation"] > 0
     assert told["routes"] == told["changes"]["Routes"] == [route]

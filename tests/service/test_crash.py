@@ -23,7 +23,7 @@ from lab.zygote import Zygote
 
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.model.addresses import format_source
-from mfc_dbus.model.route import Membership
+from mfc_dbus.model.membership import Membership
 from mfc_dbus.storage.keeper import Keeper
 
 ROUNDS = 50

@@ -44,18 +44,37 @@ def test_the_demo_says_which_step_failed(
 def test_the_shell_has_the_programs_and_a_sender(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    shell, seen = tmp_path / "shell", tmp_path / "seen"
-    shell.write_text(
-        "#!/bin/sh\n"
-        f"exec >{seen} 2>&1\n"
-        "mfc-dbus-cli mfc add --group 239.2.2.2 --iif up --oifs down1 && receivers\n"
-        "sender ip -brief address show dev eth0\n"
+    seen = typed(
+        "mfc-dbus-cli mfc add --group 239.2.2.2 --iif up --oifs down1 && receivers",
+        "sender ip -brief address show dev eth0",
+        tmp_path=tmp_path,
+        monkeypatch=monkeypatch,
     )
-    shell.chmod(0o755)
-    monkeypatch.setenv("SHELL", str(shell))
-    assert demo.main(["--shell"]) == 0
-    [row] = [line for line in seen.read_text().splitlines() if "239.2.2.2" in line]
+    [row] = [line for line in seen.splitlines() if "239.2.2.2" in line]
     _, _, receiver1, receiver2, _ = row.split("│")
     assert int(receiver1) > 0
     assert not receiver2.strip()
-    assert "10.0.1.10/24" in seen.read_text()
+    assert "10.0.1.10/24" in seen
+
+
+def test_the_shell_may_delete_interfaces(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = typed(
+        "ip link delete down1 && ip link delete up",
+        "receivers",  # for a second, in which the sender has nothing to send by
+        tmp_path=tmp_path,
+        monkeypatch=monkeypatch,
+    )
+    assert "239.2.2.2" in seen
+    assert "Traceback" not in seen + capfd.readouterr().err
+
+
+def typed(*lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Type lines in the shell, and return what they write."""
+    shell, seen = tmp_path / "shell", tmp_path / "seen"
+    shell.write_text("\n".join(["#!/bin/sh", f"exec >{seen} 2>&1", *lines, ""]))
+    shell.chmod(0o755)
+    monkeypatch.setenv("SHELL", str(shell))
+    assert demo.main(["--shell"]) == 0
+    return seen.read_text()

@@ -13,7 +13,7 @@ from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.service.access import MANAGE_MEMBERSHIPS, MANAGE_ROUTES
+from mfc_dbus.model.members import Action
 
 ROUTE = {"source": "10.1.0.10", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
 ONE = {"group": "239.1.1.1", "interface": "eth1"}
@@ -75,10 +75,13 @@ async def test_who_may_not_change_memberships_applies_no_document_that_does(
             for dry_run in (False, True):
                 call = asyncio.ensure_future(stranger.apply(wanted, dry_run=dry_run, empty=True))
                 first = await polkit.asked.get()
-                assert (first.action, first.details) == (MANAGE_ROUTES, {"bulk": "true"})
+                assert (first.action, first.details) == (Action.MANAGE_ROUTES, {"bulk": "true"})
                 polkit.tell(first, YES)
                 second = await polkit.asked.get()
-                assert (second.action, second.details) == (MANAGE_MEMBERSHIPS, {"bulk": "true"})
+                assert (second.action, second.details) == (
+                    Action.MANAGE_MEMBERSHIPS,
+                    {"bulk": "true"},
+                )
                 polkit.tell(second, answer)
                 await refused(call, f"{STANDARD}.{error}", "manage-memberships")
         assert len(await root.describe()) == 1
@@ -138,11 +141,11 @@ async def test_a_document_that_changes_no_membership_takes_no_right_to(
     ):
         assert await stranger.apply(document(ONE)) == [0, 0, 1]
         assert await stranger.apply(document(ROUTE), merge=True) == [1, 0, 0]
-        assert {(await polkit.asked.get()).action for _ in range(2)} == {MANAGE_ROUTES}
+        assert {(await polkit.asked.get()).action for _ in range(2)} == {Action.MANAGE_ROUTES}
         assert polkit.asked.empty()
         assert await stranger.apply(document(ROUTE, TWO)) == [1, 0, 1]
         actions = [(await polkit.asked.get()).action for _ in range(2)]
-        assert actions == [MANAGE_ROUTES, MANAGE_MEMBERSHIPS]
+        assert actions == [Action.MANAGE_ROUTES, Action.MANAGE_MEMBERSHIPS]
 
 
 async def test_what_changes_while_polkit_is_asked_about_routes_alone_is_not_changed_unasked(
@@ -160,7 +163,7 @@ async def test_what_changes_while_polkit_is_asked_about_routes_alone_is_not_chan
         polkit.tell(check, YES)
         # It would join what was left, so that is asked about.
         check = await polkit.asked.get()
-        assert check.action == MANAGE_MEMBERSHIPS
+        assert check.action == Action.MANAGE_MEMBERSHIPS
         polkit.tell(check, NO)
         await refused(call, DENIED, "manage-memberships")
         assert await described(root) == []

@@ -168,7 +168,7 @@ async def test_a_timed_route_goes_when_its_time_has_run_out_while_nobody_served(
     assert host.groups() == set()
 
 
-# Sockets that outlive the process
+# KeptSockets that outlive the process
 
 
 @pytest.mark.parametrize("ends", ["killed", "stopped"])

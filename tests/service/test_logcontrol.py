@@ -9,7 +9,7 @@ from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.names import PROPERTIES
-from mfc_dbus.service.access import RELOAD
+from mfc_dbus.model.members import Action
 from mfc_dbus.service.logcontrol import INTERFACE, OBJECT_PATH
 
 pytestmark = pytest.mark.usefixtures("own_daemon")
@@ -58,7 +58,7 @@ async def test_who_may_reload_may_set_it(own_bus: PrivateBus, nobody: int) -> No
     ):
         await set_to(friend, "debug")
         check = await polkit.asked.get()
-        assert (check.action, check.details) == (RELOAD, {"property": "LogLevel"})
+        assert (check.action, check.details) == (Action.RELOAD, {"property": "LogLevel"})
         assert await level(friend) == "debug"
 
 
@@ -88,7 +88,7 @@ async def test_the_level_says_what_is_logged(own_bus: PrivateBus, own_daemon: Da
             await set_to(root, word)
             await root.add()
             await root.delete()
-            assert ("deleted (10.1.0.10, 239.1.2.3)" in own_daemon.log) == said
+            assert ("deleted route (10.1.0.10, 239.1.2.3)" in own_daemon.log) == said
 
 
 def test_systemctl_finds_what_it_asks_for(own_bus: PrivateBus) -> None:

@@ -4,6 +4,7 @@ The test plays systemd: it keeps the daemon's sockets, and hands them to the nex
 switches hear is read at the far end of eth1.
 """
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -133,7 +134,7 @@ async def test_the_property_tells_what_is_not_the_default(bus: PrivateBus, daemo
         ]
 
 
-async def test_a_change_invalidates_the_property_and_is_no_new_generation(
+async def test_a_change_invalidates_the_property_and_is_a_new_generation(
     own_bus: PrivateBus, own_daemon: Daemon
 ) -> None:
     async with Caller.at(own_bus.address) as caller:
@@ -141,12 +142,34 @@ async def test_a_change_invalidates_the_property_and_is_no_new_generation(
         await caller.follow()
         for number in range(10):
             await caller.join(Membership(f"239.1.2.{number}"))
-        await caller.until(lambda: bool(caller.told("PropertiesChanged")))
-        _, changed, invalid = caller.told("PropertiesChanged")[-1]
-        assert changed == {"Generation": before}
+        told = caller.told
+        await caller.until(
+            lambda: {"Generation": before + 10} in [body[1] for body in told("PropertiesChanged")]
+        )
+        *_, invalid = caller.told("PropertiesChanged")[-1]
         assert "Memberships" in invalid
         assert "Routes" not in invalid
         assert len(caller.told("PropertiesChanged")) < 10
+
+
+async def test_a_signal_tells_of_each_change_and_one_before_it_of_its_cause(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.follow()
+        await caller.join(comment="a")
+        await caller.leave()
+        await caller.until(lambda: len(caller.told("MembershipsRemoved")) == 1)
+        joined = {"group": "239.1.2.3", "source": "*", "interface": "eth1", "state": "joined"}
+        assert caller.told("MembershipsAdded") == [[[joined | {"comment": "a"}]]]
+        assert caller.told("MembershipsRemoved") == [[[joined | {"comment": "a"}]]]
+        names = [each.member for each in caller.signals if each.member != "PropertiesChanged"]
+        assert names == ["ChangeCaused", "MembershipsAdded", "ChangeCaused", "MembershipsRemoved"]
+        ((join,), (leave,)) = caller.told("ChangeCaused")
+        assert (join["cause"], join["action"], leave["action"]) == ("call", "join", "leave")
+        assert (join["uid"], join["user"], join["pid"]) == (0, "root", os.getpid())
+        assert join["sender"] == caller.unique_name
+        assert leave["time"] >= join["time"] > 10**15
 
 
 async def test_what_cannot_be_joined_or_left_is_an_error(bus: PrivateBus, daemon: Daemon) -> None:

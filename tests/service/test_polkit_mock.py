@@ -19,7 +19,7 @@ from lab.witness import entries
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
-from mfc_dbus.service.access import MANAGE_ROUTES
+from mfc_dbus.model.members import Action
 
 DENIED = f"{STANDARD}.AccessDenied"
 DETAILS = {
@@ -209,7 +209,7 @@ async def test_polkit_gets_the_caller_the_action_and_what_a_rule_may_decide_by(
             check = polkit.asked.get_nowait()
             assert polkit.asked.empty()
             assert (check.subject, check.name) == ("system-bus-name", on.stranger.unique_name)
-            assert check.action == MANAGE_ROUTES
+            assert check.action == Action.MANAGE_ROUTES
             return check.details
 
         await on.stranger.add(ROUTE._replace(oifs=["eth2", "eth3"]))
@@ -573,10 +573,10 @@ async def test_dbusmocks_polkitd_denies_hangs_and_allows(
             return await on.root.call(NAME, path, interface, member, signature, body, timeout=20)
 
         await refused(on.stranger.add(), DENIED, "Not authorised")
-        await mock("SetAllowed", "as", [f"{MANAGE_ROUTES}-not"])
+        await mock("SetAllowed", "as", [f"{Action.MANAGE_ROUTES}-not"])
         await refused(on.stranger.add(), DENIED, "Not authorised")
-        await mock("SetAllowed", "as", [MANAGE_ROUTES])
-        await mock("SimulateHangActions", "as", [MANAGE_ROUTES])
+        await mock("SetAllowed", "as", [Action.MANAGE_ROUTES])
+        await mock("SimulateHangActions", "as", [Action.MANAGE_ROUTES])
         call = asyncio.create_task(on.stranger.add())
         while not (await mock("HaveHangingCalls"))[0]:
             pass

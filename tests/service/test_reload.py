@@ -13,7 +13,7 @@ from lab.witness import Entry, entries, vifs
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.kernel.mroute import MRoute
-from mfc_dbus.service.access import RELOAD
+from mfc_dbus.model.members import Action
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 OTHER = Route("fd01::10", "ff1e::123")
@@ -57,7 +57,7 @@ async def test_a_stranger_may_not(
             async with MockPolkit.at(own_bus.address, answer) as polkit:
                 await refused(stranger.reload(), f"{STANDARD}.{error}")
                 check = await polkit.asked.get()
-                assert (check.action, check.details) == (RELOAD, {})
+                assert (check.action, check.details) == (Action.RELOAD, {})
         assert [table["state"] for table in await stranger.get("Tables")] == ["active", "active"]
 
 

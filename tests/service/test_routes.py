@@ -131,8 +131,8 @@ REFUSED: dict[str, tuple[Route, Mapping[str, Any], str, str]] = {
         ROUTE,
         {"iif": "eth1"},
         f"{STANDARD}.InvalidArgs",
-        "There is no option 'iif'; there are 'ttls', 'replace', 'persistent', 'wait', 'timeout', "
-        "'table', 'comment', 'hairpin'",
+        "There is no option 'iif'; there are 'ttls', 'comment', 'persistent', 'table', "
+        "'hairpin', 'enabled', 'replace', 'timeout', 'wait'",
     ),
     "a time that is none": (
         ROUTE,
@@ -291,11 +291,11 @@ async def test_a_stream_of_a_wide_route_is_learned_and_listed(
             "group": group,
             "iif": "eth1",
             "oifs": route.oifs,
+            "learned": True,
             "route-source": route.source,
             "route-group": route.group,
             "route-iif": route.iif,
-            "packets": stream["packets"],
-            "bytes": stream["bytes"],
+            **{name: stream[name] for name in ("packets", "bytes", "wrong-if")},
         }
         assert (await caller.learned(group=route.group))[1] == 1
         assert (await caller.learned(iif="eth2"))[1] == 0
@@ -388,6 +388,7 @@ async def test_everyone_hears_of_a_change_before_the_caller_has_his_answer(
             await change
             arrived = [each for each in caller.arrived if each.member != "PropertiesChanged"]
             assert [(each.type, each.member) for each in arrived] == [
+                (MessageType.SIGNAL, "ChangeCaused"),
                 (MessageType.SIGNAL, member),
                 (MessageType.METHOD_RETURN, ""),
             ]

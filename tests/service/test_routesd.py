@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lab.daemon import Daemon
 from lab.igmp import Member, members
 from lab.manager import Manager
 from lab.netns import Namespace
+from lab.witness import entries
 
 ONE = '[[route]]\ngroup = "239.5.5.1"\niif = "eth1"\noifs = ["eth2"]\n'
 TWO = '[[route]]\nsource = "10.1.0.10"\ngroup = "239.5.5.2"\niif = "eth1"\noifs = ["eth2"]\n'
@@ -197,6 +199,8 @@ async def test_only_the_file_changes_its_route(
         other = {"source": "10.1.0.10", "group": "239.5.5.2", "iif": "eth2", "oifs": ["eth1"]}
         for call in (
             root.delete(IN_TWO),
+            root.change(IN_TWO, enabled=False),
+            root.change(IN_TWO, comment=""),
             root.add(IN_TWO._replace(iif="eth2", oifs=["eth1"]), replace=True),
             root.apply({"route": [other]}),
         ):
@@ -207,6 +211,19 @@ async def test_only_the_file_changes_its_route(
         assert await shown(root) == {"239.5.5.2": CONFIG}
         (described,) = await root.describe()
         assert described["origin"] == "config"
+
+
+async def test_a_file_switches_its_route_off_and_on(
+    own_bus: PrivateBus, own_daemon: Daemon, own_network: Namespace, directory: Path
+) -> None:
+    path = directory / "two.toml"
+    async with Caller.at(own_bus.address) as root:
+        for enabled in (False, True, False):
+            path.write_text(f"{TWO}enabled = {json.dumps(enabled)}\n")
+            await root.reload()
+            off = {"state": "disabled", "enabled": False, "origin": "config"}
+            assert await shown(root) == {"239.5.5.2": CONFIG if enabled else off}
+            assert bool(entries(own_network, socket.AF_INET)) == enabled
 
 
 async def test_a_file_takes_the_place_of_what_was_made_over_the_bus(

@@ -3,7 +3,6 @@ breaks, an impatient polkit, more routes than a message holds.
 """
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,14 +14,18 @@ from lab.caller import INTERFACE, OWN, STANDARD, Caller, refused
 from lab.daemon import BUS_NAME
 from lab.fake import FakeKeeper, FakeKernel, FakeLinks
 from lab.polkit import MockPolkit
+from msgspec import structs
 
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import PEER, PROPERTIES
 from mfc_dbus.control.controller import Controller
-from mfc_dbus.control.status_changes import Change, Status
-from mfc_dbus.model.addresses import FAMILIES, exactly
+from mfc_dbus.control.status_changes import Change
+from mfc_dbus.model.addresses import FAMILIES, host_prefix
+from mfc_dbus.model.cause import BY_INTERFACE, Cause
 from mfc_dbus.model.route import TableId, parse_route
+from mfc_dbus.model.states import RouteState
+from mfc_dbus.model.status import Status
 from mfc_dbus.routing.table import Table
 from mfc_dbus.service import object as service_module
 from mfc_dbus.service import polkit as polkit_module
@@ -44,7 +47,7 @@ async def served(bus: PrivateBus, controller: Controller) -> AsyncIterator[Multi
         await connection.close()
 
 
-async def reload() -> None:
+async def reload(cause: Cause) -> None:
     """There is no configuration."""
 
 
@@ -52,7 +55,7 @@ def controller() -> Controller:
     links = FakeLinks("eth1", "eth2")
     tables = [Table(TableId(family), FakeKernel(links)) for family in FAMILIES]
     controller = Controller(tables, links, FakeKeeper())
-    controller.restore([])
+    controller.takeover.restore([])
     return controller
 
 
@@ -99,14 +102,14 @@ async def test_routes_that_one_message_cannot_hold_are_a_limit_and_no_end(
     route = parse_route("*", "239.1.1.0", "eth1", ["eth2"])
     routes = [
         Status(
-            dataclasses.replace(route, group=exactly(bytes((239, 1, 1, n))), comment="x" * 110_000),
-            "active",
+            structs.replace(route, group=host_prefix(bytes((239, 1, 1, n))), comment="x" * 110_000),
+            RouteState.ACTIVE,
         )
         for n in range(250)
     ]
     async with served(own_bus, controller()) as service, Caller.at(own_bus.address) as caller:
         for status in routes:
-            service.changed(Change(added=[status]))
+            service.changed(Change([status], [], []), BY_INTERFACE)
         await refused(
             caller.get("Routes"),
             f"{OWN}.LimitExceeded",
@@ -116,7 +119,7 @@ async def test_routes_that_one_message_cannot_hold_are_a_limit_and_no_end(
         assert "Routes" not in others
         assert others["Generation"].value == 250
         assert await caller.get("Generation") == 250
-        service.changed(Change(removed=routes[50:]))
+        service.changed(Change([], [], routes[50:]), BY_INTERFACE)
         assert len(await caller.get("Routes")) == 50
 
 

@@ -9,19 +9,32 @@ import pytest
 from lab.installed import TOP, Installed
 from lab.machine import Machine
 
-PROGRAMS = {"mfc-dbusd", "mfc-dbus-cli"}
+PROGRAMS = {"mfc-dbus-cli", "mfc-dbus-exporter", "mfc-dbusd"}
+PAGES = [path.stem for path in sorted(TOP.glob("data/man/*.in"))]
+ZSH = "vendor-completions" if Path("/etc/debian_version").exists() else "site-functions"
 # What a distribution's package holds beside the Python package.
 PACKAGED = {
     *(f"usr/bin/{program}" for program in PROGRAMS),
+    "usr/lib/systemd/catalog/mfc-dbus.catalog",
+    "usr/lib/systemd/system/mfc-dbus-exporter.service",
     "usr/lib/systemd/system/mfc-dbus.service",
     "usr/lib/sysusers.d/mfc-dbus.conf",
     "usr/share/bash-completion/completions/mfc-dbus-cli",
     "usr/share/dbus-1/interfaces/org.example.MulticastForwarding.xml",
     "usr/share/dbus-1/system-services/org.example.MulticastForwarding.service",
     "usr/share/dbus-1/system.d/org.example.MulticastForwarding.conf",
+    "usr/share/fish/vendor_completions.d/mfc-dbus-cli.fish",
+    f"usr/share/zsh/{ZSH}/_mfc-dbus-cli",
+    *(f"usr/share/man/man{page[-1]}/{page}" for page in PAGES),
     "usr/share/doc/mfc-dbus/50-mfc-dbus.rules",
     "usr/share/doc/mfc-dbus/LICENSE",
     "usr/share/doc/mfc-dbus/README.md",
+    *(f"usr/share/doc/mfc-dbus/data/doc/{page.name}" for page in TOP.glob("data/doc/*.md")),
+    *(
+        f"usr/share/doc/mfc-dbus/data/doc/examples/{each.name}"
+        for each in TOP.glob("data/doc/examples/*")
+    ),
+    "usr/share/doc/mfc-dbus/data/org.example.MulticastForwarding.xml",
     "usr/share/polkit-1/actions/org.example.MulticastForwarding.policy",
 }
 
@@ -73,6 +86,40 @@ def test_the_installation_uses_nothing_of_the_users_python(
 ) -> None:
     python = "/usr/local/lib/mfc-dbus/venv/bin/python3"
     assert machine.run("readlink", "-f", python).stdout.startswith("/usr/bin/python3")
+
+
+@pytest.mark.parametrize(
+    ("shell", "command", "found"),
+    [
+        (
+            "bash",
+            ". /usr/share/bash-completion/bash_completion; _completion_loader mfc-dbus-cli; "
+            "complete -p mfc-dbus-cli",
+            "complete -F _mfc_dbus_cli mfc-dbus-cli",
+        ),
+        (
+            "zsh",
+            "autoload -Uz compinit; compinit -D -u; echo $_comps[mfc-dbus-cli]",
+            "_mfc-dbus-cli",
+        ),
+        ("fish", "complete -C 'mfc-dbus-cli mfc ad'", "add\tadd a route, or replace one"),
+    ],
+)
+def test_every_shell_finds_its_completion(
+    installed: Installed, machine: Machine, shell: str, command: str, found: str
+) -> None:
+    assert machine.run(shell, "-c", command).stdout.strip() == found
+
+
+def test_every_manual_page_is_found(installed: Installed, machine: Machine) -> None:
+    assert len(PAGES) >= 5
+    for page in PAGES:
+        name, _, section = page.rpartition(".")
+        # /usr/local/man is a link to share/man in some systems.
+        found = machine.run("man", "-w", section, name).stdout.strip()
+        path = machine.run("readlink", "-f", found).stdout.strip()
+        assert path == f"/usr/local/share/man/man{section}/{page}"
+        assert f"\n     {name} " in machine.run("man", section, name).stdout
 
 
 def test_uninstalling_leaves_the_state_and_nothing_else(

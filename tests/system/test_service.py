@@ -1,10 +1,16 @@
 """The unit: how it is started, what its process may do, what systemctl can say to it."""
 
+import json
 import re
+import shutil
 
 import pytest
+from lab import probe
 from lab.installed import OBJECT, Installed
 from lab.machine import Machine
+
+from mfc_dbus.kernel import landlock
+from mfc_dbus.model.journal import Message
 
 NOT_RUNNING = 5
 CONFIGURATION = "etc/mfc-dbus/mfc-dbus.toml"
@@ -18,6 +24,8 @@ def rating(machine: Machine, unit: str) -> float:
     return float(found[1])
 
 
+PYTHON = "/usr/local/lib/mfc-dbus/venv/bin/python3"
+PROBE = "/run/mfc-dbus-probe.py"
 VERSION = ("busctl", "get-property", *OBJECT, OBJECT[0], "Version")
 
 
@@ -99,9 +107,71 @@ def test_its_configuration_is_roots_and_the_daemon_only_reads_it(
     for directory in ("etc/mfc-dbus", "etc/mfc-dbus/routes.d"):
         status = (machine.root / directory).stat()
         assert (status.st_uid, status.st_mode & 0o777) == (0, 0o755)
-    python = "/usr/local/lib/mfc-dbus/venv/bin/python3"
     writing = "open('/etc/mfc-dbus/x', 'w')"
-    assert "Read-only file system" in inside(installed, machine, python, "-c", writing)
+    assert "Read-only file system" in inside(installed, machine, PYTHON, "-c", writing)
+
+
+@pytest.fixture
+def attempts(machine: Machine) -> list[probe.Attempt]:
+    """What the program at PROBE tries."""
+    shutil.copy(probe.__file__, machine.root / PROBE[1:])
+    return list(probe.attempts())
+
+
+def tried(
+    installed: Installed, machine: Machine, *arguments: str, settings: str = ""
+) -> dict[str, str]:
+    """Run the probe as the service, in its unit's sandbox; what it was answered."""
+    answers = machine.root / "run/mfc-dbus-answers.json"
+    installed.systemctl("stop", "mfc-dbus")
+    installed.configure(
+        "Type=oneshot",
+        "BusName=",
+        "Restart=no",
+        "ExecStart=",
+        " ".join([f"ExecStart={PYTHON}", PROBE, *arguments]),
+        f"StandardOutput=truncate:/run/{answers.name}",
+        settings,
+    )
+    installed.systemctl("start", "mfc-dbus")
+    found: dict[str, str] = json.loads(answers.read_text())
+    return found
+
+
+def test_a_daemon_that_was_taken_over_can_do_nothing_that_it_never_does(
+    installed: Installed, machine: Machine, attempts: list[probe.Attempt]
+) -> None:
+    if landlock.version() < landlock.FIRST_WITH_TCP:
+        pytest.skip("this kernel's Landlock knows nothing of TCP")
+    answers = tried(installed, machine, "--as-daemon")
+    assert not {
+        attempt.name: answers[attempt.name]
+        for attempt in attempts
+        if answers[attempt.name] not in attempt.denials
+    }
+
+
+def test_most_of_it_the_unit_denies_whatever_capabilities_there_are(
+    installed: Installed, machine: Machine, attempts: list[probe.Attempt]
+) -> None:
+    root = "User=root\nAmbientCapabilities=\nCapabilityBoundingSet=~"
+    answers = tried(installed, machine, settings=root)
+    assert not {
+        attempt.name: answers[attempt.name]
+        for attempt in attempts
+        if attempt.by_unit and answers[attempt.name] not in attempt.denials
+    }
+
+
+def test_and_outside_of_the_sandbox_nothing_denies_it(
+    machine: Machine, attempts: list[probe.Attempt]
+) -> None:
+    answers = json.loads(machine.run(PYTHON, PROBE).stdout)
+    assert not {
+        attempt.name: answers[attempt.name]
+        for attempt in attempts
+        if answers[attempt.name] in attempt.denials
+    }
 
 
 def test_it_can_run_no_program(installed: Installed, machine: Machine) -> None:
@@ -123,6 +193,21 @@ def test_an_upgrade_gives_the_configuration_of_an_earlier_version_to_root(
         machine.run(*VERSION, user="alice")
     finally:
         path.unlink()
+
+
+def test_the_journal_finds_a_change_by_who_made_it_and_what_it_was(
+    installed: Installed, machine: Machine
+) -> None:
+    installed.cli("mfc", "add", "-g", "239.7.7.7", "-i", "in", "-o", "out", "--wait")
+    machine.run("journalctl", "--sync")
+    uid = machine.run("id", "--user", "mfc-dbus").stdout.strip()
+    matches = ("MFC_GROUP=239.7.7.7", "MFC_USER=root", "MFC_ACTION=add", f"_UID={uid}")
+    options = ("--boot", "--unit=mfc-dbus", "--output=json", "--no-pager")
+    found = machine.run("journalctl", *options, *matches).stdout
+    entry = json.loads(found.splitlines()[-1])
+    assert entry["MESSAGE_ID"] == Message.ROUTE_ADDED
+    assert json.loads(entry["MFC_AFTER"])["group"] == "239.7.7.7"
+    installed.cli("mfc", "del", "-g", "239.7.7.7")
 
 
 def test_systemctl_sets_the_log_level(installed: Installed) -> None:
@@ -180,6 +265,8 @@ def test_the_status_tells_what_is_wrong_with_the_configuration_until_it_is_mende
         assert problems in machine.run("systemctl", "status", "--full", "mfc-dbus").stdout
         journal = installed.journal()
         assert "routes.d/lobby.toml: line 1: '?' is not TOML" in journal
+        assert "mfc-dbus-cli: /etc/mfc-dbus/mfc-dbus.toml:2: 'limits.ruotes' is no" in journal
+        assert "mfc-dbus-cli: /etc/mfc-dbus/routes.d/lobby.toml:1: '?' is not TOML" in journal
         installed.systemctl("restart", "mfc-dbus")
         assert installed.show("StatusText").startswith(problems)
     finally:
@@ -187,3 +274,19 @@ def test_the_status_tells_what_is_wrong_with_the_configuration_until_it_is_mende
         routes.unlink()
     installed.systemctl("reload", "mfc-dbus")
     assert installed.show("StatusText") == "0 routes"
+
+
+def test_the_command_line_tells_what_systemd_knows_of_the_service(installed: Installed) -> None:
+    told = installed.cli("status", user="alice").stdout.splitlines()
+    assert re.fullmatch(
+        r"Service +mfc-dbus \S+, running since 20\S+ \S+ \(process \d+\b.*\)", told[0]
+    )
+    assert told[1] == f"It says      {installed.show('StatusText')}"
+    unit = json.loads(installed.cli("--json", "status").stdout)["unit"]
+    assert (unit["state"], unit["pid"]) == ("active", int(installed.show("MainPID")))
+    installed.systemctl("stop", "mfc-dbus")
+    try:
+        done = installed.cli("status", check=False)
+        assert (done.returncode, "Unit         inactive" in done.stdout) == (NOT_RUNNING, True)
+    finally:
+        installed.systemctl("start", "mfc-dbus")

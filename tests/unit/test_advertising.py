@@ -4,16 +4,16 @@ import errno
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lab.fake import FakeKernel, FakeLinks
 from lab.ground import Ground, expected, run
+from msgspec.structs import replace
 
-from mfc_dbus.config.settings import Config
-from mfc_dbus.control.router_discovery import FIRST, FIRST_WAIT, MOST, SHORTEST, Advertising
+from mfc_dbus.config.settings import CurrentSettings, Settings
+from mfc_dbus.control.router_discovery import FIRST, FIRST_WAIT, MOST, SHORTEST, RouterDiscovery
 from mfc_dbus.model.addresses import FAMILIES, Family
 from mfc_dbus.model.errors import StoreError
 from mfc_dbus.model.route import TableId, parse_route
@@ -21,18 +21,18 @@ from mfc_dbus.routing.table import Table
 
 IPV4, IPV6 = FAMILIES
 SECOND = 1_000_000_000
-BOTH = Config().tables
-HERE = Config(advertised=("eth1", "lan*"))
+BOTH = Settings().tables
+HERE = Settings(router_discovery_interfaces=("eth1", "lan*"))
 ADVERTISEMENT, TERMINATION = "advertisement", "termination"
 
 
 class Clock:
-    """Advertising on both tables and these interfaces, at a time that the test makes."""
+    """RouterDiscovery on both tables and these interfaces, at a time that the test makes."""
 
     def __init__(
         self,
         *names: str,
-        config: Config = HERE,
+        settings: Settings = HERE,
         spread: Callable[[], float] = lambda: 0.5,
         silent: tuple[str, ...] = (),
     ) -> None:
@@ -43,8 +43,9 @@ class Clock:
             for family, kernel in self.kernels.items()
         }
         for table in self.tables.values():
-            table.take()
-        self.advertising = Advertising(self.tables, config, spread)
+            table.acquire()
+        self.settings = CurrentSettings(settings)
+        self.advertising = RouterDiscovery(self.tables, self.settings, spread)
         self.now = 0
         self.looks = 0
         self.follow()
@@ -53,8 +54,9 @@ class Clock:
         for event in self.links.update():
             self.advertising.see(event)
 
-    def configure(self, config: Config) -> None:
-        self.advertising.configure(config, self.links.links)
+    def configure(self, settings: Settings) -> None:
+        self.settings.now = settings
+        self.advertising.configure(self.links.links)
 
     def run(self, seconds: float) -> list[tuple[float, str, str]]:
         """Let this time pass; what IPv4's kernel said, when in seconds, and where."""
@@ -62,9 +64,9 @@ class Clock:
         kernel = self.kernels[IPV4]
         known = len(kernel.said)
         said: list[tuple[float, str, str]] = []
-        while (when := self.advertising.next_look) is not None and when <= end:
+        while (when := self.advertising.next_due) is not None and when <= end:
             self.now = max(self.now, when)
-            self.advertising.look(self.now)
+            self.advertising.do_due(self.now)
             self.looks += 1
             said += [(self.now / SECOND, what, name) for what, name, _ in kernel.said[known:]]
             known = len(kernel.said)
@@ -91,8 +93,10 @@ def test_it_is_said_three_times_at_the_start_and_then_at_each_interval() -> None
 
 @given(st.iterables(st.floats(0, 1, exclude_max=True)), st.integers(4, 180))
 def test_the_times_are_those_that_the_rfc_allows(spread: Iterator[float], interval: int) -> None:
-    config = Config(advertised=("eth1",), advertising_interval=interval * SECOND)
-    clock = Clock("eth1", config=config, spread=lambda: next(spread, 0.0))
+    settings = Settings(
+        router_discovery_interfaces=("eth1",), advertising_interval=interval * SECOND
+    )
+    clock = Clock("eth1", settings=settings, spread=lambda: next(spread, 0.0))
     times = [0.0] + [when for when, _, _ in clock.run(4 * interval)]
     waits = [after - before for before, after in itertools.pairwise(times)]
     assert all(0 <= wait < FIRST_WAIT / SECOND for wait in waits[:FIRST])
@@ -111,9 +115,9 @@ def test_interfaces_do_not_speak_all_at_once() -> None:
 def test_one_look_says_no_more_than_it_may_and_the_next_goes_on() -> None:
     names = [f"lan{n}" for n in range(5 * MOST)]
     clock = Clock(*names)
-    clock.advertising.look(0)
+    clock.advertising.do_due(0)
     for looks in range(1, 11):
-        clock.advertising.look(SECOND)
+        clock.advertising.do_due(SECOND)
         assert sum(len(kernel.said) for kernel in clock.kernels.values()) == MOST * looks
     everywhere = {(ADVERTISEMENT, name) for name in names}
     assert set(clock.said(IPV4)) == set(clock.said(IPV6)) == everywhere
@@ -135,9 +139,9 @@ def test_it_is_said_where_the_settings_say_so_and_multicast_is_carried() -> None
 
 
 def test_nothing_is_said_unless_it_is_asked_for() -> None:
-    clock = Clock("eth1", config=Config())
+    clock = Clock("eth1", settings=Settings())
     assert clock.run(60) == []
-    assert clock.advertising.next_look is None
+    assert clock.advertising.next_due is None
 
 
 def test_an_interface_that_comes_or_goes_up_is_new() -> None:
@@ -178,10 +182,10 @@ def test_the_same_name_may_be_another_device() -> None:
 
 def test_nothing_is_said_from_a_table_that_is_not_ours() -> None:
     clock = Clock("eth1")
-    clock.tables[TableId(IPV4)].leave()
+    clock.tables[TableId(IPV4)].release()
     assert clock.run(60) == []
     assert len(clock.kernels[IPV6].said) == FIRST + 3
-    clock.tables[TableId(IPV4)].take()
+    clock.tables[TableId(IPV4)].acquire()
     assert [when for when, _, _ in clock.run(3)] == [61, 62, 63]
 
 
@@ -189,12 +193,12 @@ def test_of_more_tables_the_default_ones_speak() -> None:
     links = FakeLinks("eth1")
     kernel = FakeKernel(links)
     table = Table(TableId(IPV4, 100), kernel)
-    table.take()
-    config = Config((*BOTH, table.id), advertised=("eth1",))
-    advertising = Advertising({table.id: table}, config)
+    table.acquire()
+    settings = Settings((*BOTH, table.id), router_discovery_interfaces=("eth1",))
+    advertising = RouterDiscovery({table.id: table}, CurrentSettings(settings))
     for event in links.update():
         advertising.see(event)
-    assert advertising.next_look is None
+    assert advertising.next_due is None
 
 
 # Other settings
@@ -204,10 +208,10 @@ def test_what_the_settings_do_not_name_any_more_is_told_once() -> None:
     clock = Clock("eth1", "lan0", "lan1")
     clock.run(60)
     clock.said(), clock.said(IPV6)
-    clock.configure(Config(advertised=("lan1",)))
+    clock.configure(Settings(router_discovery_interfaces=("lan1",)))
     gone = {(TERMINATION, "eth1"), (TERMINATION, "lan0")}
     assert set(clock.said()) == set(clock.said(IPV6)) == gone
-    clock.configure(Config(advertised=("lan1",)))
+    clock.configure(Settings(router_discovery_interfaces=("lan1",)))
     assert clock.said() == []
     assert {name for _, _, name in clock.run(60)} == {"lan1"}
 
@@ -215,7 +219,7 @@ def test_what_the_settings_do_not_name_any_more_is_told_once() -> None:
 def test_what_stays_is_not_said_anew() -> None:
     clock = Clock("eth1", "lan0")
     clock.run(3)
-    clock.configure(Config(advertised=("*",)))
+    clock.configure(Settings(router_discovery_interfaces=("*",)))
     assert clock.run(17) == []
     clock.links.add("new")
     clock.follow()
@@ -223,9 +227,14 @@ def test_what_stays_is_not_said_anew() -> None:
 
 
 def test_another_interval_is_said_at_once() -> None:
-    clock = Clock("eth1", config=Config(advertised=("eth1",), advertising_interval=180 * SECOND))
+    clock = Clock(
+        "eth1",
+        settings=Settings(router_discovery_interfaces=("eth1",), advertising_interval=180 * SECOND),
+    )
     clock.run(20)
-    clock.configure(Config(advertised=("eth1",), advertising_interval=4 * SECOND))
+    clock.configure(
+        Settings(router_discovery_interfaces=("eth1",), advertising_interval=4 * SECOND)
+    )
     assert [when for when, _, _ in clock.run(10)] == [21, 22, 23, 26.5, 30]
     assert clock.kernels[IPV4].said[-1] == (ADVERTISEMENT, "eth1", 4)
 
@@ -236,7 +245,7 @@ def test_where_nothing_was_said_no_goodbye_is() -> None:
     clock.run(60)
     clock.kernels[IPV4].mute = None
     clock.said(IPV6)
-    clock.configure(Config())
+    clock.configure(Settings())
     assert clock.said() == []
     assert clock.said(IPV6) == [(TERMINATION, "eth1"), (TERMINATION, "lan0")]
 
@@ -244,42 +253,50 @@ def test_where_nothing_was_said_no_goodbye_is() -> None:
 def test_a_table_that_is_given_up_says_goodbye_before() -> None:
     ground = Ground("eth1")
     ground.links.begin_anew()
-    ground.begin([], config=HERE)
+    ground.begin([], settings=HERE)
     for now in range(0, 10 * SECOND, SECOND):
-        ground.controller.look(now)
-    run(ground.controller.configure(Config(BOTH[:1], advertised=("eth1",))))
+        ground.controller.do_due(now)
+    run(
+        ground.controller.documents.configure(
+            Settings(BOTH[:1], router_discovery_interfaces=("eth1",))
+        )
+    )
     assert ground.kernels[IPV6].said[-1] == (TERMINATION, "eth1", 0)
     assert ground.kernels[IPV6].owner is None
     assert TERMINATION not in {what for what, _, _ in ground.kernels[IPV4].said}
-    run(ground.controller.configure(HERE))
-    ground.controller.look(20 * SECOND)
-    ground.controller.look(22 * SECOND)
+    run(ground.controller.documents.configure(HERE))
+    ground.controller.do_due(20 * SECOND)
+    ground.controller.do_due(22 * SECOND)
     assert ground.kernels[IPV6].said[-1] == (ADVERTISEMENT, "eth1", 20)
 
 
 def test_after_a_reload_that_fails_all_is_said_as_before() -> None:
     ground = Ground("eth0", "eth1")
-    run(ground.controller.configure(HERE))
+    run(ground.controller.documents.configure(HERE))
     route = replace(parse_route("*", "239.1.1.1", "eth0", ["eth1"]), file="a.toml")
     ground.keeper.broken = True
     with pytest.raises(StoreError):
-        run(ground.controller.configure(Config(advertised=("eth0",)), [route]))
-    ground.controller.look(0)
-    ground.controller.look(FIRST_WAIT)
+        run(
+            ground.controller.documents.configure(
+                Settings(router_discovery_interfaces=("eth0",)), [route]
+            )
+        )
+    ground.controller.do_due(0)
+    ground.controller.do_due(FIRST_WAIT)
     assert ground.kernels[IPV4].said == [(ADVERTISEMENT, "eth1", 20)]
 
 
 def test_a_controller_looks_when_something_is_due() -> None:
     ground = Ground("eth0", "eth1")
-    assert ground.controller.next_look is None
-    run(ground.controller.configure(HERE))
-    ground.controller.look(0)
-    due = ground.controller.next_look
+    assert ground.controller.next_due is None
+    run(ground.controller.documents.configure(HERE))
+    ground.controller.do_due(0)
+    due = ground.controller.next_due
     assert due is not None
     assert 0 <= due < FIRST_WAIT
-    ground.controller.look(FIRST_WAIT)
+    ground.controller.do_due(FIRST_WAIT)
     assert ground.kernels[IPV4].said == [(ADVERTISEMENT, "eth1", 20)]
-    ground.controller.part()
+    ground.controller.announce_termination()
     assert ground.kernels[IPV4].said[1:] == [(TERMINATION, "eth1", 0)]
 
 
@@ -297,7 +314,7 @@ def test_routes_stay_in_the_kernel_when_a_link_goes_down() -> None:
 
 
 def test_an_error_is_logged_once_and_it_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock("eth1", config=Config(BOTH[:1], advertised=("eth1",)))
+    clock = Clock("eth1", settings=Settings(BOTH[:1], router_discovery_interfaces=("eth1",)))
     clock.kernels[IPV4].mute = errno.EADDRNOTAVAIL
     with caplog.at_level(logging.WARNING):
         clock.run(600)
@@ -339,7 +356,7 @@ STEPS = st.one_of(
 def test_whatever_happens_it_is_said_where_it_should_be_and_nothing_else_is_remembered(
     steps: list[tuple[str, str]],
 ) -> None:
-    clock = Clock(*NAMES, config=Config())
+    clock = Clock(*NAMES, settings=Settings())
     pattern = "none"
     links = clock.links
     for step, name in steps:
@@ -353,11 +370,11 @@ def test_whatever_happens_it_is_said_where_it_should_be_and_nothing_else_is_reme
             links.rename(name, "new")
         elif step == "configure":
             pattern = name
-            clock.configure(Config(advertised=(pattern,)))
+            clock.configure(Settings(router_discovery_interfaces=(pattern,)))
         elif step == "leave":
-            clock.tables[TableId(IPV4)].leave()
+            clock.tables[TableId(IPV4)].release()
         elif step == "take":
-            clock.tables[TableId(IPV4)].take()
+            clock.tables[TableId(IPV4)].acquire()
         elif step == "wait":
             clock.run(1)
         clock.follow()

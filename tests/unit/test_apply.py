@@ -1,18 +1,20 @@
 """Routes and memberships of a document together: by the smallest change, or not at all."""
 
 import asyncio
-import dataclasses
 import socket
 from collections.abc import Sequence
 
 import pytest
 from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
+from msgspec import structs
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.membership_changes import MembershipChange
 from mfc_dbus.memberships.joins import Joins
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.desired import Desired
 from mfc_dbus.model.errors import (
     AccessDenied,
     ConfigError,
@@ -23,14 +25,8 @@ from mfc_dbus.model.errors import (
     NoSuchInterface,
     StoreError,
 )
-from mfc_dbus.model.route import (
-    Desired,
-    Membership,
-    Route,
-    TableId,
-    parse_membership,
-    parse_route,
-)
+from mfc_dbus.model.membership import Membership, parse_membership
+from mfc_dbus.model.route import Route, TableId, parse_route
 from mfc_dbus.routing.table import Table
 
 ONE = parse_membership("239.1.1.1", "*", "eth0")
@@ -44,11 +40,11 @@ FILE = "/etc/mfc-dbus/routes.d/a.toml"
 
 def replaced(membership: Membership) -> Membership:
     """One of the same key."""
-    return dataclasses.replace(membership, comment="other", persistent=not membership.persistent)
+    return structs.replace(membership, comment="other", persistent=not membership.persistent)
 
 
 def of_file(membership: Membership) -> Membership:
-    return dataclasses.replace(membership, file=FILE)
+    return structs.replace(membership, file=FILE)
 
 
 class Ground:
@@ -69,15 +65,15 @@ class Ground:
             self.keeper,
             memberships=memberships_there,
         )
-        self.controller.restore([])
-        memberships_there.listen(self._listen)
+        self.controller.takeover.restore([])
+        self.controller.membership_changes.listen(self._listen)
         self.apply(*routes, *memberships)
 
     def apply(self, *wanted: Desired, joining: bool = True, **options: bool) -> list[int]:
         routes = [each for each in wanted if isinstance(each, Route)]
         memberships = [each for each in wanted if isinstance(each, Membership)]
-        applied = asyncio.run(
-            self.controller.apply(
+        counts = asyncio.run(
+            self.controller.documents.apply(
                 routes,
                 memberships,
                 joining=joining,
@@ -86,11 +82,11 @@ class Ground:
                 dry_run=options.get("dry_run", False),
             )
         )
-        return applied.counts
+        return [*counts]
 
     def configure(self, *memberships: Membership, limit: int = 1000) -> None:
-        config = Config(max_memberships=limit)
-        asyncio.run(self.controller.configure(config, memberships=memberships))
+        settings = Settings(max_memberships=limit)
+        asyncio.run(self.controller.documents.configure(settings, memberships=memberships))
 
     @property
     def memberships(self) -> set[Membership]:
@@ -113,14 +109,14 @@ class Ground:
         return (
             [(dict(kernel.vifs), kernel.entries) for kernel in self.kernels.values()],
             {route for table in tables for route in table.routes},
-            dict(self.controller.told),
+            dict(self.controller.view.routes),
             self.memberships,
             self.groups.joined(self.links.links),
             dict(self.keeper.routes),
             dict(self.keeper.memberships),
         )
 
-    def _listen(self) -> None:
+    def _listen(self, _: MembershipChange) -> None:
         self.told += 1
 
 
@@ -182,10 +178,10 @@ def test_there_are_no_more_than_the_settings_allow() -> None:
         ground.apply(THREE, merge=True)
     for merge in (False, True):
         with pytest.raises(LimitExceeded):
-            ground.controller.changes_memberships([ONE, THREE, FOUR], merge=merge)
+            ground.controller.documents.changes_memberships([ONE, THREE, FOUR], merge=merge)
     assert ground.snapshot() == before
     ground.configure(limit=1)
-    assert not ground.controller.changes_memberships([ONE, TWO], merge=False)
+    assert not ground.controller.documents.changes_memberships([ONE, TWO], merge=False)
     assert ground.apply(ONE, replaced(TWO)) == [0, 1, 0]
     assert ground.apply(THREE, FOUR) == [2, 0, 2]
 
@@ -202,7 +198,7 @@ def test_whatever_fails_leaves_everything_as_it_was() -> None:
     def fail_ipv6(ground: Ground, number: int) -> None:
         ground.kernels[FAMILIES[1]].fail_in = number
 
-    moved = dataclasses.replace(ROUTE, iif="eth2")
+    moved = structs.replace(ROUTE, iif="eth2")
     expected = {fail_join: 2, fail_ipv4: 2, fail_ipv6: 4}
     for fail, at_least in expected.items():
         failures = 0
@@ -239,8 +235,8 @@ def test_what_fails_undoes_only_its_own_part_of_what_waits_for_the_same_commit()
 
     async def leave_and_apply() -> Sequence[object]:
         return await asyncio.gather(
-            ground.controller.leave(just(ONE)),
-            ground.controller.apply([ROUTE], [replaced(ONE), THREE]),
+            ground.controller.joining.leave(just(ONE)),
+            ground.controller.documents.apply([ROUTE], [replaced(ONE), THREE]),
             return_exceptions=True,
         )
 
@@ -255,10 +251,10 @@ def test_what_fails_undoes_only_its_own_part_of_what_waits_for_the_same_commit()
 def test_who_may_not_join_changes_no_membership() -> None:
     ground = Ground([], [ONE])
     before = ground.snapshot()
-    assert not ground.controller.changes_memberships([ONE], merge=False)
-    assert not ground.controller.changes_memberships([], merge=True)
+    assert not ground.controller.documents.changes_memberships([ONE], merge=False)
+    assert not ground.controller.documents.changes_memberships([], merge=True)
     for wanted in ([], [ONE, TWO], [replaced(ONE)]):
-        assert ground.controller.changes_memberships(wanted, merge=False)
+        assert ground.controller.documents.changes_memberships(wanted, merge=False)
         with pytest.raises(AccessDenied, match="changed meanwhile"):
             ground.apply(ROUTE, *wanted, joining=False)
         assert ground.snapshot() == before
@@ -283,9 +279,9 @@ def test_only_the_file_changes_its_membership() -> None:
     ground = Ground()
     ground.configure(of_file(ONE))
     with pytest.raises(MembershipExists):
-        asyncio.run(ground.controller.join([ONE]))
+        asyncio.run(ground.controller.joining.join([ONE]))
     with pytest.raises(MembershipConfigured, match=f"'eth0' comes from {FILE}"):
-        asyncio.run(ground.controller.leave(just(ONE)))
+        asyncio.run(ground.controller.joining.leave(just(ONE)))
     for wanted in (ONE, replaced(ONE)):
         with pytest.raises(MembershipConfigured, match=r"^membership\[0\]: Membership"):
             ground.apply(wanted)
@@ -306,12 +302,12 @@ def test_a_reload_that_fails_leaves_the_settings_as_they_were(
 ) -> None:
     ground = Ground([ROUTE, OTHER], [ONE])
     before = ground.snapshot()
-    config = Config(tuple(map(TableId, kept)), max_routes=3)
-    route = dataclasses.replace(parse_route("*", "239.1.1.2", "eth0", ["eth1"]), file=FILE)
-    instead = dataclasses.replace(ROUTE, file=FILE)  # of one that is stored
+    settings = Settings(tuple(map(TableId, kept)), max_routes=3)
+    route = structs.replace(parse_route("*", "239.1.1.2", "eth0", ["eth1"]), file=FILE)
+    instead = structs.replace(ROUTE, file=FILE)  # of one that is stored
 
     def reload() -> None:
-        asyncio.run(ground.controller.configure(config, [route, instead]))
+        asyncio.run(ground.controller.documents.configure(settings, [route, instead]))
 
     ground.kernels[FAMILIES[0]].fail_in = 0
     with pytest.raises(KernelError):
@@ -337,11 +333,11 @@ def test_reloads_that_cannot_be_stored_together_with_others_leave_the_settings()
         first = asyncio.ensure_future(controller.add(added[0]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        file = dataclasses.replace(ROUTE, file=FILE)
+        file = structs.replace(ROUTE, file=FILE)
         others = (
             controller.add(added[1]),
-            controller.configure(Config(max_routes=1), [file]),
-            controller.configure(Config(max_routes=2), [file]),
+            controller.documents.configure(Settings(max_routes=1), [file]),
+            controller.documents.configure(Settings(max_routes=2), [file]),
         )
         return [*await asyncio.gather(first, *others, return_exceptions=True)]
 

@@ -1,7 +1,6 @@
 """What concerns many routes is done in parts: others are served in between."""
 
 import asyncio
-import dataclasses
 import errno
 import itertools
 from collections.abc import Iterator
@@ -11,8 +10,10 @@ from unittest import mock
 import pytest
 from lab.fake import FakeKernel
 from lab.ground import Ground, expected, run
+from lab.parts import pausing_everywhere
+from msgspec import structs
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.loop.slices import Slices
 from mfc_dbus.model.addresses import FAMILIES
 from mfc_dbus.model.route import Route, TableId, parse_route
@@ -159,7 +160,7 @@ def test_a_table_that_is_won_is_filled_in_parts(ground: Ground, kernel: FakeKern
     kernel.clear()
     kernel.owner = other = object()
     ground.links.begin_anew()
-    ground.begin([*ground.keeper.routes.values()], config=Config(max_routes=1000))
+    ground.begin([*ground.keeper.routes.values()], settings=Settings(max_routes=1000))
     assert {*ground.states().values()} == {"unavailable"}
     kernel.owner = None if kernel.owner is other else other
     before = kernel.calls
@@ -197,14 +198,14 @@ def test_routes_without_room_are_tried_as_far_as_there_is_room() -> None:
 
 
 def test_many_routes_expire_in_parts(ground: Ground, kernel: FakeKernel) -> None:
-    timed = [dataclasses.replace(each, expires=5, persistent=False) for each in routes(first=1)]
+    timed = [structs.replace(each, expires=5, persistent=False) for each in routes(first=1)]
     ground.apply(*timed, merge=True)
     calls: list[int] = []
 
     async def pause(_: Slices) -> None:
         calls.append(kernel.calls)
 
-    with mock.patch.object(Slices, "pause", pause):
+    with pausing_everywhere(pause):
         run(ground.controller.expire(10))
     calls.append(kernel.calls)
     assert max(after - before for before, after in itertools.pairwise(calls)) <= PART
@@ -230,7 +231,7 @@ def test_doubt_is_removed_in_parts_before_anybody_needs_the_number(ground: Groun
     ground.links.remove("eth1")  # while no daemon runs
     ground.links.begin_anew()
     ground.begin(
-        [*ground.keeper.routes.values()], kept_sockets=True, config=Config(max_routes=1000)
+        [*ground.keeper.routes.values()], kept_sockets=True, settings=Settings(max_routes=1000)
     )
     kernel = ground.kernels[IPV4]
     table = ground.controller.tables[TableId(IPV4)]
@@ -253,7 +254,7 @@ def test_doubt_is_removed_in_parts_before_anybody_needs_the_number(ground: Groun
         with suppress(asyncio.CancelledError):
             await keeping_up
 
-    with mock.patch.object(Slices, "pause", pause):
+    with pausing_everywhere(pause):
         run(test())
     assert max(after - before for before, after in itertools.pairwise(written)) <= 3
     assert leaves(ground, "10.0.0.2", "239.7.7.7", "eth0") == {"eth5"}
@@ -263,7 +264,7 @@ def test_of_thousands_of_interfaces_of_a_pattern_few_are_tried_and_named() -> No
     ground = Ground("a", *(f"v{number}" for number in range(400)))
     kernel = ground.kernels[IPV4]
     ground.add("*", "239.0.0.0/8", "a", "v*")
-    (status,) = ground.controller.told.values()
+    (status,) = ground.controller.view.routes.values()
     assert status.reason.count("'v") <= 20
     assert "more left out" in status.reason
     with mock.patch.object(kernel, "add_vif", side_effect=OSError(errno.EADDRNOTAVAIL, "")):
@@ -275,7 +276,7 @@ def test_of_thousands_of_interfaces_of_a_pattern_few_are_tried_and_named() -> No
             while ground.controller.work():
                 pass
             assert install.call_count < 200
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     while ground.controller.work():
         pass
     assert len(kernel.vifs) == 32
@@ -292,3 +293,17 @@ def test_routes_of_a_pattern_over_many_interfaces_are_looked_at_in_smaller_parts
         while ground.controller.work():
             pass
         assert max(len(each.args[0][0].new) for each in install.call_args_list) <= 2
+
+
+def test_few_patterns_over_thousands_of_interfaces_are_looked_at_at_once() -> None:
+    ground = Ground("a", *(f"v{number}" for number in range(1_900)))
+    for number in range(10):
+        ground.add("*", f"239.{number}.0.0/16", "a", f"[v{number}]*")  # each pattern another
+    ground.links.remove("v0")
+    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
+        ground.controller.follow()
+        assert sum(len(each.args[0][0].new) for each in install.call_args_list) <= 2
+        while ground.controller.work():
+            pass
+    assert {*ground.states().values()} == {"partial"}
+    assert len(ground.kernels[IPV4].vifs) == 32

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import mfc_dbus
-from mfc_dbus.documents.document import json_schema
+from mfc_dbus.documents.entries import json_schema
 
 TOP = Path(__file__).parents[2]
 CHECKOUT = TOP / "mfc_dbus"
@@ -35,7 +35,11 @@ def test_meson_installs_every_file_of_the_package() -> None:
 
 def test_the_programs_are_installed_and_lead_somewhere() -> None:
     programs = metadata.distribution("mfc-dbus").entry_points
-    assert {program.name for program in programs} == {"mfc-dbusd", "mfc-dbus-cli"}
+    assert {program.name for program in programs} == {
+        "mfc-dbus-cli",
+        "mfc-dbus-exporter",
+        "mfc-dbusd",
+    }
     for program in programs:
         assert callable(program.load())
         assert Path(sys.prefix, "bin", program.name).exists()

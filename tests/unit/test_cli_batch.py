@@ -1,9 +1,9 @@
 """Lines of JSON in, lines of JSON out."""
 
 import argparse
-import asyncio
 import json
 import os
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from mfc_dbus.cli.lines import lines
 from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, Request, parse_request
 from mfc_dbus.cli.status import Status
 from mfc_dbus.cli.verbs import batch
-from mfc_dbus.client import Client, ClientError, InterfaceInfo, RouteInfo
+from mfc_dbus.client import Client, ClientError, InterfaceInfo, RouteInfo, finish
 
 ADD = {"action": "ADD_MFC", "payload": {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}}
 DELETE = {"action": "DEL_MFC", "payload": {"group": "239.1.1.1"}}
@@ -46,6 +46,7 @@ class FakeClient:
         self.present: dict[str, RouteInfo] = {}
         self.shown: list[InterfaceInfo] = []
         self.failure: ClientError | None = None
+        self.asked: list[dict[str, Any]] = []  # of changes
 
     async def add_route(
         self,
@@ -77,6 +78,11 @@ class FakeClient:
             (timeout or 0) * 1_000_000,
         )
 
+    async def change_route(self, group: str, **changes: Any) -> None:
+        if group not in self.present:
+            raise ClientError("NoSuchRoute", f"There is no route {group}")
+        self.asked.append(changes)
+
     async def delete_route(self, group: str, *, source: str = "*", iif: str | None = None) -> None:
         if self.present.pop(group, None) is None:
             raise ClientError("NoSuchRoute", f"There is no route {group}")
@@ -103,14 +109,29 @@ def answers(
     written = [it if isinstance(it, bytes) else json.dumps(it).encode() for it in requests]
     file.write_bytes(b"\n".join(written))
     fake = cast("Client", client or FakeClient())
-    status = asyncio.run(batch.run(fake, argparse.Namespace(file=str(file))))
+    status = finish(batch.run(fake, argparse.Namespace(file=str(file))))
     return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_change_is_asked_for_with_all_that_was_said_and_answered_like_an_addition(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"add-oifs": ["eth3"], "remove-oifs": ["eth2"], "to-iif": "eth4", "enabled": False}
+    change = {"action": "CHANGE_MFC", "payload": {"group": "239.1.1.1", **said}}
+    client = FakeClient()
+    status, (early, _, changed) = answers(tmp_path, capsys, change, ADD, change, client=client)
+    assert status == 1
+    assert early["error"] == "NoSuchRoute"
+    assert changed["message"] == "MFC entry for (*, 239.1.1.1) changed."
+    assert client.asked == [
+        {"add_oifs": ["eth3"], "remove_oifs": ["eth2"], "to_iif": "eth4", "enabled": False}
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for file in (tmp_path, tmp_path / "nosuch"):
         with pytest.raises(OSError) as caught:  # noqa: PT011 - what it names is checked
-            asyncio.run(batch.run(cast("Client", FakeClient()), argparse.Namespace(file=str(file))))
+            finish(batch.run(cast("Client", FakeClient()), argparse.Namespace(file=str(file))))
         assert caught.value.filename == str(file)
 
 
@@ -121,6 +142,7 @@ def test_each_request_is_answered_in_order(
     route = {"source": "*", "group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
     more = {"state": "active", "ttls": {}, "comment": "", "persistent": True, "expires": 0}
     shown = route | more | {"origin": "bus", "table": 0, "reason": "", "hairpin": False}
+    shown["enabled"] = True
     done = {"status": "success"}
     added = done | {"message": "MFC entry for (*, 239.1.1.1) added."}
     deleted = done | {"message": "MFC entry for (*, 239.1.1.1) deleted."}
@@ -237,7 +259,7 @@ def test_an_error_of_the_service_is_told_by_name_and_sentence(
         (b" " * (MAX_LINE + 1) + b"{}", "The line is longer than 1048576 bytes"),
         (b'{"action": "SHOW", "action": "SHOW"}', "The line is not JSON: a name is there twice"),
         ([], "The line is not a JSON object"),
-        ({}, "'action' is none of ADD_MFC, DEL_MFC, JOIN_GROUP, LEAVE_GROUP, SHOW"),
+        ({}, "'action' is none of ADD_MFC, CHANGE_MFC, DEL_MFC, JOIN_GROUP, LEAVE_GROUP, SHOW"),
         ({"action": ["SHOW"]}, "'action' is none of"),
         ({"action": "show"}, "'action' is none of"),
     ],
@@ -276,6 +298,9 @@ def test_a_line_that_cannot_be_read_is_one_error_and_not_the_end(
         ("JOIN_GROUP", {"timeout": 5}, "'timeout' is not known in the payload of JOIN_GROUP"),
         ("LEAVE_GROUP", {"wait": True}, "'wait' is not known in the payload of LEAVE_GROUP"),
         ("ADD_MFC", {"expires": 5}, "'expires' is not known in the payload of ADD_MFC"),
+        ("CHANGE_MFC", {"oifs": []}, "'oifs' is not known in the payload of CHANGE_MFC"),
+        ("CHANGE_MFC", {"add-oifs": "eth1"}, "'add-oifs' is not an array of strings"),
+        ("CHANGE_MFC", {"enabled": 1}, "'enabled' is not true or false"),
         ("DEL_MFC", {"oifs": []}, "'oifs' is not known in the payload of DEL_MFC"),
         ("DEL_MFC", {"iif": 1}, "'iif' is not a string"),
         ("SHOW", {"group": "239.1.1.1"}, "'group' is not known in the payload of SHOW"),
@@ -318,7 +343,9 @@ def test_any_line_is_a_request_or_an_error(line: bytes) -> None:
 
 
 @given(
-    action=st.sampled_from(["ADD_MFC", "DEL_MFC", "JOIN_GROUP", "LEAVE_GROUP", "SHOW"]),
+    action=st.sampled_from(
+        ["ADD_MFC", "CHANGE_MFC", "DEL_MFC", "JOIN_GROUP", "LEAVE_GROUP", "SHOW"]
+    ),
     payload=st.dictionaries(
         st.sampled_from([*KEYS, "source", "group", "iif", "interface", "comment"]),
         JSON | st.lists(st.text()) | st.dictionaries(st.text(), st.integers()),
@@ -384,64 +411,42 @@ def cut(data: bytes, limit: int, chunk: int) -> list[bytes | None]:
             for start in range(0, len(data), chunk):
                 pipe.write(data[start : start + chunk])
 
-    async def read() -> list[bytes | None]:
-        return [line async for line in lines(reading, limit)]
-
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        return asyncio.run(read())
+        return list(lines(reading, limit))
     finally:
         writer.join()
         os.close(reading)
 
 
-def test_a_fifo_is_waited_for_without_holding_up_anything_else(tmp_path: Path) -> None:
+def test_a_fifo_is_waited_for_until_somebody_writes(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    rescued = threading.Event()
+    writer = threading.Thread(target=fifo.write_bytes, args=[b"bad"])
+    writer.start()
+    client = cast("Client", FakeClient())
+    assert finish(batch.run(client, argparse.Namespace(file=str(fifo)))) == Status.FAILED
+    writer.join()
 
-    def rescue() -> None:
-        rescued.set()
-        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
-    async def scenario() -> None:
-        running = asyncio.create_task(
-            batch.run(cast("Client", FakeClient()), argparse.Namespace(file=str(fifo)))
-        )
-        await asyncio.sleep(0)
-        assert not rescued.is_set()
-        writing = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        os.write(writing, b"bad")
-        os.close(writing)
-        assert await running == Status.FAILED
+class Interrupted(Exception):
+    """A signal came."""
 
-    timer = threading.Timer(10, rescue)
-    timer.start()
+
+@pytest.mark.parametrize("endless", ["fifo", "/dev/zero"])
+def test_what_has_no_end_can_be_interrupted(endless: str, tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    os.mkfifo(tmp_path / "fifo")
+    args = argparse.Namespace(file=str(tmp_path / endless))
+    running = batch.run(cast("Client", FakeClient()), args)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
-        asyncio.run(scenario())
+        with pytest.raises(Interrupted):
+            finish(running)
     finally:
-        timer.cancel()
-
-
-def test_what_has_no_end_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = iter([b"\0"] * 100 + [b""])
-
-    async def scenario() -> None:
-        async def read() -> None:
-            async for _ in lines(zero, 10):
-                pass
-
-        running = asyncio.create_task(read())
-        await asyncio.sleep(0)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    zero = os.open("/dev/zero", os.O_RDONLY)
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "read", lambda *_: next(reads))
-            asyncio.run(scenario())
-    finally:
-        os.close(zero)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

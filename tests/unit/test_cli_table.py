@@ -7,8 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mfc_dbus.cli.table import Column, write_table
+from mfc_dbus.cli import columns as columns_of_show
+from mfc_dbus.cli.table import Column, shorten, write_table
+from mfc_dbus.client import InterfaceInfo
 
 
 class Stream(NamedTuple):
@@ -50,9 +54,11 @@ def shown(*rows: Stream) -> list[str]:
     return written(Terminal(), rows)
 
 
-def written(stdout: io.StringIO, rows: Sequence[Stream]) -> list[str]:
+def written(
+    stdout: io.StringIO, rows: Sequence[NamedTuple], columns: Sequence[Column] = COLUMNS
+) -> list[str]:
     with contextlib.redirect_stdout(stdout):
-        write_table("streams", COLUMNS, rows)
+        write_table("streams", columns, rows)
     return [re.sub(r"\x1b\[[01]m", "", line).rstrip() for line in stdout.getvalue().splitlines()]
 
 
@@ -100,6 +106,32 @@ def test_only_lists_and_comments_are_broken_into_lines(monkeypatch: pytest.Monke
     assert " 5  active  for " in first
     words = " ".join([first, *others]).split()
     assert {"eth2,", "eth3,", "eth4", *row.comment.split()} <= set(words)
+
+
+def test_a_table_of_interfaces_fits_into_80_columns_whatever_they_have_forwarded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    few = InterfaceInfo("eth1", "ipv4", 0, 2, 1, "active", 5, 0, 200, 0)
+    many = InterfaceInfo("fifteen-letters", "ipv6", 31, 2, 99999, "missing", *[2**64 - 1] * 4)
+    columns = columns_of_show.COLUMNS["interfaces"]
+    *_, first, last = lines = written(Terminal(), [few, many], columns)
+    assert max(map(len, lines)) <= 80
+    assert first.split() == ["eth1", "ipv4", "0", "1", "active", "5", "200", "0", "0"]
+    assert last.split()[-4:] == ["18.4E"] * 4
+    assert [line.split() for line in written(Terminal(), [few], columns)] == [
+        ["PACKETS", "BYTES", "PACKETS", "BYTES"],
+        ["INTERFACE", "FAMILY", "VIF", "ROUTES", "STATE", "IN", "IN", "OUT", "OUT"],
+        first.split(),
+    ]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_short_number_has_five_characters_at_most_and_is_near(number: int) -> None:
+    short = shorten(number)
+    assert len(short) <= 5
+    unit = "kMGTPE".find(short[-1]) + 1
+    assert float(short.rstrip("kMGTPE")) * 1000**unit == pytest.approx(number, rel=0.006)
 
 
 def test_a_terminal_too_narrow_for_that_breaks_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:

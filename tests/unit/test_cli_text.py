@@ -1,6 +1,6 @@
 """What reaches a terminal, or the bus."""
 
-import dataclasses
+import json
 import re
 from typing import Any
 
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mfc_dbus.bus.backend import decode, encode
 from mfc_dbus.cli.text import oifs, on_bus
-from mfc_dbus.client.info import RouteInfo
+from mfc_dbus.cli.verbs.show import to_json
+from mfc_dbus.client import RouteInfo
 from mfc_dbus.model.quoting import printable
 
 ANYTHING = st.text(st.characters(exclude_categories=[]))
@@ -52,4 +53,16 @@ def test_oifs_are_shown_with_their_thresholds() -> None:
     values: dict[str, Any] = {"source": "*", "group": "239.1.1.1", "iif": "a", "state": "active"}
     route = RouteInfo(**values, oifs=("b", "c"), ttls={"c": 16})
     assert oifs(route) == ["b", "c(ttl>16)"]
-    assert oifs(dataclasses.replace(route, oifs=(), ttls={})) == ["(stop)"]
+    assert oifs(route._replace(oifs=(), ttls={})) == ["(stop)"]
+
+
+def test_json_has_an_object_a_line_whatever_is_in_the_strings() -> None:
+    routes = [
+        RouteInfo("*", "239.1.1.1", "a", ("b", "c"), "active", {"c": 9}, comment='}, {"source": "'),
+        RouteInfo("*", "239.1.1.2", "a", (), "active", comment="\n\x9b"),
+    ]
+    objects = [route.to_json() for route in routes]
+    written = to_json(objects)
+    assert json.loads(written) == json.loads(json.dumps(objects))
+    assert len(written.splitlines()) == 2
+    assert to_json([]) == "[]"

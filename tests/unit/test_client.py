@@ -18,6 +18,7 @@ from mfc_dbus.client import (
     InterfaceInfo,
     MembershipInfo,
     RouteInfo,
+    Snapshot,
     TableInfo,
 )
 from mfc_dbus.names import BUS_NAME, INTERFACE
@@ -150,7 +151,7 @@ def test_routes_that_are_too_many_for_one_message_are_those_described() -> None:
             ),
         ]
         assert await client.routes() == expected
-        assert await client.snapshot() == (expected, 7)
+        assert await client.snapshot() == Snapshot(expected, [], 7)
 
     on_bus(test)
 
@@ -248,6 +249,26 @@ def test_every_failure_has_a_short_name_and_a_sentence(
         with pytest.raises(ClientError) as error:
             await client.delete_route("239.1.1.1")
         assert (error.value.name, str(error.value)) == (name, sentence)
+
+    on_bus(test)
+
+
+MANY: dict[str, Callable[[Client], Awaitable[object]]] = {
+    "apply": lambda client: client.apply("{}"),
+    "describe": lambda client: client.describe(),
+    "flush": lambda client: client.flush_routes(),
+    "snapshot": lambda client: client.snapshot(),
+}
+
+
+@pytest.mark.parametrize("call", MANY.values(), ids=MANY)
+def test_what_may_be_of_all_routes_may_take_long(
+    call: Callable[[Client], Awaitable[object]],
+) -> None:
+    async def test(bus: FakeBus, client: Client) -> None:
+        bus.failures = [TimeoutError()]
+        with pytest.raises(ClientError, match="no answer in 300 seconds"):
+            await call(client)
 
     on_bus(test)
 

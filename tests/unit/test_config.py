@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.config import settings as config
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config import settings
+from mfc_dbus.config.settings import FILE, Settings
 from mfc_dbus.model.addresses import FAMILIES, FAMILY_NAMES
 from mfc_dbus.model.errors import ConfigError
 from mfc_dbus.model.route import TableId
@@ -24,12 +24,12 @@ NOTHING = st.sampled_from(["", "# tables = 1", "  # [limits] routes = -1", "\t"]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / config.FILE
+    return tmp_path / FILE
 
 
-def load(path: Path, text: str) -> Config:
+def load(path: Path, text: str) -> Settings:
     path.write_text(text)
-    return config.load(path.parent)
+    return settings.load(path.parent)
 
 
 def refused(path: Path, text: str) -> str:
@@ -135,7 +135,7 @@ def test_what_is_no_toml_is_refused_with_the_place(path: Path, text: str, senten
 def test_all_that_is_wrong_is_told_at_once(path: Path) -> None:
     path.write_text("tables = 5\nx = 1\n[limits]\nroutes = -1\nlearned = 7\n[rules]\neth1 = 'x'\n")
     with pytest.raises(ConfigError) as error:
-        config.load(path.parent)
+        settings.load(path.parent)
     sentences = [line.removeprefix(f"{path}: ") for line in str(error.value).split("\n")]
     begins = ["'tables' is not", "'x' is no", "'limits.routes' is not", "'rules.eth1' is not"]
     assert [line.partition(": ")[0] for line in sentences] == [
@@ -147,7 +147,7 @@ def test_all_that_is_wrong_is_told_at_once(path: Path) -> None:
     assert all(each in line for each, line in zip(begins, sentences, strict=True))
     path.write_text("tables = [\nx = 1\n]\ny 2\nz 3\n")
     with pytest.raises(ConfigError) as error:
-        config.load(path.parent)
+        settings.load(path.parent)
     assert [line.partition(": line ")[2][:1] for line in str(error.value).split("\n")] == [
         *("1", "4", "5")
     ]
@@ -156,22 +156,22 @@ def test_all_that_is_wrong_is_told_at_once(path: Path) -> None:
 def test_what_is_no_text_or_no_file_that_can_be_read_is_refused(path: Path) -> None:
     path.write_bytes(b"tables = []\n# \xff")
     with pytest.raises(ConfigError, match=r"line 2: This is not valid UTF-8$"):
-        config.load(path.parent)
+        settings.load(path.parent)
     path.unlink()
     path.mkdir()
-    with pytest.raises(ConfigError, match=f"{config.FILE}: Is a directory"):
-        config.load(path.parent)
+    with pytest.raises(ConfigError, match=f"{FILE}: Is a directory"):
+        settings.load(path.parent)
 
 
 def test_without_a_file_or_a_setting_all_is_as_it_was_made(path: Path) -> None:
-    assert config.load(path.parent) == config.load(path.parent / "none") == Config()
-    assert load(path, "") == load(path, "[limits]\n") == Config()
-    assert Config().tables == tuple(map(TableId, FAMILIES))
+    assert settings.load(path.parent) == settings.load(path.parent / "none") == Settings()
+    assert load(path, "") == load(path, "[limits]\n") == Settings()
+    assert Settings().tables == tuple(map(TableId, FAMILIES))
 
 
 def test_other_tables_are_named_by_number_and_have_rules(path: Path) -> None:
     text = 'tables = ["ipv6", "ipv4/100", "ipv4/2530"]\n[rules]\neth1 = 100\n"eth1.5" = 0\n'
-    assert load(path, text) == Config(
+    assert load(path, text) == Settings(
         (TableId(IPV6), TableId(IPV4, 100), TableId(IPV4, 2530)), rules={"eth1": 100, "eth1.5": 0}
     )
 
@@ -180,10 +180,10 @@ def test_other_tables_are_named_by_number_and_have_rules(path: Path) -> None:
 def test_settings_are_taken_as_they_are(
     tmp_path_factory: pytest.TempPathFactory, tables: list[int], routes: int
 ) -> None:
-    path = tmp_path_factory.mktemp("etc") / config.FILE
+    path = tmp_path_factory.mktemp("etc") / FILE
     names = [FAMILY_NAMES[family] for family in FAMILIES if family in tables]
     loaded = load(path, f"tables = {names}\n[limits]\nroutes = {routes}\n")
-    assert loaded == Config(
+    assert loaded == Settings(
         tuple(TableId(family) for family in FAMILIES if family in tables), routes
     )
 
@@ -192,7 +192,7 @@ def test_settings_are_taken_as_they_are(
 def test_the_line_is_that_on_which_the_setting_begins(
     tmp_path_factory: pytest.TempPathFactory, before: list[str], within: list[str], in_table: bool
 ) -> None:
-    path = tmp_path_factory.mktemp("etc") / config.FILE
+    path = tmp_path_factory.mktemp("etc") / FILE
     wrong = ["[limits]", *within, "routes = -1"] if in_table else ["tables = [", *within, "1]"]
     begins = len(before) + (len(wrong) if in_table else 1)
     assert refused(path, "\n".join([*before, *wrong, *within])).startswith(f"line {begins}: ")
@@ -202,9 +202,9 @@ def test_the_line_is_that_on_which_the_setting_begins(
 def test_any_file_is_a_configuration_or_an_error_with_a_line_for_each_problem(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
-    path = tmp_path_factory.mktemp("etc") / config.FILE
+    path = tmp_path_factory.mktemp("etc") / FILE
     try:
-        assert isinstance(load(path, text), Config)
+        assert isinstance(load(path, text), Settings)
     except ConfigError as error:
         assert all(line.startswith(f"{path}: ") for line in str(error).split("\n"))
 
@@ -225,11 +225,11 @@ def test_any_file_is_a_configuration_or_an_error_with_a_line_for_each_problem(
 def test_any_values_are_a_configuration_or_an_error_with_line_and_key(
     tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]
 ) -> None:
-    path = tmp_path_factory.mktemp("etc") / config.FILE
+    path = tmp_path_factory.mktemp("etc") / FILE
     text = "\n".join(f"{name} = {toml(value)}" for name, value in settings.items())
     tomllib.loads(text)
     try:
-        assert isinstance(load(path, text), Config)
+        assert isinstance(load(path, text), Settings)
     except ConfigError as error:
         for problem in str(error).split("\n"):
             line, key = problem.removeprefix(f"{path}: line ").split(": ")
@@ -241,20 +241,20 @@ def toml(value: object) -> str:
 
 
 def test_what_is_learned_is_bounded_and_expires_as_the_settings_say(path: Path) -> None:
-    assert load(path, "limits.learned = 5\nlearning.expiry = 90") == Config(
+    assert load(path, "limits.learned = 5\nlearning.expiry = 90") == Settings(
         max_learned=5, learned_expiry=90_000_000_000
     )
 
 
 def test_interfaces_may_be_watched(path: Path) -> None:
     loaded = load(path, "[discovery]\ninterfaces = ['eth*', 'up', 'eth*']")
-    assert loaded == Config(watched=("eth*", "up"))
+    assert loaded == Settings(discovery_interfaces=("eth*", "up"))
 
 
 @pytest.mark.parametrize("seconds", [4, 180])
 def test_switches_may_be_told_of_a_router(path: Path, seconds: int) -> None:
     text = "[router_discovery]\ninterfaces = ['eth1', 'lan*']\n"
-    told = Config(advertised=("eth1", "lan*"))
+    told = Settings(router_discovery_interfaces=("eth1", "lan*"))
     assert load(path, text) == told
     assert told.advertising_interval == 20_000_000_000
     interval = f"{text}interval = {seconds}"

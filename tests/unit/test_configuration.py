@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mfc_dbus.config import configuration
-from mfc_dbus.config import routes_d as routesd
+from mfc_dbus.config import configuration, routes_d
 from mfc_dbus.config.configuration import Configuration, Loaded
 from mfc_dbus.config.routes_d import Files
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.model.errors import ConfigError, KernelError, TooManyInterfaces
 
 ROUTE = '[[route]]\ngroup = "239.5.5.1"\niif = "eth1"\noifs = ["eth2"]\n'
@@ -24,7 +23,7 @@ class Etc:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        (path / routesd.DIRECTORY).mkdir()
+        (path / routes_d.DIRECTORY).mkdir()
         self.configuration = Configuration(path)
 
     def write(self, name: str, text: str) -> Path:
@@ -33,7 +32,7 @@ class Etc:
         return path
 
     def routes(self, name: str, text: str) -> Path:
-        return self.write(f"{routesd.DIRECTORY}/{name}", text)
+        return self.write(f"{routes_d.DIRECTORY}/{name}", text)
 
     def status(self, routes: int = 1) -> str:
         return self.configuration.describe(PRESENT, routes)
@@ -44,7 +43,7 @@ def etc(tmp_path: Path) -> Etc:
     return Etc(tmp_path)
 
 
-async def take(settings: Config, files: Files) -> None:
+async def take(settings: Settings, files: Files) -> None:
     """Go by whatever was read."""
 
 
@@ -97,7 +96,7 @@ def test_a_start_goes_without_what_is_broken_and_says_so(
     etc.routes("one.toml", "?\n")
     etc.routes("two.toml", ROUTE)
     settings, files = etc.configuration.begin()
-    assert settings == Config()
+    assert settings == Settings()
     assert len(files.routes) == 1
     assert "2 problems in the configuration: first " in etc.status()
     *problems, defaults, without = (record.getMessage() for record in caplog.records)
@@ -111,7 +110,7 @@ def test_what_is_refused_when_it_is_done_stays_in_the_status_if_it_is_the_config
 ) -> None:
     path = etc.routes("one.toml", ROUTE.replace('"eth2"', '"eth*"'))
 
-    async def no_room(settings: Config, files: Files) -> None:
+    async def no_room(settings: Settings, files: Files) -> None:
         raise TooManyInterfaces("There is no room for 'eth33'", "eth33")
 
     with pytest.raises(ConfigError) as error:
@@ -120,7 +119,7 @@ def test_what_is_refused_when_it_is_done_stays_in_the_status_if_it_is_the_config
     assert str(error.value) == sentence
     assert sentence in etc.status()
 
-    async def no_kernel(settings: Config, files: Files) -> None:
+    async def no_kernel(settings: Settings, files: Files) -> None:
         raise KernelError("No buffer space")
 
     with pytest.raises(KernelError):
@@ -135,7 +134,7 @@ def test_what_is_refused_by_its_index_is_named_with_its_file_and_line(etc: Etc) 
     etc.routes("b.toml", JOINS.replace(".1", ".2"))
     path = etc.routes("c.toml", JOINS + "\n" + ROUTE.replace(".1", ".2"))
 
-    async def refuse(settings: Config, files: Files) -> None:
+    async def refuse(settings: Settings, files: Files) -> None:
         raise ConfigError("route[1]: It is odd\nmembership[1]: So is this\nand 3 more")
 
     with pytest.raises(ConfigError) as error:
@@ -216,9 +215,9 @@ def test_of_two_reloads_the_later_one_has_the_last_word(tmp_path: Path) -> None:
         mine = reads
         if mine == 1:
             went_on.wait(10)
-        return Loaded(Config(max_routes=mine), Files((), (), {}, ()), ())
+        return Loaded(Settings(max_routes=mine), Files([], (), {}, ()), ())
 
-    async def apply(settings: Config, files: Files) -> None:
+    async def apply(settings: Settings, files: Files) -> None:
         applied.append(settings.max_routes)
 
     async def scenario() -> None:

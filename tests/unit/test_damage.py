@@ -18,8 +18,10 @@ import pytest
 from lab.caller import acting_as
 from lab.privileges import NOBODY
 
+from mfc_dbus.model.desired import Desired, Edit
 from mfc_dbus.model.errors import StoreError
-from mfc_dbus.model.route import Desired, Edit, parse_membership, parse_route
+from mfc_dbus.model.membership import parse_membership
+from mfc_dbus.model.route import parse_route
 from mfc_dbus.storage import rows
 from mfc_dbus.storage.keeper import Keeper
 from mfc_dbus.storage.rows import Row
@@ -154,6 +156,7 @@ def flip(content: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_a_bit_that_flips_costs_one_row_at_most_and_makes_no_other_route(
     path: Path, thorough: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_bit_that_flips_costs_one_row_at_most_and_makes_no_other_route(
     assert max(lost) <= 1
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_a_large_database_costs_a_row_and_not_its_page(tmp_path: Path) -> None:
     path = tmp_path / "routes.db"
     routes = {
@@ -226,6 +230,7 @@ def test_what_the_log_has_is_read_after_a_crash(
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_what_is_lost_with_a_damaged_log_is_said(
     crashed: Path, thorough: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mfc_dbus.cli.arguments import parse
 from mfc_dbus.cli.verbs.discover import Seen, command, line
-from mfc_dbus.client.info import UnroutedEvent
+from mfc_dbus.client import UnroutedEvent
 
 
 def parsed(event: UnroutedEvent) -> argparse.Namespace:

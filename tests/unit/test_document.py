@@ -2,18 +2,25 @@
 
 import json
 import tomllib
-from dataclasses import replace
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mfc_dbus.documents import document
-from mfc_dbus.documents.document import MembershipEntry, RouteEntry
+from mfc_dbus.documents.entries import (
+    MembershipEntry,
+    RouteEntry,
+    json_schema,
+    to_entry,
+    to_membership_entry,
+)
 from mfc_dbus.documents.problem_lines import with_lines
 from mfc_dbus.model.errors import InvalidArgs, RequestError
-from mfc_dbus.model.route import Route, parse_membership, parse_route
+from mfc_dbus.model.membership import parse_membership
+from mfc_dbus.model.route import Route, parse_route
 
 names = st.text(
     st.characters(exclude_categories=["C", "Z"], exclude_characters="/:"), min_size=1, max_size=3
@@ -41,20 +48,20 @@ documents = st.lists(routes(), max_size=6, unique_by=lambda route: route.key)
 
 @given(documents)
 def test_what_is_written_is_read_as_it_was(routes: list[Route]) -> None:
-    entries = [document.to_entry(route) for route in routes]
+    entries = [to_entry(route) for route in routes]
     assert document.from_toml(document.to_toml(entries)).routes == routes
     assert document.from_json(document.to_json(entries)).routes == routes
 
 
 @given(documents)
 def test_toml_and_json_are_the_same_schema(routes: list[Route]) -> None:
-    entries = [document.to_entry(route) for route in routes]
+    entries = [to_entry(route) for route in routes]
     assert tomllib.loads(document.to_toml(entries)) == json.loads(document.to_json(entries))
 
 
 def test_what_is_the_default_is_left_out() -> None:
     route = parse_route("*", "239.1.1.1", "eth1", ["eth2", "eth3"], {"eth3": 16})
-    assert document.to_toml([document.to_entry(route)]) == (
+    assert document.to_toml([to_entry(route)]) == (
         '[[route]]\ngroup = "239.1.1.1"\niif = "eth1"\noifs = ["eth2", "eth3"]\n'
         "ttls = { eth3 = 16 }\n"
     )
@@ -66,7 +73,7 @@ def test_memberships_are_part_of_it() -> None:
         parse_membership("232.1.1.1", "10.0.0.1", "eth1", "the lobby's"),
         replace(parse_membership("ff02::fb", "*", "eth2"), persistent=False),
     ]
-    entries = [document.to_membership_entry(each) for each in memberships]
+    entries = [to_membership_entry(each) for each in memberships]
     assert entries[0] == MembershipEntry(group="239.1.1.1", interface="eth1")
     assert document.from_toml(document.to_toml([], entries)).memberships == memberships
     assert document.from_json(document.to_json([], entries)).memberships == memberships
@@ -94,7 +101,7 @@ def test_what_is_wrong_with_a_membership_is_told_with_its_path(
 
 
 def test_a_route_and_a_membership_may_be_of_the_same_stream_and_interface() -> None:
-    entry = document.to_entry(parse_route("*", "239.1.1.1", "eth1", ["eth2"]))
+    entry = to_entry(parse_route("*", "239.1.1.1", "eth1", ["eth2"]))
     membership = MembershipEntry(group="239.1.1.1", interface="eth1")
     read = document.from_json(document.to_json([entry], [membership]))
     assert (len(read.routes), len(read.memberships)) == (1, 1)
@@ -105,7 +112,7 @@ def test_an_empty_document_has_no_routes() -> None:
 
 
 GOOD = {"group": "239.1.1.1", "iif": "eth1", "oifs": ["eth2"]}
-FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table, hairpin"
+FIELDS = "source, group, iif, oifs, ttls, comment, persistent, table, hairpin, enabled"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +289,7 @@ def test_any_text_is_a_document_or_a_refusal(text: str) -> None:
 
 
 def test_the_schema_names_every_field() -> None:
-    schema = json.loads(document.json_schema())
+    schema = json.loads(json_schema())
     route = schema["$defs"]["RouteEntry"]
     assert list(route["properties"]) == FIELDS.split(", ")
     assert route["required"] == ["group", "iif", "oifs"]

@@ -1,24 +1,26 @@
 """What others do to our tables is found out and undone, and nothing of ours is taken for theirs."""
 
 import asyncio
-import dataclasses
 import errno
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from unittest import mock
 
 import pytest
-from lab.fake import FakeKernel, FakeReader
+from lab.fake import FakeKernel
 from lab.ground import Ground, expected, run
+from lab.parts import pausing_everywhere
+from msgspec import structs
 
-from mfc_dbus.config.settings import Config
-from mfc_dbus.control.drift import Drift
+from mfc_dbus.config.settings import Settings
+from mfc_dbus.control.drift import DriftDetector
 from mfc_dbus.kernel.dump import HeldEntry
+from mfc_dbus.kernel.mfc_events import EntryChange
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.loop.slices import Slices
 from mfc_dbus.model.addresses import FAMILIES, format_source
 from mfc_dbus.model.errors import StoreError
-from mfc_dbus.model.route import Route, TableId, parse_route
+from mfc_dbus.model.route import Route, RouteName, TableId, parse_route
 
 IPV4 = FAMILIES[0]
 TABLE = TableId(IPV4)
@@ -32,14 +34,6 @@ class Witnessed(Ground):
     def __init__(self) -> None:
         super().__init__()
         self.kernel: FakeKernel = self.kernels[IPV4]
-        ids = {TableId(family): kernel for family, kernel in self.kernels.items()}
-        self.reader = FakeReader(ids)
-        controller = self.controller
-        self.drift = Drift(controller.tables, controller.present, self.reader.changes, self.reader)
-
-    def verify(self, *tables: TableId) -> None:
-        self.controller.follow()
-        run(self.drift.verify(tables))
 
     def entry(self, route: Route, *oifs: int) -> MFCEntry:
         """An entry that a stranger writes in place of a route's."""
@@ -144,7 +138,7 @@ def test_a_change_of_ours_during_a_look_is_nobody_elses(
 
     async def change() -> None:
         for route in routes[::2]:
-            await ground.controller.delete(route.source, route.group)
+            await ground.controller.delete(RouteName(route.source, route.group))
         for route in routes[1::2]:
             other = parse_route("10.0.0.1", str(route)[11:-1], "eth0", ["eth2"])
             await ground.controller.add(other, replace=True)
@@ -154,6 +148,37 @@ def test_a_change_of_ours_during_a_look_is_nobody_elses(
 
     run(look())
     assert ground.held() == {expected(route) for route in ground.routes()}
+    assert WORD not in caplog.text
+
+
+@pytest.mark.parametrize("heard", [1, 3])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_change_of_ours_that_is_lost_during_a_look_is_nobody_elses(
+    ground: Witnessed, source: str, heard: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a dump has shown may be older than what was lost, also where it is judged after that."""
+    routes = [ground.add(source, f"239.1.1.{n}") for n in range(8)]
+    ground.verify()
+    whole = ground.reader.read_entries
+
+    async def lose() -> None:
+        for route in routes[1:]:
+            await ground.controller.delete(RouteName(route.source, route.group))
+        ground.kernel.changes[:] = [None]
+
+    async def read_entries(id_: TableId) -> AsyncIterator[Sequence[HeldEntry]]:
+        count = 0
+        async for some in whole(id_):
+            yield some
+            count += 1
+            if count == heard and len(ground.routes()) > 1:
+                await lose()
+
+    with mock.patch.object(ground.reader, "read_entries", read_entries):
+        ground.verify(TABLE)
+        for _ in range(2):
+            ground.verify()
+    assert ground.held() == {expected(routes[0])}
     assert WORD not in caplog.text
 
 
@@ -195,7 +220,7 @@ CHANGES: dict[str, Callable[[Ground, Route], object]] = {
     "delete": lambda ground, route: ground.delete(format_source(route.source), str(route.group)),
     "flush": lambda ground, _: ground.flush(),
     "apply": lambda ground, _: ground.apply(parse_route("*", "239.9.9.9", "eth0", ["eth1"])),
-    "iif": lambda ground, route: ground.apply(dataclasses.replace(route, iif="eth3")),
+    "iif": lambda ground, route: ground.apply(structs.replace(route, iif="eth3")),
     "gone": lambda ground, _: ground.links.remove("eth0"),
 }
 
@@ -221,7 +246,7 @@ def test_what_somebody_else_has_deleted_can_be_taken_back_before_it_is_found_out
     other = ground.add("10.0.0.9", "239.1.1.9")
     route = parse_route(source, "239.1.1.1", "eth0", ["eth1"])
 
-    async def lose(_: object) -> None:
+    async def lose(*_: object) -> None:
         ground.kernel.del_mfc(ground.entry(route))
         raise StoreError("the disk is full")
 
@@ -271,6 +296,23 @@ def test_what_cannot_be_restored_now_is_restored_later(ground: Witnessed) -> Non
     assert ground.held() == {expected(route)}
 
 
+def test_nothing_is_taken_for_others_doing_while_newer_notifications_wait(
+    ground: Witnessed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mfc_dbus.control.drift._MAX_HEARD", 1)
+    for oif in ("eth1", "eth2", "eth3", "eth4"):
+        ground.add("10.0.0.1", "239.1.1.1", "eth0", oif, replace=True)
+    while ground.kernel.changes:
+        ground.verify()
+    assert WORD not in caplog.text
+    (entry,) = ground.kernel.entries
+    ground.kernel.del_mfc(entry)
+    ground.verify()
+    ground.verify()
+    assert caplog.text.count(WORD) == 1
+    assert entry in ground.kernel.entries
+
+
 def test_a_table_that_was_given_up_meanwhile_is_looked_at_no_more(ground: Witnessed) -> None:
     ground.reader.errors = [OSError(errno.EBUSY, "")]
     ground.verify(TABLE)
@@ -279,24 +321,96 @@ def test_a_table_that_was_given_up_meanwhile_is_looked_at_no_more(ground: Witnes
     assert ground.reader.looks == 1
 
 
-def test_so_many_of_our_own_that_some_are_lost_are_nobody_elses(ground: Witnessed) -> None:
+def test_so_many_of_our_own_that_some_are_lost_are_looked_at_once_it_is_quiet(
+    ground: Witnessed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mfc_dbus.control.drift._MANY", 100)
     ground.add("*", "239.0.0.0/8")
     ground.verify()
-    for n in range(1500):
-        ground.kernel.arrive(bytes((10, 0, n >> 8, n & 255)), bytes((239, 1, 1, 1)), "eth0")
-    while ground.kernel.waiting:
-        ground.controller.hear(TABLE)
-    ground.kernel.changes[:] = [None]
+    for burst in range(2):
+        for n in range(150):
+            ground.kernel.arrive(bytes((10, burst, n >> 8, n & 255)), bytes((239, 1, 1, 1)), "eth0")
+        while ground.kernel.waiting:
+            ground.controller.read_upcalls(TABLE)
+        lost = next(iter(ground.kernel.entries))
+        ground.kernel.del_mfc(lost)  # somebody else, and nobody hears of it
+        ground.kernel.changes[:] = [None]
+        ground.verify()
+        assert ground.reader.looks == 0
     ground.verify()
-    assert ground.reader.looks == 0
-    ground.kernel.changes[:] = [None]
+    assert ground.reader.looks == len(FAMILIES)
+    assert lost in ground.kernel.entries
     ground.verify()
     assert ground.reader.looks == len(FAMILIES)
 
 
+def test_our_own_changes_without_an_end_put_a_look_off_but_not_for_ever(ground: Witnessed) -> None:
+    ground.add("10.0.0.1", "239.1.1.1")
+    (lost,) = ground.kernel.entries
+    ground.verify()
+    ground.kernel.del_mfc(lost)  # somebody else, and nobody hears of it
+    ground.kernel.changes[:] = [None]
+    table = ground.controller.tables[TABLE]
+    waits = 0
+    while not ground.reader.looks:
+        assert waits < 100
+        waits += 1
+        table.written += 1500  # streams are learned, as fast as strangers send them
+        ground.verify()
+    assert waits > 10
+    assert lost in ground.kernel.entries
+    ground.kernel.changes[:] = [None]
+    table.written += 1500
+    ground.verify()
+    assert ground.reader.looks == len(FAMILIES)
+
+
+def test_what_others_write_without_an_end_in_tables_of_their_own_keeps_nobody_waiting(
+    ground: Witnessed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mfc_dbus.control.drift._MAX_HEARD", 200)
+
+    def changes() -> Iterator[EntryChange]:
+        for n in range(1000):
+            yield EntryChange(
+                HeldEntry(bytes(4), bytes((239, 1, 1, 1)), 1, {}, table=7), bool(n % 2)
+            )
+        raise AssertionError("it reads on and on")
+
+    route = ground.add("10.0.0.1", "239.1.1.1")
+    controller = ground.controller
+    drift = DriftDetector(
+        controller.tables, controller.present, changes, ground.reader, controller.takeover
+    )
+    run(drift.verify([TABLE]))
+    ground.kernel.del_mfc(ground.entry(route))
+    run(drift.verify([TABLE]))
+    assert ground.held() == {expected(route)}
+
+
+@pytest.mark.parametrize("count", [1, 1500])
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_was_told_before_something_was_lost_makes_nothing_of_ours_somebody_elses(
+    ground: Witnessed, source: str, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(ground.controller.documents.configure(Settings(max_routes=2000)))
+    changes = ground.kernel.changes
+    routes = [
+        parse_route(source, f"239.1.{n >> 8}.{n & 255}", "eth0", ["eth1"]) for n in range(count)
+    ]
+    ground.apply(*routes)
+    told = list(changes)
+    ground.apply()
+    changes[:] = [*told, None]
+    for _ in range(2):
+        ground.verify()
+    assert ground.reader.looks == len(FAMILIES)
+    assert WORD not in caplog.text
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_however_much_it_is_others_are_served_in_between(ground: Witnessed, whole: bool) -> None:
-    run(ground.controller.configure(Config(max_routes=1000)))
+    run(ground.controller.documents.configure(Settings(max_routes=1000)))
     ground.apply(*(parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(250)))
     ground.verify()
     for entry in ground.kernel.entries:
@@ -308,7 +422,7 @@ def test_however_much_it_is_others_are_served_in_between(ground: Witnessed, whol
     async def pause(_: Slices) -> None:
         calls.append(ground.kernel.calls)
 
-    with mock.patch.object(Slices, "pause", pause):
+    with pausing_everywhere(pause):
         ground.verify()
     assert max(after - before for before, after in itertools.pairwise(calls)) <= 60
     assert ground.held() == {expected(route) for route in ground.routes()}

@@ -1,10 +1,11 @@
 """Whoever follows the changes of the routes learns of each, whatever happens to the service."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, cast
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lab.remote import FakeBus
@@ -13,7 +14,8 @@ from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection, Signal
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import BUS, BUS_PATH, ERROR
-from mfc_dbus.client import Client, Event
+from mfc_dbus.client import Client, Event, MembershipEvent
+from mfc_dbus.client.remote import Remote
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
 
@@ -24,6 +26,7 @@ class Watcher:
         self.events: list[Event] = []
         self.running: bool | None = None
         self.oifs: dict[str, str] = {}
+        self.joined: dict[str, str] = {}
         self._bus = bus
         self._task = asyncio.create_task(self._watch())
 
@@ -36,6 +39,8 @@ class Watcher:
     def _learn(self, event: Event) -> None:
         if event.event == "service":
             self.running = event.running
+        elif isinstance(event, MembershipEvent):
+            self.joined[event.event.removeprefix("membership-")] = event.membership.group
         elif event.event == "removed":
             del self.oifs[event.route.group]
         else:
@@ -58,6 +63,8 @@ class Watcher:
         return [
             f"service {event.running}"
             if event.event == "service"
+            else f"{event.event} {event.membership.group} {event.membership.state}"
+            if isinstance(event, MembershipEvent)
             else f"{event.event} {event.route.group} {','.join(event.route.oifs)}"
             for event in events
         ]
@@ -102,6 +109,50 @@ def test_each_change_is_told_once() -> None:
             "removed 239.1.1.1 eth3",
         ]
         assert [call[0] for call in bus.calls] == ["GetAll"]
+
+    watching(test)
+
+
+def test_a_change_of_memberships_is_told_as_one_of_routes_is() -> None:
+    async def test(bus: FakeBus, watcher: Watcher) -> None:
+        watcher.told()
+        bus.join("239.1.1.1", "joined")
+        bus.join("239.1.1.1", "joined")
+        bus.join("239.1.1.1", "waiting")
+        bus.join("239.1.1.2", "joined", heard=False)
+        bus.leave("239.1.1.1")
+        await watcher.settle()
+        assert watcher.told() == [
+            "membership-added 239.1.1.1 joined",
+            "membership-changed 239.1.1.1 waiting",
+            "membership-removed 239.1.1.1 waiting",
+        ]
+        bus.tell()
+        await watcher.settle()
+        assert watcher.told() == ["membership-added 239.1.1.2 joined"], "it was missed"
+
+    watching(test)
+
+
+def test_a_change_has_the_cause_that_was_told_before_it_and_one_that_was_missed_has_none() -> None:
+    async def test(bus: FakeBus, watcher: Watcher) -> None:
+        await watcher.settle()
+        watcher.told()
+        bus.cause(cause="call", action="add", user="alice")
+        bus.put("239.1.1.1", "eth2")
+        bus.join("239.1.1.1", "joined")
+        bus.cause(cause="interface", action="state")
+        bus.put("239.1.1.1", "eth3")
+        bus.put("239.1.1.2", "eth3", heard=False)
+        bus.tell()
+        await watcher.settle()
+        causes = [event.cause for event in watcher.events if event.event != "service"]
+        assert [cause and (cause.cause, cause.user) for cause in causes] == [
+            ("call", "alice"),
+            ("call", "alice"),
+            ("interface", ""),
+            None,
+        ]
 
     watching(test)
 
@@ -171,6 +222,66 @@ def test_signals_of_anyone_else_are_ignored() -> None:
         assert watcher.told() == []
 
     watching(test)
+
+
+def test_the_service_alone_is_heard_also_when_it_is_another_one() -> None:
+    async def test(bus: FakeBus, watcher: Watcher) -> None:
+        assert bus.heard == bus.owner != ""
+        bus.stop()
+        assert bus.heard == ""
+        bus.start()
+        assert bus.heard == bus.owner != ""
+
+    watching(test)
+
+
+async def subscribe(bus: FakeBus, stack: AsyncExitStack) -> "asyncio.Queue[Signal | None]":
+    _, signals = await Remote(cast("Connection", bus)).subscribe(["RoutesAdded"], stack)
+    return signals
+
+
+def test_another_service_is_heard_though_it_came_while_nobody_listened() -> None:
+    async def test() -> None:
+        bus = FakeBus()
+        bus.start()
+        async with AsyncExitStack() as stack:
+            await subscribe(bus, stack)
+        bus.stop()
+        bus.start()
+        async with AsyncExitStack() as stack:
+            signals = await subscribe(bus, stack)
+            bus.put("239.1.1.1", "eth2")
+            signal = signals.get_nowait()
+            assert signal is not None
+            assert signal.member == "RoutesAdded"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_what_the_bus_tells_last_decides_on_who_is_heard(first: bool, there: bool) -> None:
+    """The answer on who the owner is may be read together with signals that came after it."""
+
+    class Hasty(FakeBus):
+        async def call_bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+            reply = await super().call_bus(member, signature, body)
+            self.stop()
+            if there:
+                self.start()
+            return reply
+
+    async def test() -> None:
+        bus = Hasty()
+        bus.start()
+        if not first:
+            bus.heard = ":1.77"  # what an earlier subscription has left
+        async with AsyncExitStack() as stack:
+            await subscribe(bus, stack)
+            assert bus.heard == bus.owner
+            assert bool(bus.owner) == there
+
+    asyncio.run(test())
 
 
 GROUPS = [f"239.1.1.{n}" for n in range(3)]

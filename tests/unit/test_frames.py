@@ -81,9 +81,42 @@ def test_an_unwanted_body_is_not_kept() -> None:
     assert list(framer.feed(message(after))) == [Frame(after, b"")]
 
 
+def test_where_somebody_breaks_off_the_rest_is_still_cut_where_messages_begin() -> None:
+    """A caller without an event loop has a limit of time, which may run out at any message."""
+    headers = [
+        Header("<", MessageType.SIGNAL, 0, serial, 1000, path="/a", member="M")
+        for serial in range(1, 5)
+    ]
+    stream = b"".join(map(message, headers))
+    late = [2]
+
+    def wanted(header: Header) -> bool:
+        if header.serial in late:
+            late.remove(header.serial)
+            raise TimeoutError
+        return header.serial > 1
+
+    framer = Framer(wanted)
+    assert list(framer.feed(stream[:500])) == []
+    with pytest.raises(TimeoutError):
+        list(framer.feed(stream[500:1500]))
+    assert [frame.header for frame in framer.feed(stream[1500:])] == headers[1:]
+
+
+def test_whoever_takes_no_more_messages_finds_the_others_later() -> None:
+    headers = [
+        Header("<", MessageType.SIGNAL, 0, serial, 0, path="/a", member="M") for serial in (1, 2)
+    ]
+    framer = Framer(lambda header: True)
+    taking = framer.feed(b"".join(map(message, headers)))
+    first = next(taking)
+    del taking
+    assert [first, *framer.feed(b"")] == [Frame(header, b"") for header in headers]
+
+
 def test_header_fields_of_the_future_are_ignored() -> None:
     header = Header("<", MessageType.METHOD_CALL, 0, 7, 0, path="/a", member="M", sender=":1.5")
-    data = write_header(header)
+    data = bytearray(write_header(header))
     data += bytes((200, 1)) + b"s\0" + struct.pack("<I", 3) + b"new\0"
     struct.pack_into("<I", data, 12, len(data) - 16)
     data += bytes(-len(data) % 8)

@@ -1,7 +1,6 @@
 """The keeper: what is durable outlives a reboot, the rest does not, and all of it is one commit."""
 
 import asyncio
-import dataclasses
 import sqlite3
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -9,11 +8,13 @@ from unittest import mock
 
 import pytest
 from lab import earlier
+from msgspec import structs
 
+from mfc_dbus.model.desired import Desired, Edit
 from mfc_dbus.model.errors import StoreError
-from mfc_dbus.model.route import Desired, Edit, parse_membership, parse_route
-from mfc_dbus.storage import database
-from mfc_dbus.storage import set_aside as files
+from mfc_dbus.model.membership import parse_membership
+from mfc_dbus.model.route import parse_route
+from mfc_dbus.storage import database, set_aside
 from mfc_dbus.storage.keeper import Keeper
 from mfc_dbus.storage.store import Store
 
@@ -23,11 +24,11 @@ DURABLE: list[Desired] = [
     parse_membership("ff05::1", "fd00::1", "eth0"),
 ]
 ROUTE = DURABLE[0]
-TRANSIENT = dataclasses.replace(parse_route("*", "ff05::2", "eth0", ["eth1"]), persistent=False)
+TRANSIENT = structs.replace(parse_route("*", "ff05::2", "eth0", ["eth1"]), persistent=False)
 PASSING: list[Desired] = [
     TRANSIENT,
-    dataclasses.replace(parse_route("*", "ff05::3", "eth0", ["eth1"]), expires=2**62),
-    dataclasses.replace(parse_membership("ff05::1", "*", "eth0"), persistent=False),
+    structs.replace(parse_route("*", "ff05::3", "eth0", ["eth1"]), expires=2**62),
+    structs.replace(parse_membership("ff05::1", "*", "eth0"), persistent=False),
 ]
 EVERYTHING = [*DURABLE, *PASSING]
 
@@ -78,7 +79,7 @@ def read_only(home: Home, name: str = "state") -> AbstractContextManager[object]
             raise error
         return database.open_or_make(path, life)
 
-    return mock.patch("mfc_dbus.storage.store.open_or_make", refuse)
+    return mock.patch("mfc_dbus.storage.opening.open_or_make", refuse)
 
 
 # What outlives what
@@ -92,7 +93,7 @@ def test_only_what_is_durable_outlives_the_runtime_directory(home: Home) -> None
 
 
 def test_a_route_that_becomes_transient_is_there_once(home: Home) -> None:
-    transient = dataclasses.replace(ROUTE, persistent=False)
+    transient = structs.replace(ROUTE, persistent=False)
     put(home, ROUTE)
     with home.keeper() as keeper:
         keeper.read()
@@ -160,7 +161,7 @@ def test_of_a_read_only_state_directory_all_is_read_and_what_is_transient_change
     home: Home,
 ) -> None:
     put(home, *EVERYTHING)
-    another = dataclasses.replace(TRANSIENT, comment="another")
+    another = structs.replace(TRANSIENT, comment="another")
     with read_only(home):
         with home.keeper() as keeper:
             assert {*keeper.read()} == {*EVERYTHING}
@@ -225,7 +226,7 @@ def test_what_failed_is_mended_without_another_change(home: Home) -> None:
             assert keeper._store
             mended = asyncio.Event()
             loop = asyncio.get_running_loop()
-            real, sync = files.write_anew, mock.Mock(side_effect=OSError(5, "I/O error"))
+            real, sync = set_aside.write_anew, mock.Mock(side_effect=OSError(5, "I/O error"))
 
             def sync_at_last(path: Path) -> None:
                 if sync.call_count < 3:
@@ -235,7 +236,7 @@ def test_what_failed_is_mended_without_another_change(home: Home) -> None:
 
             keeper._store._doubtful = True
             with (
-                mock.patch.object(files, "write_anew", sync_at_last),
+                mock.patch.object(set_aside, "write_anew", sync_at_last),
                 mock.patch("mfc_dbus.storage.keeper._LAST_WAIT", 0.01),
                 mock.patch.object(keeper, "_wait", 0.01),
             ):

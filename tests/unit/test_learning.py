@@ -7,25 +7,24 @@ import contextlib
 import logging
 import socket
 import time
-from typing import Any, cast
+from typing import cast
 from unittest import mock
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from lab.fake import FakeKernel, FakeReader
+from lab.fake import FakeKernel
 from lab.ground import Ground, run
+from lab.listing import Listing
 from lab.reference import forwards
+from lab.strategies import effort
 
-from mfc_dbus.config.settings import Config
-from mfc_dbus.control.drift import Drift
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, Upcall
 from mfc_dbus.model.addresses import FAMILIES, parse_stream
 from mfc_dbus.model.errors import KernelError, RouteExists
 from mfc_dbus.model.route import TableId
-from mfc_dbus.service.listed_streams import list_streams
-from mfc_dbus.streams.unrouted import Stream
+from mfc_dbus.model.status import UnroutedStream
 
 IPV4, IPV6 = FAMILIES
 SECOND = 1_000_000_000
@@ -35,9 +34,9 @@ class Discoverer:
     """Whom the controller tells."""
 
     def __init__(self) -> None:
-        self.streams: list[Stream] = []
+        self.streams: list[UnroutedStream] = []
 
-    def arrived(self, stream: Stream) -> None:
+    def arrived(self, stream: UnroutedStream) -> None:
         self.streams.append(stream)
 
     def watched(self) -> None:
@@ -80,7 +79,7 @@ def test_what_no_entry_can_forward_is_not_learned(ground: Ground, source: str, g
     family = IPV6 if ":" in group else IPV4
     upcall = Upcall(IGMPMSG_NOCACHE, vif, _packed(source), _packed(group))
     ground.kernels[family].waiting.append(upcall)
-    ground.controller.hear(TableId(family))
+    ground.controller.read_upcalls(TableId(family))
     assert learned(ground) == set()
 
 
@@ -91,7 +90,7 @@ def test_an_upcall_that_makes_no_sense_does_nothing(ground: Ground, kernel: Fake
         Upcall(3, 0, source, group),
         Upcall(IGMPMSG_NOCACHE, 0, source, _packed("238.1.1.1")),
     ]
-    ground.controller.hear(TableId(IPV4))
+    ground.controller.read_upcalls(TableId(IPV4))
     assert learned(ground) == set()
 
 
@@ -111,17 +110,18 @@ def test_a_stream_that_the_kernel_asked_about_is_forwarded_when_its_interface_ha
         ground.links.remove("eth1")
     else:
         ground.links.rename("eth1", "eth9")
-    ground.controller.hear(TableId(IPV4))
+    ground.controller.read_upcalls(TableId(IPV4))
     if late:
         add()
     assert ground.arrive("10.0.0.1", "239.1.1.1", "eth2") == frozenset({("eth3", 1)})
 
 
+@pytest.mark.slow
 def test_what_nobody_has_a_route_for_is_remembered_for_a_time_and_to_a_number(
     ground: Ground, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0
-    monkeypatch.setattr("mfc_dbus.streams.upcalls._now", lambda: now)
+    monkeypatch.setattr("mfc_dbus.streams.upcalls.since_boot", lambda: now)
     ground.add("10.9.9.9", "239.9.9.9")
 
     def arrive(group: int) -> None:
@@ -134,14 +134,14 @@ def test_what_nobody_has_a_route_for_is_remembered_for_a_time_and_to_a_number(
     now += 8 * SECOND
     ground.add("*", "239.0.0.0/8", "eth0", "eth1")
     assert len(learned(ground)) == 64  # so that others are served in between
-    while ground.controller.next_look == 0:
-        ground.controller.look(now)
+    while ground.controller.next_due == 0:
+        ground.controller.do_due(now)
     streams = learned(ground)
     assert len(streams) == 4096
     assert "10.0.0.1 239.1.19.136 eth0 > eth1" in streams
     now += 120 * SECOND
-    ground.controller.look(now)
-    ground.controller.look(now + 120 * SECOND)
+    ground.controller.do_due(now)
+    ground.controller.do_due(now + 120 * SECOND)
     assert len(learned(ground)) < 4096
 
 
@@ -149,7 +149,7 @@ def test_under_a_flood_only_some_are_heard_at_a_time(ground: Ground, kernel: Fak
     ground.add("*", "239.0.0.0/8")
     for n in range(1000):
         kernel.arrive(_packed("10.0.0.1"), bytes((239, 1, n // 250, n % 250)), "eth0")
-    ground.controller.hear(TableId(IPV4))
+    ground.controller.read_upcalls(TableId(IPV4))
     assert len(learned(ground)) == 64
 
 
@@ -157,7 +157,7 @@ def test_no_more_is_learned_than_the_settings_allow_and_that_is_logged_once(
     ground: Ground, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    run(ground.controller.configure(Config(max_learned=2)))
+    run(ground.controller.documents.configure(Settings(max_learned=2)))
     ground.add("*", "239.0.0.0/8")
     for n in range(5):
         for _ in range(2):
@@ -174,7 +174,7 @@ def test_no_more_is_learned_than_the_settings_allow_and_that_is_logged_once(
 
 
 def test_what_one_packet_came_of_goes_first_when_room_is_needed(ground: Ground) -> None:
-    run(ground.controller.configure(Config(max_learned=3)))
+    run(ground.controller.documents.configure(Settings(max_learned=3)))
     ground.add("*", "239.0.0.0/8")
     for n in (1, 2, 2, 3):
         ground.arrive("10.0.0.1", f"239.1.1.{n}")
@@ -191,10 +191,10 @@ def test_what_one_packet_came_of_goes_first_when_room_is_needed(ground: Ground) 
 def test_what_no_packet_came_of_goes_before_that_and_takes_no_room(
     ground: Ground, kernel: FakeKernel
 ) -> None:
-    run(ground.controller.configure(Config(max_learned=3)))
+    run(ground.controller.documents.configure(Settings(max_learned=3)))
     ground.add("*", "239.0.0.0/8")
     discoverer = Discoverer()
-    ground.controller.discover(discoverer)
+    ground.controller.set_discoverer(discoverer)
     ground.arrive("10.0.0.1", "239.1.1.1")
     for n in range(2, 20):
         look_up(ground, "10.0.0.1", f"239.1.1.{n}")
@@ -221,20 +221,20 @@ def test_a_stream_that_somebody_looked_up_is_forwarded_when_it_comes(ground: Gro
 def test_a_stream_goes_after_its_time_and_what_flows_stays(ground: Ground) -> None:
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     ground.add("*", "239.0.0.0/8")
-    assert ground.controller.next_look is None
+    assert ground.controller.next_due is None
     ground.arrive("10.0.0.1", "239.1.1.1")
     ground.arrive("10.0.0.1", "239.1.1.2")
-    assert ground.controller.next_look is not None
-    assert 14 * SECOND < ground.controller.next_look - now < 16 * SECOND
+    assert ground.controller.next_due is not None
+    assert 14 * SECOND < ground.controller.next_due - now < 16 * SECOND
     for seconds in range(0, 200, 5):
         ground.arrive("10.0.0.1", "239.1.1.1")
-        ground.controller.look(now + seconds * SECOND)
+        ground.controller.do_due(now + seconds * SECOND)
         assert len(learned(ground)) == 2 or seconds > 60
         assert len(learned(ground)) == 1 or seconds < 80
     for seconds in range(200, 290, 5):
-        ground.controller.look(now + seconds * SECOND)
+        ground.controller.do_due(now + seconds * SECOND)
     assert learned(ground) == set()
-    assert ground.controller.next_look is None
+    assert ground.controller.next_due is None
     assert [len(each.entries) for each in ground.kernels.values()] == [0, 0]
 
 
@@ -242,38 +242,35 @@ def test_a_stream_goes_after_its_time_and_what_flows_stays(ground: Ground) -> No
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What time it is, to be changed."""
     now = [0]
-    monkeypatch.setattr("mfc_dbus.streams.upcalls._now", lambda: now[0])
+    monkeypatch.setattr("mfc_dbus.streams.upcalls.since_boot", lambda: now[0])
     return now
 
 
 def test_a_stream_goes_however_often_the_table_is_looked_at(
-    ground: Ground, kernel: FakeKernel, clock: list[int]
+    ground: Ground, clock: list[int]
 ) -> None:
     ground.add("*", "239.0.0.0/8")
     for _ in range(2):
         ground.arrive("10.0.0.1", "239.1.1.1")
-    table = TableId(IPV4)
-    reader = FakeReader({table: kernel})
-    drift = Drift(ground.controller.tables, ground.controller.present, reader.changes, reader)
     for _ in range(10):
         clock[0] += 10 * SECOND
-        ground.controller.look(clock[0])
-        run(drift.verify([table]))
+        ground.controller.do_due(clock[0])
+        ground.verify(TableId(IPV4))
     assert learned(ground) == set()
 
 
 def test_a_shorter_expiry_holds_for_what_was_learned_before(
     ground: Ground, clock: list[int]
 ) -> None:
-    run(ground.controller.configure(Config(learned_expiry=86400 * SECOND)))
+    run(ground.controller.documents.configure(Settings(learned_expiry=86400 * SECOND)))
     ground.add("*", "239.0.0.0/8")
     ground.arrive("10.0.0.1", "239.1.1.1")
-    run(ground.controller.configure(Config(learned_expiry=60 * SECOND)))
+    run(ground.controller.documents.configure(Settings(learned_expiry=60 * SECOND)))
     ground.arrive("10.0.0.1", "239.1.1.2")
-    assert ground.controller.next_look == 15 * SECOND
+    assert ground.controller.next_due == 15 * SECOND
     for _ in range(20):
         clock[0] += 5 * SECOND
-        ground.controller.look(clock[0])
+        ground.controller.do_due(clock[0])
     assert learned(ground) == set()
 
 
@@ -283,24 +280,27 @@ def test_what_the_kernel_of_another_owner_asks_is_read_and_not_answered(
     ground.add("*", "239.0.0.0/8")
     ground.configure(IPV6)
     kernel.waiting.append(Upcall(IGMPMSG_NOCACHE, 0, _packed("10.0.0.1"), _packed("239.1.1.1")))
-    ground.controller.hear(TableId(IPV4))
+    ground.controller.read_upcalls(TableId(IPV4))
     assert not kernel.waiting
     assert learned(ground) == set()
 
 
-def test_looking_is_done_in_slices(ground: Ground, kernel: FakeKernel) -> None:
+def test_looking_is_done_in_slices(
+    ground: Ground, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mfc_dbus.streams.upcalls._LOOKS", 50)
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     ground.add("*", "239.0.0.0/8")
-    for n in range(1200):
-        kernel.arrive(_packed("10.0.0.1"), bytes((239, 1, n // 250, n % 250)), "eth0")
+    for n in range(120):
+        kernel.arrive(_packed("10.0.0.1"), bytes((239, 1, 1, n)), "eth0")
     while kernel.waiting:
-        ground.controller.hear(TableId(IPV4))
+        ground.controller.read_upcalls(TableId(IPV4))
     late = now + 100 * SECOND
     left = []
     for _ in range(3):
-        ground.controller.look(late)
+        ground.controller.do_due(late)
         left.append(len(learned(ground)))
-    assert left == [700, 200, 0]
+    assert left == [70, 20, 0]
 
 
 @pytest.mark.parametrize("change", ["replace", "delete", "exact", "conflict"])
@@ -344,7 +344,7 @@ def test_the_next_process_keeps_what_is_right_and_removes_what_nobody_covers(
     ground.begin([wide, other], kept_sockets=True)
     assert kernel.calls == calls
     assert len(learned(ground)) == 2
-    assert ground.controller.next_look is not None
+    assert ground.controller.next_due is not None
     ground.links.begin_anew()
     ground.begin([wide], kept_sockets=True)
     assert learned(ground) == {"10.0.0.1 239.1.1.1 eth0 > eth1"}
@@ -394,10 +394,12 @@ def test_the_next_process_does_not_learn_a_route_that_was_deleted_beside_a_nativ
 
 
 def test_packets_that_arrive_elsewhere_are_not_listed_as_its_own(ground: Ground) -> None:
+    listing = Listing(ground)
+
     def packets() -> int:
-        streams, total = cast(Any, run(list_streams(ground.controller, None, None, None)))
-        assert total == 1
-        return cast(int, streams[0]["packets"].value)
+        (stream,) = listing.ask(learned=True)
+        listing.pass_time(1)
+        return cast(int, stream["packets"])
 
     ground.add("*", "239.0.0.0/8", "eth0", "eth1")
     ground.add("*", "238.0.0.0/8", "eth2", "eth1")
@@ -414,7 +416,7 @@ def test_of_two_entries_of_the_kernels_own_none_loses_its_stream_to_one_that_not
 ):
     ground = Ground()
     ground.links.begin_anew()
-    ground.begin([], config=Config(watched=("eth3",)))
+    ground.begin([], settings=Settings(discovery_interfaces=("eth3",)))
     for iif in ("eth0", "eth1"):
         ground.add("*", "239.1.1.1", iif, "eth5")
     ground.add("*", "239.0.0.0/8", "eth2", "eth5")
@@ -423,7 +425,7 @@ def test_of_two_entries_of_the_kernels_own_none_loses_its_stream_to_one_that_not
         ground.arrive("10.0.0.1", "239.1.1.1", "eth3")
         kernel = ground.kernels[IPV4]
         lost += kernel.arrive(_packed("10.0.0.1"), _packed("239.1.1.1"), "eth1") is None
-        ground.controller.hear(TableId(IPV4))
+        ground.controller.read_upcalls(TableId(IPV4))
     assert lost == 1
 
 
@@ -444,11 +446,11 @@ class Arrivals(RuleBasedStateMachine):
     def begin(self) -> None:
         self.ground = Ground(*self.NAMES, "eth9")
         self.ground.links.begin_anew()
-        self.ground.begin([], config=Config(watched=("eth*",)))
+        self.ground.begin([], settings=Settings(discovery_interfaces=("eth*",)))
         self.kernel = self.ground.kernels[IPV4]
         self.kernel.told = set()
         self.now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self.clock = mock.patch("mfc_dbus.streams.upcalls._now", side_effect=lambda: self.now)
+        self.clock = mock.patch("mfc_dbus.streams.upcalls.since_boot", side_effect=lambda: self.now)
         self.clock.start()
 
     def teardown(self) -> None:
@@ -497,13 +499,18 @@ class Arrivals(RuleBasedStateMachine):
                 self.kernel.told = set()
             if second % 10 == 0:
                 self.kernel.unresolved.clear()
-            self.ground.controller.look(self.now)
+            self.ground.controller.do_due(self.now)
 
-    @rule()
-    def daemon_is_replaced(self) -> None:
+    @rule(read=st.sampled_from([None, 0]))
+    def daemon_is_replaced(self, read: int | None) -> None:
         self.ground.links.begin_anew()
-        routes = [*self.ground.routes()]
-        self.ground.begin(routes, kept_sockets=True, config=Config(watched=("eth*",)))
+        self.ground.begin(
+            [*self.ground.routes()],
+            kept_sockets=True,
+            read=read,
+            settings=Settings(discovery_interfaces=("eth*",)),
+        )
+        self.ground.verify()
 
     def covers(self, name: str) -> bool:
         packed = [prefix.address for prefix in parse_stream(*self.STREAM)]
@@ -512,7 +519,7 @@ class Arrivals(RuleBasedStateMachine):
 
 
 TestArrivals = Arrivals.TestCase
-TestArrivals.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+TestArrivals.settings = effort(runs=200, steps=20)
 
 
 def look_up(ground: Ground, source: str, group: str, iif: str = "eth0") -> None:
@@ -522,7 +529,7 @@ def look_up(ground: Ground, source: str, group: str, iif: str = "eth0") -> None:
     if kernel.decide(*stream, iif).upcall == IGMPMSG_NOCACHE and stream not in kernel.unresolved:
         kernel.unresolved[stream] = []
         kernel.waiting.append(Upcall(IGMPMSG_NOCACHE, vif, *stream, has_packet=False))
-    ground.controller.hear(TableId(IPV4))
+    ground.controller.read_upcalls(TableId(IPV4))
 
 
 def _packed(address: str) -> bytes:

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab.ground import Ground
 
-from mfc_dbus.config.settings import Config
-from mfc_dbus.control.link_events import NameableLinks
+from mfc_dbus.config.settings import Settings
+from mfc_dbus.control.link_events import LinkEvents
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed, Turned
 from mfc_dbus.model.addresses import FAMILIES
 from mfc_dbus.model.errors import InvalidArgs
-from mfc_dbus.model.route import TableId, is_nameable, parse_interface, parse_route
+from mfc_dbus.model.interfaces import is_nameable, parse_interface
+from mfc_dbus.model.route import TableId, parse_route
 
 ODD_NAMES = ["\udcff", "eth\udcff", "eth\x01", "eth\x1b[m", "eth*", "[ab]", "eth?", "a\u2028b"]
 
@@ -34,10 +35,10 @@ def test_what_is_nameable_is_what_a_route_can_name_as_one_interface(data: bytes)
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_a_pattern_is_not_for_an_interface_that_no_route_can_name(name: str) -> None:
     ground = Ground("eth0", name)
-    config = Config(watched=("*",), advertised=("*",))
+    settings = Settings(discovery_interfaces=("*",), router_discovery_interfaces=("*",))
     ground.links.begin_anew()
     route = parse_route("*", "239.1.1.1", "up", ["*", "[ab]", "eth*"])
-    ground.begin([route], config=config)
+    ground.begin([route], settings=settings)
     assert vifs(ground) == {"eth0"}
     ground.links.add("up")
     ground.controller.follow()
@@ -69,7 +70,7 @@ def test_of_an_interface_that_is_left_alone_nothing_is_told_but_that_it_is(
             return events
 
     with caplog.at_level(logging.WARNING):
-        assert NameableLinks(Links()).update() == [Came(plain), Missed()]
+        assert LinkEvents(Links()).hear() == [Came(plain), Missed()]
     assert caplog.messages == [
         "Interface 'a\\udcff' (ifindex 7) is left alone: no route can name it"
     ]

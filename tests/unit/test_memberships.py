@@ -2,19 +2,23 @@
 
 import asyncio
 import errno
+import re
 import socket
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from lab.fake import FakeGroups, FakeKeeper, FakeKernel, FakeLinks, just
+from lab.parts import pausing_everywhere
+from msgspec.structs import replace
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.control.controller import Controller
+from mfc_dbus.control.membership_changes import MembershipChange
 from mfc_dbus.kernel.links import Missed
+from mfc_dbus.loop.slices import Slices
 from mfc_dbus.memberships.joins import Joins
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.errors import (
@@ -26,15 +30,14 @@ from mfc_dbus.model.errors import (
     RequestError,
     StoreError,
 )
-from mfc_dbus.model.route import (
+from mfc_dbus.model.membership import (
     Membership,
     MembershipKey,
     MembershipRange,
-    TableId,
     parse_membership,
     parse_memberships,
-    parse_route,
 )
+from mfc_dbus.model.route import TableId, parse_route
 from mfc_dbus.routing.table import Table
 
 T = TypeVar("T")
@@ -62,24 +65,24 @@ class Ground:
         self.kernel.clear()
         self.links.begin_anew()
         self.memberships = Memberships(Joins(self.groups.open, self.groups.held))
-        self.memberships.listen(self._listen)
         self.controller = Controller(
             [Table(TableId(socket.AF_INET), self.kernel)],
             self.links,
             self.keeper,
             memberships=self.memberships,
         )
-        self.controller.restore([*self.keeper.memberships.values()])
+        self.controller.membership_changes.listen(self._listen)
+        self.controller.takeover.restore([*self.keeper.memberships.values()])
 
     def join(
         self, group: str = GROUP, source: str = "*", interface: str = "eth0", *, wait: bool = False
     ) -> Membership:
         membership = parse_membership(group, source, interface)
-        run(self.controller.join([membership], wait=wait))
+        run(self.controller.joining.join([membership], wait=wait))
         return membership
 
     def leave(self, group: str = GROUP, source: str = "*", interface: str = "eth0") -> None:
-        run(self.controller.leave(parse_memberships(group, source, interface)))
+        run(self.controller.joining.leave(parse_memberships(group, source, interface)))
 
     @property
     def states(self) -> dict[str, str]:
@@ -89,7 +92,7 @@ class Ground:
     def joined(self) -> set[MembershipKey]:
         return self.groups.joined(self.links.links)
 
-    def _listen(self) -> None:
+    def _listen(self, _: MembershipChange) -> None:
         self.told += 1
 
 
@@ -104,6 +107,25 @@ def test_a_membership_is_joined_stored_and_told(ground: Ground) -> None:
     assert ground.keeper.memberships == {membership.key: membership}
     assert ground.states == {"(*, 239.1.1.1) on 'eth0'": "joined"}
     assert ground.told == 1
+
+
+def test_of_many_memberships_no_more_than_100_are_told_before_others_are_served(
+    ground: Ground,
+) -> None:
+    wanted = parse_memberships("239.1.1.0/24", "*", "eth0").memberships()
+    told: list[int] = []
+    pauses = 0
+
+    async def pause(_: Slices) -> None:
+        nonlocal pauses
+        pauses += len(told) in (1, 2)
+        await asyncio.sleep(0)
+
+    ground.controller.membership_changes.listen(lambda change: told.append(len(change.added)))
+    with pausing_everywhere(pause):
+        run(ground.controller.joining.join(wanted))
+    assert told == [100, 100, 56]
+    assert pauses == 2
 
 
 def test_what_was_left_is_neither_joined_nor_stored(ground: Ground) -> None:
@@ -127,7 +149,7 @@ def test_one_group_may_be_joined_from_any_source_from_one_and_on_another_interfa
 def test_what_cannot_be_is_refused_and_changes_nothing(ground: Ground) -> None:
     membership = ground.join()
     with pytest.raises(MembershipExists):
-        ground.controller.check_join([membership])
+        ground.controller.joining.check_join([membership])
     with pytest.raises(MembershipExists, match=r"\(\*, 239.1.1.1\) on 'eth0' exists already"):
         ground.join()
     with pytest.raises(NoSuchInterface, match="'eth9' not found"):
@@ -139,7 +161,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(ground: Ground) -> None:
 
 
 def test_there_are_no_more_than_the_configuration_allows(ground: Ground) -> None:
-    run(ground.controller.configure(Config(max_memberships=1)))
+    run(ground.controller.documents.configure(Settings(max_memberships=1)))
     ground.join()
     with pytest.raises(LimitExceeded, match="There are 1 memberships"):
         ground.join(source="10.0.0.1")
@@ -152,7 +174,9 @@ def test_there_are_no_more_than_the_configuration_allows(ground: Ground) -> None
 
 def test_a_range_is_joined_and_left_by_one_change(ground: Ground) -> None:
     ground.join(source="10.0.0.1")
-    run(ground.controller.join(parse_memberships("239.1.1.0/30", "*", "eth0").memberships()))
+    run(
+        ground.controller.joining.join(parse_memberships("239.1.1.0/30", "*", "eth0").memberships())
+    )
     assert sorted(ground.states) == [
         "(*, 239.1.1.0) on 'eth0'",
         "(*, 239.1.1.1) on 'eth0'",
@@ -174,12 +198,12 @@ def test_a_range_is_joined_and_left_by_one_change(ground: Ground) -> None:
 def test_of_a_range_what_is_joined_stays_as_it_is(ground: Ground) -> None:
     ground.join()
     wanted = parse_memberships("239.1.1.0/30", "*", "eth0").memberships("others")
-    run(ground.controller.join(wanted))
+    run(ground.controller.joining.join(wanted))
     comments = {each.key.group[-1]: each.comment for each in ground.keeper.memberships.values()}
     assert comments == {0: "others", 1: "", 2: "others", 3: "others"}
     assert ground.groups.leaves == 0
     with pytest.raises(MembershipExists, match=r"239.1.1.0.* and 3 more exist already"):
-        run(ground.controller.join(wanted))
+        run(ground.controller.joining.join(wanted))
 
 
 def test_a_range_is_joined_whole_or_not_at_all(ground: Ground) -> None:
@@ -188,13 +212,13 @@ def test_a_range_is_joined_whole_or_not_at_all(ground: Ground) -> None:
     for refused_after in range(15):
         ground.groups.fail_in = refused_after
         with pytest.raises(KernelError):
-            run(ground.controller.join(wanted))
+            run(ground.controller.joining.join(wanted))
         assert ground.joined == {membership.key}
         assert ground.keeper.memberships == {membership.key: membership}
     ground.groups.fail_in = None
-    run(ground.controller.configure(Config(max_memberships=15)))
+    run(ground.controller.documents.configure(Settings(max_memberships=15)))
     with pytest.raises(LimitExceeded, match="There are 1 memberships"):
-        run(ground.controller.join(wanted))
+        run(ground.controller.joining.join(wanted))
     assert ground.joined == {membership.key}
 
 
@@ -274,11 +298,11 @@ def test_what_the_kernel_refuses_later_fails_with_a_reason_until_it_does_not(
     ground.begin()
     assert [*ground.memberships] == [(membership, "failed", "No such device")]
     for _ in range(3):
-        run(ground.controller.mend())
+        run(ground.controller.retry_refused())
     assert len(caplog.messages) == 1
     assert ground.told == 0
     ground.groups.refuse(None)
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert [*ground.memberships] == [(membership, "joined", "")]
     assert ground.told == 1
 
@@ -290,7 +314,7 @@ def test_what_failed_waits_when_its_interface_goes(ground: Ground) -> None:
     ground.links.remove("eth0")
     ground.controller.follow()
     assert [*ground.memberships] == [(membership, "waiting", "")]
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
 
 
 # The store
@@ -339,13 +363,27 @@ def test_what_cannot_be_left_is_an_error_and_shown_until_it_is_left(ground: Grou
     assert ground.states == {str(kept): "joined", str(left): "failed"}
     assert ground.joined == {kept.key, left.key}
     assert ground.told == told + 1
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert ground.states == {str(kept): "joined", str(left): "failed"}
     ground.groups.refuse_leaves(None)
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert ground.states == {str(kept): "joined"}
     assert ground.joined == {kept.key}
     assert ground.told == told + 2
+
+
+def test_a_second_leave_of_what_cannot_be_left_says_the_same(ground: Ground) -> None:
+    left = ground.join()
+    ground.join("239.1.1.2")
+    refuse_all(ground)
+    refusal = f"Membership {left} is no more, but the kernel refused to leave it: Cannot allocate"
+    for _ in range(2):
+        with pytest.raises(KernelError, match=re.escape(refusal)):
+            ground.leave()
+    ground.groups.refuse_leaves(None)
+    run(ground.controller.retry_refused())
+    with pytest.raises(NoSuchMembership):
+        ground.leave()
 
 
 def test_what_could_not_be_left_can_be_joined_again(ground: Ground) -> None:
@@ -358,7 +396,7 @@ def test_what_could_not_be_left_can_be_joined_again(ground: Ground) -> None:
     assert ground.states[str(left)] == "joined"
     ground.groups.refuse(None)
     ground.groups.refuse_leaves(None)
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert left.key in ground.joined
     ground.leave()
     assert left.key not in ground.joined
@@ -368,7 +406,7 @@ def test_a_document_that_leaves_what_the_kernel_does_not_says_so(ground: Ground)
     kept, left = ground.join("239.1.1.2"), ground.join()
     refuse_all(ground)
     with pytest.raises(KernelError, match="is no more, but the kernel refused to leave it"):
-        run(ground.controller.apply([], [kept]))
+        run(ground.controller.documents.apply([], [kept]))
     assert ground.states == {str(kept): "joined", str(left): "failed"}
 
 
@@ -379,7 +417,7 @@ def test_what_is_taken_back_and_cannot_be_left_is_shown_until_it_is_left(ground:
     ground.groups.refuse_leaves(errno.EIO)
     ground.groups.refuse_new(errno.ENOMEM)
     with pytest.raises(KernelError, match="refused: "):
-        run(ground.controller.join(range_.memberships()))
+        run(ground.controller.joining.join(range_.memberships()))
     assert ground.states == {
         str(kept): "joined",
         "(*, 239.1.1.0) on 'eth0'": "failed",
@@ -387,7 +425,7 @@ def test_what_is_taken_back_and_cannot_be_left_is_shown_until_it_is_left(ground:
     }
     assert ground.keeper.memberships.keys() == {kept.key}
     ground.groups.refuse_leaves(None)
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert ground.states == {str(kept): "joined"}
     assert ground.joined == {kept.key}
 
@@ -403,7 +441,7 @@ def test_what_cannot_be_stored_and_cannot_be_left_is_shown_until_it_is_left(
         ground.join()
     assert ground.states == {str(kept): "joined", "(*, 239.1.1.1) on 'eth0'": "failed"}
     ground.groups.refuse_leaves(None)
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert ground.states == {str(kept): "joined"}
 
 
@@ -412,7 +450,8 @@ def test_what_is_left_and_joined_again_before_it_is_stored_stays_joined(ground: 
 
     async def change() -> None:
         await asyncio.gather(
-            ground.controller.leave(just(membership)), ground.controller.join([membership])
+            ground.controller.joining.leave(just(membership)),
+            ground.controller.joining.join([membership]),
         )
 
     run(change())
@@ -427,7 +466,7 @@ def test_an_interface_that_goes_and_comes_while_a_leave_is_stored_is_left_and_jo
     ground.keeper.broken = True
 
     async def leave() -> None:
-        leaving = asyncio.ensure_future(ground.controller.leave(just(membership)))
+        leaving = asyncio.ensure_future(ground.controller.joining.leave(just(membership)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert ground.states == {}
@@ -448,14 +487,14 @@ def test_what_is_left_twice_in_one_commit_is_left_on_both_devices_of_the_name(
     controller = ground.controller
 
     async def flap() -> None:
-        await controller._commits.run(lambda: ground.links.add("eth0"))
+        await controller._queue.run(lambda: ground.links.add("eth0"))
 
     async def change() -> None:
         await asyncio.gather(
-            controller.leave(just(membership)),
+            controller.joining.leave(just(membership)),
             flap(),
-            controller.join([membership]),
-            controller.leave(just(membership)),
+            controller.joining.join([membership]),
+            controller.joining.leave(just(membership)),
         )
 
     run(change())
@@ -470,7 +509,7 @@ def test_routes_and_memberships_that_wait_together_share_a_commit(ground: Ground
     async def change() -> None:
         await asyncio.gather(
             *map(ground.controller.add, routes),
-            *(ground.controller.join([membership]) for membership in memberships),
+            *(ground.controller.joining.join([membership]) for membership in memberships),
         )
 
     run(change())
@@ -488,7 +527,7 @@ def test_of_changes_that_wait_together_only_the_one_that_cannot_be_stored_fails(
     async def change() -> Sequence[BaseException | None]:
         return await asyncio.gather(
             ground.controller.add(route),
-            ground.controller.join([membership]),
+            ground.controller.joining.join([membership]),
             return_exceptions=True,
         )
 
@@ -538,7 +577,7 @@ class Machine(RuleBasedStateMachine):
         wanted = {each.key: each for each in range_.memberships()}
         self.ground.groups.fail_in = None if self.refusing else refused_after
         try:
-            run(self.ground.controller.join([*wanted.values()], wait=wait))
+            run(self.ground.controller.joining.join([*wanted.values()], wait=wait))
         except StoreError:
             assert self.ground.keeper.broken
         except KernelError:
@@ -554,7 +593,7 @@ class Machine(RuleBasedStateMachine):
     def leave(self, range_: MembershipRange) -> None:
         found = {key for key in self.model if range_.covers(key)}
         try:
-            run(self.ground.controller.leave(range_))
+            run(self.ground.controller.joining.leave(range_))
         except StoreError:
             assert self.ground.keeper.broken
         except NoSuchMembership:
@@ -583,8 +622,8 @@ class Machine(RuleBasedStateMachine):
         leaves = self.ground.groups.leaves
         self.ground.groups.fail_in = None if self.refusing else refused_after
         try:
-            applied = run(
-                self.ground.controller.apply(
+            counts = run(
+                self.ground.controller.documents.apply(
                     [], [*wanted.values()], merge=merge, wait=True, dry_run=dry_run
                 )
             )
@@ -596,7 +635,7 @@ class Machine(RuleBasedStateMachine):
             same = self.model.keys() & after.keys()
             gone = self.model.keys() - after.keys()
             changed = [key for key in same if self.model[key] != after[key]]
-            assert applied.counts == [len(after) - len(same), len(changed), len(gone)]
+            assert counts == [len(after) - len(same), len(changed), len(gone)]
             if not dry_run:
                 self.model = after
                 assert self.ground.groups.leaves - leaves <= len(gone)

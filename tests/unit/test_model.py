@@ -8,14 +8,10 @@ from hypothesis import strategies as st
 
 from mfc_dbus.model.addresses import format_address
 from mfc_dbus.model.errors import InvalidArgs, LimitExceeded, RequestError, TooManyInterfaces
+from mfc_dbus.model.interfaces import parse_interface
+from mfc_dbus.model.membership import parse_membership, parse_memberships
 from mfc_dbus.model.quoting import quote
-from mfc_dbus.model.route import (
-    Oif,
-    parse_interface,
-    parse_membership,
-    parse_memberships,
-    parse_route,
-)
+from mfc_dbus.model.route import Oif, parse_route
 
 IPV4 = st.ip_addresses(v=4)
 IPV6 = st.ip_addresses(v=6)
@@ -39,6 +35,17 @@ def test_a_route_holds_what_it_was_made_of(names: list[str], data: st.DataObject
     assert route.interfaces == tuple(names)
     assert route.comment == "ein Kommentar"
     assert route.key.iif == ""
+
+
+def test_routes_of_other_thresholds_share_the_oifs_and_names_that_are_the_same() -> None:
+    """There may be 31 in each of very many routes."""
+    oifs = ["eth1", "eth2"]
+    one, other = (
+        parse_route("*", "239.1.1.1", "eth0", oifs, {"eth1": 3, "eth2": ttl}) for ttl in (7, 8)
+    )
+    assert one.oifs != other.oifs
+    assert one.oifs[0] is other.oifs[0]
+    assert one.interfaces is other.interfaces
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,15 @@ class Pipe(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.written: list[list[bytes]] = []
+        self.written: list[bytes] = []
         self.unread = [0]  # the last one for ever
         self.given_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def is_closing(self) -> bool:
         return False
 
-    def writelines(self, data: Any) -> None:
-        self.written.append(list(data))
+    def write(self, data: Any) -> None:
+        self.written.append(data)
 
     def get_write_buffer_size(self) -> int:
         return self.unread.pop(0) if len(self.unread) > 1 else self.unread[0]
@@ -46,27 +46,28 @@ def through(test: Callable[[Outgoing, Pipe], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_messages_of_one_turn_go_out_at_once_and_their_serials_begin_again() -> None:
+def test_a_message_and_the_next_turns_go_out_at_once_and_their_serials_begin_again() -> None:
     async def test(outgoing: Outgoing, pipe: Pipe) -> None:
         outgoing._serial = 0xFFFFFFFE
         for member in ("A", "B"):
             outgoing.send(MessageType.SIGNAL, "s", [member], path="/", member=member)
-        assert not pipe.written
+            assert not pipe.written
+            await asyncio.sleep(0)
         await asyncio.sleep(0)
-        (pieces,) = pipe.written
-        frames = Framer(lambda _: True).feed(b"".join(pieces))
+        (written,) = pipe.written
+        frames = Framer(lambda _: True).feed(written)
         assert [(f.header.member, f.header.serial) for f in frames] == [("A", 0xFFFFFFFF), ("B", 1)]
 
     through(test)
 
 
-def test_a_message_without_a_body_is_written_without_an_empty_piece() -> None:
+def test_a_message_without_a_body_is_written_once_and_whole() -> None:
     async def test(outgoing: Outgoing, pipe: Pipe) -> None:
         outgoing.send(MessageType.METHOD_CALL, "", [], path="/", member="Ping")
         outgoing.flush()
-        (pieces,) = pipe.written
-        assert pieces
-        assert all(pieces)
+        (written,) = pipe.written
+        (frame,) = Framer(lambda _: True).feed(written)
+        assert (frame.header.member, frame.body) == ("Ping", b"")
 
     through(test)
 

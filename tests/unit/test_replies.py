@@ -1,14 +1,16 @@
 """Whose replies are taken, and what they say."""
 
 import asyncio
+import gc
 
 import pytest
 
 from mfc_dbus.bus.backend import encode
+from mfc_dbus.bus.codec import read_reply
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.frames import Frame, Header, MessageType
 from mfc_dbus.bus.names import BUS
-from mfc_dbus.bus.replies import Replies, read_reply
+from mfc_dbus.bus.replies import Replies
 
 SERIAL = 7
 
@@ -106,3 +108,21 @@ def test_an_error_has_a_name_and_perhaps_a_sentence(
     with pytest.raises(BusError) as refusal:
         read_reply(frame, "Get", "as")
     assert (refusal.value.name, refusal.value.message) == ("com.example.Odd", message)
+
+
+def test_a_call_whose_reply_is_lost_leaves_no_circle() -> None:
+    async def scenario() -> int:
+        replies = Replies()
+        waiting = replies.wait(SERIAL, BUS, 10)
+        asyncio.get_running_loop().call_soon(replies.lose, "the bus has gone")
+        gc.collect()
+        gc.disable()
+        try:
+            with pytest.raises(ConnectionLost):
+                await waiting
+            await asyncio.sleep(0)
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    assert asyncio.run(scenario()) == 0

@@ -29,7 +29,7 @@ def vifs(ground: Ground) -> set[str]:
 
 
 def reason(ground: Ground, route: str) -> tuple[str, str]:
-    found = {str(each.route): each for each in ground.controller.told.values()}[route]
+    found = {str(each.route): each for each in ground.controller.view.routes.values()}[route]
     return found.state, found.reason
 
 

@@ -15,6 +15,7 @@ _DIRECTIVE = "SystemCallFilter="
 DENIED = (
     *("io_uring_enter", "io_uring_register", "io_uring_setup", "io_setup", "io_submit"),
     *("userfaultfd", "memfd_create", "mlock", "mlockall", "bpf", "perf_event_open"),
+    *("listen", "accept", "accept4", "landlock_add_rule"),
     *("ptrace", "process_vm_readv", "process_vm_writev"),
     *("add_key", "keyctl", "request_key", "shmget", "shmat", "semget", "msgget", "mq_open"),
     *("mount", "umount2", "pivot_root", "chroot", "open_by_handle_at"),
@@ -28,6 +29,7 @@ NEEDED = (
     *("socket", "bind", "connect", "setsockopt", "getsockopt", "recvmsg", "sendmsg", "ioctl"),
     *("openat", "read", "pread64", "pwrite64", "fdatasync", "fsync", "ftruncate", "rename"),
     *("unlink", "fcntl", "mmap", "munmap", "futex", "clone3", "epoll_wait", "capset", "prctl"),
+    *("landlock_create_ruleset", "landlock_restrict_self"),
 )
 
 

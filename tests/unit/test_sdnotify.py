@@ -65,7 +65,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}])
 def test_without_a_service_manager_nobody_is_told(environment: dict[str, str]) -> None:
     nobody = ServiceManager(environment)
-    nobody.tell("READY=1")
+    nobody.notify("READY=1")
     nobody.keep("mroute-ipv4", 0)
     nobody.forget("mroute-ipv4")
     assert nobody.watchdog == 0
@@ -75,7 +75,7 @@ def test_a_service_manager_that_has_gone_ends_nothing_and_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}) as gone:
-        gone.tell("READY=1")
+        gone.notify("READY=1")
     assert "does not hear READY=1" in caplog.text
 
 
@@ -85,14 +85,14 @@ def test_that_it_hears_nothing_is_logged_once_until_it_has_heard_something(
     path = tmp_path / "notify"
     with ServiceManager({"NOTIFY_SOCKET": str(path)}) as service:
         for _ in range(3):
-            service.tell("WATCHDOG=1")
+            service.notify("WATCHDOG=1")
         assert len(caplog.records) == 1
         manager = Manager(str(path))
-        service.tell("WATCHDOG=1")
+        service.notify("WATCHDOG=1")
         assert manager.told() == ["WATCHDOG=1"]
         manager.close()
         for _ in range(3):
-            service.tell("WATCHDOG=1")
+            service.notify("WATCHDOG=1")
         assert len(caplog.records) == 2
 
 
@@ -102,7 +102,7 @@ def test_it_is_told_by_a_process_that_can_open_nothing_more(
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
-        service.tell("READY=1")
+        service.notify("READY=1")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert manager.told() == ["READY=1"]
@@ -127,9 +127,9 @@ def test_a_status_is_told_when_it_is_another_one(manager: Manager, service: Serv
 def test_each_message_is_its_assignments_a_line_each(
     manager: Manager, service: ServiceManager
 ) -> None:
-    service.tell("READY=1")
-    service.tell("RELOADING=1", "MONOTONIC_USEC=7", "STATUS=Größe")
-    service.tell("WATCHDOG=1")
+    service.notify("READY=1")
+    service.notify("RELOADING=1", "MONOTONIC_USEC=7", "STATUS=Größe")
+    service.notify("WATCHDOG=1")
     assert manager.told() == ["READY=1"]
     assert manager.told() == ["RELOADING=1", "MONOTONIC_USEC=7", "STATUS=Größe"]
     assert manager.told() == ["WATCHDOG=1"]
@@ -154,7 +154,7 @@ def test_what_is_kept_goes_along_under_its_name_and_stays_open_here(
 
 def test_it_leaves_no_file_descriptor_open(manager: Manager, service: ServiceManager) -> None:
     before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names
-    service.tell("WATCHDOG=1")
+    service.notify("WATCHDOG=1")
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
 
 

@@ -9,12 +9,14 @@ import pytest
 from lab.fake import FakeLinks
 from lab.ground import Ground
 
-from mfc_dbus.control.change_log import StateLog
-from mfc_dbus.control.states import state_of
-from mfc_dbus.control.status_changes import Status
+from mfc_dbus.control.change_log import ChangeLog
+from mfc_dbus.control.states import state_of, states_of
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.addresses import FAMILIES
+from mfc_dbus.model.cause import BY_INTERFACE, Act, asked
 from mfc_dbus.model.route import MAX_VIFS, Route, TableId, parse_route
+from mfc_dbus.model.states import RouteState
+from mfc_dbus.model.status import Status
 
 IPV4 = TableId(FAMILIES[0])
 STREAM = ("10.0.0.1", "239.1.1.1")
@@ -32,7 +34,7 @@ def restart(ground: Ground, *routes: Route) -> None:
 def told(ground: Ground) -> tuple[str, str]:
     """State and reason of the one route, as they were told last."""
     ground.controller.follow()
-    (status,) = ground.controller.told.values()
+    (status,) = ground.controller.view.routes.values()
     return status.state, status.reason
 
 
@@ -182,7 +184,7 @@ def test_what_there_was_no_room_for_has_its_reason_after_a_restart_too() -> None
     ground.add("10.0.0.1", "239.1.1.2", "e17", " ".join(f"e{n}" for n in range(18, 32)))
     late = parse_route("10.0.0.1", "239.1.1.3", "e32", ["e0"])
     restart(ground, late)
-    status = ground.controller.told[late.key]
+    status = ground.controller.view.routes[late.key]
     assert status.state == "waiting"
     assert status.reason.startswith("Interface 'e32' would be the 33rd of the routing table")
 
@@ -207,10 +209,12 @@ def test_when_an_interface_turns_its_routes_are_told_and_the_kernel_is_left_alon
     ground.links.turn("eth1", up=False)
     ground.controller.follow()
     reason = "Interface 'eth1' has no carrier"
-    assert [change.changed for change in ground.changes] == [[Status(named, "waiting", reason)]]
+    assert [change.changed for change in ground.changes] == [
+        [Status(named, RouteState.WAITING, reason)]
+    ]
     ground.links.turn("eth1", up=True)
     ground.controller.follow()
-    assert [change.changed for change in ground.changes[1:]] == [[Status(named, "active")]]
+    assert [change.changed for change in ground.changes[1:]] == [[Status(named, RouteState.ACTIVE)]]
     assert [kernel.calls for kernel in ground.kernels.values()] == calls
 
 
@@ -230,23 +234,45 @@ def test_what_becomes_of_routes_is_logged_and_of_many_at_once_only_some(
         ]
         caplog.clear()
         now = 5.0
-        log = StateLog(lambda: now)
+        log = ChangeLog(lambda: now)
+
+        def note(group: str) -> None:
+            route = parse_route("*", group, "eth0", [])
+            before = Status(route, RouteState.WAITING)
+            log.note(BY_INTERFACE, before, Status(route, RouteState.ACTIVE))
+
         for number in range(100):
-            log.note(parse_route("*", f"239.1.1.{number}", "eth0", []), "active", "")
+            note(f"239.1.1.{number}")
         assert len(caplog.messages) == 10
         now = 7.0
-        log.note(parse_route("*", "239.1.2.1", "eth0", []), "active", "")
+        note("239.1.2.1")
     assert caplog.messages[10:] == [
-        "and 90 more routes have another state",
+        "and 90 more routes or memberships have another state",
         "Route (*, 239.1.2.1) is active",
     ]
+
+
+def test_many_changes_are_logged_in_part_and_the_rest_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 5.0
+    log = ChangeLog(lambda: now)
+    with caplog.at_level(logging.INFO):
+        for number in range(1000):
+            route = parse_route("*", f"239.1.{number // 250}.{number % 250}", "eth0", [])
+            log.note(asked(Act.APPLY), None, Status(route, RouteState.ACTIVE))
+        assert len(caplog.messages) == 250
+        now = 6.0
+        log.sum_up()
+        log.sum_up()
+    assert caplog.messages[250:] == ["and 750 more routes or memberships were changed"]
 
 
 def test_the_log_says_in_time_how_many_it_left_out(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 5.0
-    monkeypatch.setattr("mfc_dbus.control.status_changes.StateLog", lambda: StateLog(lambda: now))
+    monkeypatch.setattr("mfc_dbus.control.controller.ChangeLog", lambda: ChangeLog(lambda: now))
     ground = Ground()
     for number in range(15):
         ground.add("10.0.0.1", f"239.1.1.{number}", "eth0", "eth1")
@@ -259,7 +285,7 @@ def test_the_log_says_in_time_how_many_it_left_out(
         now = 6.0
         ground.controller.follow()
         ground.controller.follow()
-    assert caplog.messages[10:] == ["and 5 more routes have another state"]
+    assert caplog.messages[10:] == ["and 5 more routes or memberships have another state"]
 
 
 def test_a_reason_is_short_and_routes_with_the_same_share_it() -> None:
@@ -275,3 +301,18 @@ def test_a_reason_is_short_and_routes_with_the_same_share_it() -> None:
     assert text == (
         "Interfaces 'veth-number-0', 'veth-number-1', 'veth-number-2' and 28 more are missing"
     )
+
+
+def test_the_states_of_many_are_those_of_each() -> None:
+    ground = Ground()
+    for number, oifs in enumerate(("eth1", "eth1", "eth2", "eth1 eth3", "eth3 eth1", "eth?", "")):
+        for source in ("10.0.0.1", "*", "10.0.0.0/24"):
+            ground.add(source, f"239.1.1.{number}", "eth0", oifs)
+    ground.links.turn("eth2", up=False)
+    ground.links.remove("eth1")
+    ground.controller.follow()
+    ground.add("10.0.0.1", "239.1.1.9", "eth0", "eth1 eth2", wait=True)
+    table, present = ground.controller.tables[IPV4], ground.controller.present
+    each = [state_of(table, route, present) for route in table.routes]
+    assert [*states_of(table, table.routes, present)] == each
+    assert len({state for state, _ in each}) == 3

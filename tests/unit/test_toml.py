@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from mfc_dbus.documents import document, expectations
-from mfc_dbus.documents import toml_text as toml
+from mfc_dbus.documents import document, expectations, toml_text
 from mfc_dbus.documents.problem_lines import with_lines
 from mfc_dbus.model.errors import InvalidArgs
 
@@ -66,20 +65,20 @@ def test_very_many_mistakes_are_not_counted_to_the_end(monkeypatch: pytest.Monke
     monkeypatch.setattr(document, "explain", count)
     for text in ("[[route]]\n", "x y\n", "[a{}]\n"):
         with pytest.raises(InvalidArgs, match=r"and at least 98\d more$"):
-            document.from_toml("".join(text.format(n) for n in range(10_000)))
+            document.from_toml("".join(text.format(n) for n in range(2_000)))
     assert len(looked) < 400
 
 
 def test_each_header_is_parsed_once_to_find_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     text = '[[route]]\ngroup = "239.1.1.1"\niif = "eth1"\noifs = []\n' * 1000
     parsed = []
-    keys = toml._keys
+    keys = toml_text._keys
 
     def count(statement: str, *args: Any) -> Any:
         parsed.append(statement)
         return keys(statement, *args)
 
-    monkeypatch.setattr(toml, "_keys", count)
+    monkeypatch.setattr(toml_text, "_keys", count)
     for index in (0, 999):
         parsed.clear()
         assert with_lines(f"route[{index}].iif: bad", text) == (

@@ -1,6 +1,6 @@
 """Calls wait in turns: nobody who sends a lot keeps the others waiting."""
 
-from mfc_dbus.bus.call_queue import Turns
+from mfc_dbus.bus.call_queue import CallQueue
 from mfc_dbus.bus.frames import Frame, Header, MessageType
 from mfc_dbus.bus.large_calls import LargeCalls
 
@@ -11,7 +11,7 @@ def frame(sender: str, serial: int = 1, size: int = 0) -> Frame:
 
 
 def test_each_sender_is_served_in_turn() -> None:
-    turns = Turns(str)
+    turns = CallQueue(str)
     for serial in range(1, 4):
         turns.put(frame("flood", serial))
     turns.put(frame("one"))
@@ -23,7 +23,7 @@ def test_each_sender_is_served_in_turn() -> None:
 
 
 def test_a_sender_who_fills_his_queue_leaves_room_for_others() -> None:
-    turns = Turns(str)
+    turns = CallQueue(str)
     while turns.has_room(frame("flood").header):
         turns.put(frame("flood"))
     assert turns.has_room(frame("one").header)
@@ -37,7 +37,7 @@ def whose(sender: str) -> str:
 
 
 def test_users_are_served_in_turn_however_many_connections_they_have() -> None:
-    turns = Turns(whose)
+    turns = CallQueue(whose)
     for _ in range(2):
         for number in range(100):
             turns.put(frame(f"alice.{number}"))
@@ -50,7 +50,7 @@ def test_users_are_served_in_turn_however_many_connections_they_have() -> None:
 
 
 def test_a_user_has_room_for_so_many_calls_and_one_of_each_connection() -> None:
-    turns = Turns(whose)
+    turns = CallQueue(whose)
     put = 0
     for number in range(250):
         while turns.has_room(frame(f"alice.{number}").header):
@@ -65,7 +65,7 @@ def test_a_user_has_room_for_so_many_calls_and_one_of_each_connection() -> None:
 
 def test_a_sender_is_of_his_user_as_soon_as_that_is_known() -> None:
     known: dict[str, str] = {}
-    turns = Turns(lambda sender: known.get(sender, sender))
+    turns = CallQueue(lambda sender: known.get(sender, sender))
     for _ in range(2):
         for sender in ("alice.0", "alice.1", "bob"):
             turns.put(frame(sender))
@@ -74,8 +74,27 @@ def test_a_sender_is_of_his_user_as_soon_as_that_is_known() -> None:
     assert order == ["bob", "alice.0", "bob", "alice.1", "alice.0", "alice.1"]
 
 
+def test_who_leaves_takes_his_calls_along_and_makes_room() -> None:
+    turns = CallQueue(whose)
+    size = 16 * 1024
+    for serial in range(64):
+        for number in range(16):
+            turns.put(frame(f"alice.{number}", serial, size))
+    turns.put(frame("bob", 7, size))
+    assert not turns.has_room(frame("bob", size=1).header)
+    left = turns.drop("alice.0")
+    assert [each.header.serial for each in left] == list(range(64))
+    assert not turns.drop("alice.0")
+    assert turns.has_room(frame("bob", size=1).header)
+    for number in range(1, 16):
+        turns.drop(f"alice.{number}")
+    assert len(turns) == 1
+    assert turns.take().header.serial == 7
+    assert not turns
+
+
 def test_bytes_are_counted_over_all_senders() -> None:
-    turns = Turns(str)
+    turns = CallQueue(str)
     size = 16 * 1024
     for sender in range(16):
         for _ in range(64):
@@ -103,7 +122,7 @@ def test_large_calls_are_one_of_each_sender_and_few_in_all() -> None:
 
 
 def test_large_calls_take_no_room_of_others() -> None:
-    turns = Turns(str)
+    turns = CallQueue(str)
     for number in range(4):
         call = frame(f"s{number}", size=24 * 1024 * 1024)
         assert turns.has_room(call.header)

@@ -278,9 +278,10 @@ def test_connections_that_came_and_went_are_forgotten() -> None:
 def test_whose_a_connection_is_can_be_learned_before_it_is_sent_anything() -> None:
     async def test(bus: FakeBus, unread: Unread) -> None:
         names = [f":alice.{number}" for number in range(3)] + [":bob.1"]
+        assert [unread.user_of(name) for name in names] == names
         for name in names:
             unread.learn(name)
-        assert [unread.user_of(name) for name in names] == names
+        assert [unread.user_of(name) for name in names] == [None] * 4
         for _ in range(3):
             await asyncio.sleep(0)
         assert [unread.user_of(name) for name in names] == [ALICE, ALICE, ALICE, BOB]

@@ -1,27 +1,29 @@
 """Where the kernel has no room for a route, or refuses it: nobody else's packets suffer."""
 
 import asyncio
-import dataclasses
 import errno
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from lab import fake
 from lab.ground import INTERFACES, Ground, expected, run
-from lab.parts import looking_one_by_one
+from lab.parts import looking_one_by_one, pausing_everywhere
 from lab.reference import forwards
+from lab.strategies import effort
+from msgspec import structs
 
-from mfc_dbus.control import reconciler as upkeep
+from mfc_dbus.control import reconciler
 from mfc_dbus.control.states import state_of
-from mfc_dbus.control.status_changes import Status
 from mfc_dbus.kernel.mroute import MFCEntry
+from mfc_dbus.loop.slices import Slices
 from mfc_dbus.model.addresses import FAMILIES, parse_stream
+from mfc_dbus.model.boot_clock import since_boot
+from mfc_dbus.model.desired import Edit, Key
 from mfc_dbus.model.errors import (
     InvalidArgs,
     KernelError,
@@ -29,11 +31,12 @@ from mfc_dbus.model.errors import (
     StoreError,
     TooManyInterfaces,
 )
-from mfc_dbus.model.route import Edit, Key, Route, RouteKey, TableId, parse_route
-from mfc_dbus.routing import adoption as adopt
-from mfc_dbus.routing import transition, vifs
+from mfc_dbus.model.route import Route, RouteKey, RouteName, TableId, parse_route
+from mfc_dbus.model.status import Status
+from mfc_dbus.routing import adoption, sequence, transition, vifs
 from mfc_dbus.routing.steps import uses
-from mfc_dbus.streams import watched as watching
+from mfc_dbus.routing.transition import Transition
+from mfc_dbus.streams import watched
 
 IPV4 = FAMILIES[0]
 STREAM = ("10.0.0.1", "239.1.1.1")
@@ -120,7 +123,7 @@ def test_the_old_route_is_in_place_of_the_new_one(full: Ground) -> None:
 def test_what_was_taken_meanwhile_comes_back_when_there_is_room(full: Ground) -> None:
     async def delete_while_an_interface_comes() -> None:
         deleting = asyncio.ensure_future(
-            full.controller.delete(*parse_route(*STREAM, "a0", ["a1"]).key[:2])
+            full.controller.delete(RouteName(*parse_route(*STREAM, "a0", ["a1"]).key[:2]))
         )
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -149,12 +152,16 @@ def test_what_nobody_foresaw_leaves_everything_as_it_was(full: Ground) -> None:
 
 
 def test_a_store_that_fails_in_its_own_way_is_an_answer_too(full: Ground) -> None:
-    async def fail(_: object) -> None:
+    async def fail(*_: object) -> None:
         raise RuntimeError
 
     before = full.snapshot()
     with mock.patch.object(full.keeper, "write", fail), pytest.raises(RuntimeError):
-        run(asyncio.wait_for(full.controller.delete(*parse_route(*STREAM, "a", []).key[:2]), 10))
+        run(
+            asyncio.wait_for(
+                full.controller.delete(RouteName(*parse_route(*STREAM, "a", []).key[:2])), 10
+            )
+        )
     assert full.snapshot() == before
 
 
@@ -244,12 +251,12 @@ def test_a_pattern_that_the_kernel_refuses_in_part_says_so() -> None:
     ground.links.add("a9")
     with mock.patch.object(kernel, "add_vif", side_effect=OSError(errno.EOVERFLOW, "")):
         ground.controller.follow()
-    (status,) = ground.controller.told.values()
+    (status,) = ground.controller.view.routes.values()
     assert status.state == "partial"
     assert status.reason.startswith("The kernel refused: ")
     assert status.reason.endswith(": 'a9' left out")
-    run(ground.controller.mend())
-    (status,) = ground.controller.told.values()
+    run(ground.controller.retry_refused())
+    (status,) = ground.controller.view.routes.values()
     assert status[1:] == ("active", "")
 
 
@@ -305,22 +312,45 @@ def test_a_number_stays_doubtful_until_the_doubt_is_removed() -> None:
 
 def test_a_timeout_that_is_renewed_again_and_again_takes_no_more_memory() -> None:
     ground = Ground()
-    route = dataclasses.replace(parse_route(*STREAM, "eth0", ["eth1"]), persistent=False)
-    for n in range(1000):
-        timed = dataclasses.replace(route, expires=10**18 + n)
-        run(ground.controller.add(timed, replace=True))
-    assert len(ground.controller._expiries) < 200
-    run(ground.controller.expire(10**18 + 998))
-    assert ground.routes() == {timed}
-    run(ground.controller.expire(10**18 + 999))
+    route = structs.replace(parse_route(*STREAM, "eth0", ["eth1"]), persistent=False)
+    timed = [structs.replace(route, expires=10**18 + n) for n in range(400)]
+
+    async def renew() -> None:
+        for n, each in enumerate(timed):
+            await ground.controller.add(each, replace=True)
+            if n % 100 == 0:
+                await ground.controller.expire(since_boot())  # as once a second
+
+    run(renew())
+    assert len(ground.controller._timeouts) < 200
+    run(ground.controller.expire(10**18 + 398))
+    assert ground.routes() == {timed[-1]}
+    run(ground.controller.expire(10**18 + 399))
     assert ground.routes() == set()
+
+
+def test_what_is_outdated_is_forgotten_in_slices() -> None:
+    ground = Ground()
+    route = structs.replace(parse_route(*STREAM, "eth0", ["eth1"]), persistent=False)
+    for n in range(100):
+        run(ground.controller.add(structs.replace(route, expires=10**18 + n), replace=True))
+    assert len(ground.controller._timeouts) == 100
+    pauses: list[Slices] = []
+
+    async def pause(slices: Slices) -> None:
+        pauses.append(slices)
+
+    with pausing_everywhere(pause):
+        run(ground.controller.expire(0))
+    assert len(ground.controller._timeouts) == 1
+    assert len(pauses) >= 100
 
 
 def test_a_route_that_the_kernel_keeps_holds_up_no_other() -> None:
     ground = Ground()
     for n in range(3):
         route = parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"])
-        run(ground.controller.add(dataclasses.replace(route, expires=n + 1, persistent=False)))
+        run(ground.controller.add(structs.replace(route, expires=n + 1, persistent=False)))
     kernel = ground.kernels[IPV4]
     delete, stuck = kernel.del_mfc, next(e for e in kernel.entries if e.group[-1] == 0)
 
@@ -336,6 +366,15 @@ def test_a_route_that_the_kernel_keeps_holds_up_no_other() -> None:
     assert ground.routes() == set()
 
 
+def test_a_table_without_a_route_that_is_due_is_left_alone() -> None:
+    ground = Ground()
+    timed = structs.replace(parse_route(*STREAM, "eth0", ["eth1"]), expires=1, persistent=False)
+    run(ground.controller.add(timed))
+    changes: list[Sequence[Transition]] = []
+    run(ground.controller._timeouts.expire(1, ground.controller.tables, changes.append))
+    assert [[each.old for each in transitions] for transitions in changes] == [[[timed]]]
+
+
 def test_what_the_kernel_refused_once_is_tried_again_before_long() -> None:
     ground = Ground("eth0")
     routes = [parse_route("10.0.0.1", f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(40)]
@@ -343,11 +382,44 @@ def test_what_the_kernel_refused_once_is_tried_again_before_long() -> None:
     with mock.patch.object(ground.kernels[IPV4], "add_vif", side_effect=OSError(errno.ENOMEM, "")):
         ground.links.add("eth1")
         ground.controller.follow()
-        run(ground.controller.mend())
+        run(ground.controller.retry_refused())
     assert {*ground.states().values()} == {"waiting"}
-    run(ground.controller.mend())
+    run(ground.controller.retry_refused())
     assert {*ground.states().values()} == {"active"}
     assert ground.held() == {expected(route) for route in routes}
+
+
+class Clock:
+    """Time that passes when it is looked at."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        self._now += self._seconds
+        return self._now
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.006])
+def test_what_is_refused_in_one_table_keeps_no_other_from_being_tried(seconds: float) -> None:
+    ground = Ground("eth0")
+    ipv4, ipv6 = (ground.kernels[family] for family in FAMILIES)
+    streams = [("10.0.0.1", f"239.1.1.{n}") for n in range(40)]
+    other = ("fd00::1", "ff05::1")
+    routes = [parse_route(*stream, "eth0", ["eth1"]) for stream in (*streams, other)]
+    ground.apply(*routes, wait=True)
+    refusal = OSError(errno.ENOMEM, "")
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(reconciler, "time", Clock(seconds)))
+        stack.enter_context(mock.patch.object(ipv4, "add_vif", side_effect=refusal))
+        with mock.patch.object(ipv6, "add_vif", side_effect=refusal):
+            ground.links.add("eth1")
+            ground.controller.follow()
+        assert {*ground.states().values()} == {"waiting"}
+        for _ in FAMILIES:
+            run(ground.controller.retry_refused())
+        assert ground.states()["(fd00::1, ff05::1)"] == "active"
 
 
 # Anything at all, with room for four interfaces of six
@@ -357,7 +429,7 @@ class Scarcity(RuleBasedStateMachine):
     """Whatever happens, no packet goes where no route says, and no room is wasted."""
 
     LIMIT = 4
-    MODULES = (vifs, watching, transition, adopt, upkeep, fake)
+    MODULES = (vifs, watched, transition, sequence, adoption, reconciler, fake)
     STREAMS = (("10.0.0.1", "239.1.1.1"), ("10.0.0.2", "239.1.1.1"), ("10.0.0.1", "239.2.1.1"))
 
     groups = st.sampled_from(["239.1.1.1", "239.1.0.0/16", "239.0.0.0/8"])
@@ -374,6 +446,8 @@ class Scarcity(RuleBasedStateMachine):
         self._patched = ExitStack()
         for module in self.MODULES:
             self._patched.enter_context(mock.patch.object(module, "MAX_VIFS", self.LIMIT))
+        # All that is refused is tried again in a round, however slow the machine is.
+        self._patched.enter_context(mock.patch.object(reconciler, "_RETRYING", 600))
         self.ground = Ground()
         self.model: dict[RouteKey, Route] = {}
 
@@ -400,7 +474,7 @@ class Scarcity(RuleBasedStateMachine):
     ) -> None:
         if self.model:
             route = data.draw(st.sampled_from(sorted(self.model.values(), key=repr)))
-            change = self.ground.controller.delete(route.source, route.group, route.iif)
+            change = self.ground.controller.delete(RouteName(route.source, route.group, route.iif))
             if self._done(change, failure, churn):
                 del self.model[route.key]
 
@@ -416,7 +490,7 @@ class Scarcity(RuleBasedStateMachine):
             with suppress(InvalidArgs):
                 route = parse_route(*entry)
                 wanted[route.key] = route
-        change = self.ground.controller.apply([*wanted.values()], wait=True)
+        change = self.ground.controller.documents.apply([*wanted.values()], wait=True)
         if self._done(change, failure, churn):
             self.model = wanted
 
@@ -429,11 +503,16 @@ class Scarcity(RuleBasedStateMachine):
         if name in self.ground.links.links:
             self.ground.arrive(*stream, name)
 
-    @rule(churn=churn)
-    def daemon_is_replaced(self, churn: list[tuple[str, str]]) -> None:
+    @rule(churn=churn, read=st.none() | st.integers(0, 2), meanwhile=churn)
+    def daemon_is_replaced(
+        self, churn: list[tuple[str, str]], read: int | None, meanwhile: list[tuple[str, str]]
+    ) -> None:
+        """A new process takes up the sockets. meanwhile: before it has found all that is there."""
         self._churn(churn)
         self.ground.links.begin_anew()
-        self.ground.begin([*self.model.values()], kept_sockets=True)
+        self.ground.begin([*self.model.values()], kept_sockets=True, read=read)
+        self._churn(meanwhile)
+        self.ground.verify()
 
     @invariant()
     def all_agree(self) -> None:
@@ -454,7 +533,7 @@ class Scarcity(RuleBasedStateMachine):
                 loose = {name for name in references if not table.is_named(name, but=())}
                 named = {name for name in route.interfaces if name in present}
                 assert len({*references} - (loose - named) | named) > self.LIMIT
-            status = controller.told[route.key]
+            status = controller.view.routes[route.key]
             assert status == Status(route, *state_of(table, route, present))
             assert bool(status.reason) == (status.state != "active")
         # Where one has no room, a wider one may take its streams.
@@ -471,7 +550,7 @@ class Scarcity(RuleBasedStateMachine):
     def _settle(self) -> None:
         self.ground.controller.follow()
         for _ in range(2):
-            run(self.ground.controller.mend())
+            run(self.ground.controller.retry_refused())
 
     def _done(
         self,
@@ -485,7 +564,7 @@ class Scarcity(RuleBasedStateMachine):
         keeper.broken = failure == "store"
         write = keeper.write
 
-        async def write_late(edits: Mapping[Key, Edit]) -> None:
+        async def write_late(edits: Mapping[Key, Edit], *_: object) -> None:
             kernel.fail_in = None
             self._churn(churn)
             self.ground.controller.follow()
@@ -542,7 +621,7 @@ class InParts(Scarcity):
     def _settle(self) -> None:
         for _ in range(3):
             self._work()
-            run(self.ground.controller.mend())
+            run(self.ground.controller.retry_refused())
         self._work()
 
     def _work(self) -> None:
@@ -564,4 +643,4 @@ class InParts(Scarcity):
 
 
 TestInParts = InParts.TestCase
-TestInParts.settings = settings(max_examples=40, stateful_step_count=20)
+TestInParts.settings = effort(runs=40, steps=20)

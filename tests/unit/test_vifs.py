@@ -3,6 +3,7 @@
 import pytest
 
 from mfc_dbus.model.errors import TooManyInterfaces
+from mfc_dbus.model.route import Oif
 from mfc_dbus.routing.vifs import Vif, Vifs
 
 
@@ -42,3 +43,30 @@ def test_a_copy_changes_alone() -> None:
     copy.acquire("b", 2)
     copy.release("a")
     assert [vif.name for vif in vifs] == ["a"]
+
+
+def test_an_entry_is_written_with_the_numbers_that_interfaces_have_by_then() -> None:
+    vifs, oifs = Vifs(), (Oif("b", 7), Oif("c"))
+    for ifindex, name in enumerate(["a", "b", "c"], 10):
+        vifs.acquire(name, ifindex)
+    assert vifs.numbers("a", oifs) == (0, ((1, 7), (2, 1)))
+    vifs.release("b")
+    with pytest.raises(KeyError):
+        vifs.numbers("a", oifs)
+    vifs.release("a")
+    vifs.acquire("b", 11)
+    vifs.acquire("a", 10)
+    assert vifs.numbers("a", oifs) == (1, ((0, 7), (2, 1)))
+    vifs.drop("b")
+    vifs.hold(Vif(9, "b", 11, 0))
+    assert vifs.numbers("a", oifs) == (1, ((2, 1), (9, 7)))
+
+
+def test_of_ever_other_interfaces_not_all_numbers_are_remembered() -> None:
+    vifs = Vifs()
+    for number in range(20):
+        vifs.acquire(f"eth{number}", number + 1)
+    for n in range(1 << 12):
+        oifs = tuple(Oif(f"eth{bit + 1}") for bit in range(12) if n >> bit & 1)
+        assert vifs.numbers("eth0", oifs)[0] == 0
+    assert len(vifs._numbers) <= 1024

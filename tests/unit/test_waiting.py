@@ -8,13 +8,13 @@ import pytest
 
 from mfc_dbus.model.errors import LimitExceeded
 from mfc_dbus.service.describe import Readers
-from mfc_dbus.service.limits import OneByOne, Waiting
+from mfc_dbus.service.limits import OneByOne, Quota
 
 STRANGER, OTHER = 1000, 0
 
 
 def test_so_many_wait_and_no_more_until_one_has_gone() -> None:
-    waiting = Waiting("tea")
+    waiting = Quota("tea")
     with waiting.limited("this caller", "one", 2):
         with (
             waiting.limited("this caller", "one", 2),
@@ -27,7 +27,7 @@ def test_so_many_wait_and_no_more_until_one_has_gone() -> None:
 
 
 def test_bytes_are_counted_too() -> None:
-    waiting = Waiting("tea")
+    waiting = Quota("tea")
     with waiting.limited("this user", "one", 10, size=9):
         with waiting.limited("this user", "one", 10, size=1):
             pass

@@ -10,25 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab.ground import Ground, run
 
-from mfc_dbus.config.settings import Config
+from mfc_dbus.config.settings import Settings
 from mfc_dbus.kernel.links import Came
 from mfc_dbus.model.addresses import FAMILIES, Family
 from mfc_dbus.model.errors import RequestError
 from mfc_dbus.model.interfaces import matches
 from mfc_dbus.model.route import MAX_VIFS, Route, TableId, parse_route
-from mfc_dbus.streams.unrouted import Stream
+from mfc_dbus.model.status import UnroutedStream
 
 IPV4 = FAMILIES[0]
-WATCH_ALL = Config(watched=("eth*",))
+WATCH_ALL = Settings(discovery_interfaces=("eth*",))
 
 
 class Discoverer:
     def __init__(self, ground: Ground) -> None:
-        self.streams: list[Stream] = []
+        self.streams: list[UnroutedStream] = []
         self.news = 0
-        ground.controller.discover(self)
+        ground.controller.set_discoverer(self)
 
-    def arrived(self, stream: Stream) -> None:
+    def arrived(self, stream: UnroutedStream) -> None:
         self.streams.append(stream)
 
     def watched(self) -> None:
@@ -39,9 +39,9 @@ class Discoverer:
         return [stream.group[-1] for stream in self.streams]
 
 
-def start(ground: Ground, config: Config = WATCH_ALL, routes: Sequence[Route] = ()) -> None:
+def start(ground: Ground, settings: Settings = WATCH_ALL, routes: Sequence[Route] = ()) -> None:
     ground.links.begin_anew()
-    ground.begin(routes, config=config)
+    ground.begin(routes, settings=settings)
 
 
 def vifs(ground: Ground, family: Family = IPV4) -> dict[str, int]:
@@ -53,7 +53,7 @@ def vifs(ground: Ground, family: Family = IPV4) -> dict[str, int]:
 
 def test_what_is_watched_has_vifs_in_both_families() -> None:
     ground = Ground("eth0", "eth1", "other")
-    start(ground, Config(watched=("eth*", "lo", "none")))
+    start(ground, Settings(discovery_interfaces=("eth*", "lo", "none")))
     assert [vifs(ground, family) for family in FAMILIES] == [{"eth0": 0, "eth1": 0}] * 2
 
 
@@ -84,12 +84,12 @@ def test_it_follows_the_interfaces() -> None:
 def test_it_follows_the_configuration() -> None:
     ground = Ground("eth0", "eth1", "other")
     ground.add("10.0.0.1", "239.1.1.1", "eth0", "other")
-    run(ground.controller.configure(WATCH_ALL))
+    run(ground.controller.documents.configure(WATCH_ALL))
     assert set(vifs(ground)) == {"eth0", "eth1", "other"}
-    run(ground.controller.configure(Config(watched=("other",))))
+    run(ground.controller.documents.configure(Settings(discovery_interfaces=("other",))))
     assert vifs(ground) == {"eth0": 1, "other": 1}
-    run(ground.controller.configure(Config(())))
-    run(ground.controller.configure(WATCH_ALL))
+    run(ground.controller.documents.configure(Settings(())))
+    run(ground.controller.documents.configure(WATCH_ALL))
     assert vifs(ground) == {"eth0": 1, "other": 1, "eth1": 0}
 
 
@@ -125,7 +125,7 @@ def test_routes_come_first(caplog: pytest.LogCaptureFixture) -> None:
     }
     assert len(found) == MAX_VIFS
     ground.add("10.0.0.1", "239.0.0.0/8", "a", "eth*")
-    (reason,) = [each.reason for each in ground.controller.told.values() if each.reason]
+    (reason,) = [each.reason for each in ground.controller.view.routes.values() if each.reason]
     assert reason.count("'eth") == 40 + 3 - MAX_VIFS
     assert all(uses for uses in vifs(ground).values())
     ground.flush()
@@ -149,13 +149,13 @@ def test_the_next_process_watches_too_and_the_routes_are_not_touched() -> None:
     route = parse_route("10.0.0.1", "239.1.1.1", "eth0", ["other"])
     start(ground, routes=[route])
     ground.links.begin_anew()
-    ground.begin([route], kept_sockets=True, config=WATCH_ALL)
+    ground.begin([route], kept_sockets=True, settings=WATCH_ALL)
     assert vifs(ground) == {"eth0": 1, "other": 1, "eth1": 0}
 
 
 def test_an_interface_that_carries_multicast_no_more_is_watched_no_more() -> None:
     ground = Ground("eth0", "eth1")
-    run(ground.controller.configure(WATCH_ALL))
+    run(ground.controller.documents.configure(WATCH_ALL))
     assert vifs(ground) == {"eth0": 0, "eth1": 0}
     link = ground.links.links["eth1"]._replace(multicast=False)
     ground.links.links["eth1"] = link
@@ -178,9 +178,11 @@ def test_a_stream_is_told_of_that_no_route_covers() -> None:
     kernel = ground.kernels[IPV4]
     for source, group in (("0.0.0.0", "239.1.1.33"), ("10.0.0.1", "224.0.0.251")):
         kernel.arrive(socket.inet_aton(source), socket.inet_aton(group), "eth0")
-    ground.controller.hear(TableId(IPV4))
+    ground.controller.read_upcalls(TableId(IPV4))
     assert discoverer.groups == [17, 18, 2, 3]
-    assert discoverer.streams[2] == Stream(bytes([10, 0, 0, 1]), bytes([239, 1, 1, 2]), "eth2", 0)
+    assert discoverer.streams[2] == UnroutedStream(
+        bytes([10, 0, 0, 1]), bytes([239, 1, 1, 2]), "eth2", 0
+    )
 
 
 def test_it_is_told_of_when_its_route_was_deleted() -> None:
@@ -232,11 +234,13 @@ def test_whatever_happens_the_vifs_are_those_of_routes_and_of_what_is_watched(
             links.rename(one, other)
         elif step == "watch":
             pattern = one
-            run(ground.controller.configure(Config(watched=(pattern,))))
+            run(ground.controller.documents.configure(Settings(discovery_interfaces=(pattern,))))
         elif step == "restart":
             links.begin_anew()
             routes = list(ground.keeper.routes.values())
-            ground.begin(routes, kept_sockets=True, config=Config(watched=(pattern,)))
+            ground.begin(
+                routes, kept_sockets=True, settings=Settings(discovery_interfaces=(pattern,))
+            )
         ground.controller.follow()
         watched = {name for name in links.links if name != "lo" and matches(pattern, name)}
         found = vifs(ground)

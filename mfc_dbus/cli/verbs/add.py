@@ -3,15 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import (
-    add_stream_arguments,
-    add_table_argument,
-    names,
-    seconds,
-    text,
-    threshold,
-)
+from mfc_dbus.cli.arguments import add_stream_arguments
+from mfc_dbus.cli.options import add_options, given, names, text
 from mfc_dbus.cli.status import Status
+from mfc_dbus.model.options import ADD_ROUTE
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
@@ -41,6 +36,8 @@ EXAMPLES = """\
   mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o ppp0 --wait
       forward as soon as both interfaces are there
   mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --timeout 3600
+  mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --disable
+      for later: "mfc change -g 239.1.1.1 --enable"
   mfc-dbus-cli mfc add -g 239.1.1.1 -i eth1 -o eth2 --comment "the lobby's screens"
 """
 
@@ -66,30 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     leaving.add_argument(
         "--stop", action="store_true", help="it leaves by none, whatever a wider route says"
     )
-    parser.add_argument(
-        "--ttl",
-        type=threshold,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="IF=N",
-        help="send by IF only packets whose TTL is greater than N (1 to 254, IPv4; default 1)",
-    )
-    parser.add_argument(
-        "--replace", action="store_true", help="where there is such a route, change it"
-    )
-    parser.add_argument(
-        "--transient", action="store_true", help="keep it over a restart, and not over a reboot"
-    )
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="SEC", help="remove it after so many seconds; transient"
-    )
-    parser.add_argument("--wait", action="store_true", help="its interfaces need not be there yet")
-    parser.add_argument(
-        "--hairpin", action="store_true", help="the interface it arrives on may be one it leaves by"
-    )
-    add_table_argument(parser)
-    parser.add_argument("--comment", type=text, default="", metavar="TEXT", help="for people")
+    add_options(parser, ADD_ROUTE)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
@@ -98,13 +72,6 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         args.iif,
         [name for part in args.oifs for name in part],
         source=args.source,
-        ttls=dict(args.ttl),
-        replace=args.replace,
-        persistent=False if args.transient else None,
-        timeout=args.timeout,
-        wait=args.wait,
-        comment=args.comment,
-        table=args.table,
-        hairpin=args.hairpin,
+        **given(args, ADD_ROUTE),
     )
     return Status.DONE

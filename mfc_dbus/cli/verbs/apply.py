@@ -42,15 +42,19 @@ with a document such as
 
 CHANGES = True
 
+EMPTY = "a document without entries deletes all there are, and is not refused"
+WAIT = "accept interfaces that do not exist yet"
+WOULD_DELETE_ALL = (
+    "It has no routes and no memberships, and would delete all there are: with --empty it does"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|-", help="the document")
     parser.add_argument("--merge", action="store_true", help="add and change, delete nothing")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
-    parser.add_argument(
-        "--empty", action="store_true", help="it may have no entries, and then deletes all"
-    )
-    parser.add_argument("--wait", action="store_true", help="interfaces need not be there yet")
+    parser.add_argument("--empty", action="store_true", help=EMPTY)
+    parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
@@ -58,26 +62,23 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     from mfc_dbus.cli.documents import File, progress
     from mfc_dbus.cli.status import complain
     from mfc_dbus.client import ClientError
-    from mfc_dbus.documents import document
+    from mfc_dbus.documents import document, entries
     from mfc_dbus.model.errors import InvalidArgs
 
     try:
         file = File(args.file)
     except InvalidArgs as error:
-        complain(str(error))
+        complain(str(error), error="InvalidArgs", as_json=args.json)
         return Status.USAGE
     try:
         with progress("Reading the document", shown=file.large):
             wanted = file.parse()
-            routes = [document.to_entry(route) for route in wanted.routes]
-            memberships = [document.to_membership_entry(each) for each in wanted.memberships]
+            routes = [entries.to_entry(route) for route in wanted.routes]
+            memberships = [entries.to_membership_entry(each) for each in wanted.memberships]
             body = document.to_json(routes, wanted.joins).decode()
             if wanted.empty and not (args.merge or args.empty):
-                raise InvalidArgs(
-                    "It has no routes and no memberships, and would delete all there are: "
-                    "with --empty it does"
-                )
-            found = diff(await client.describe(), [*routes, *memberships], merge=args.merge)
+                raise InvalidArgs(WOULD_DELETE_ALL)
+            found = diff(await client.snapshot(), [*routes, *memberships], merge=args.merge)
         # Where a password may be asked for, the terminal is not ours.
         shown = file.large and not client.interactive
         with progress(f"Applying {len(routes)} routes", shown=shown):
@@ -89,12 +90,12 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
                 empty=args.empty,
             )
     except InvalidArgs as error:
-        file.complain(str(error))
+        file.complain(str(error), as_json=args.json)
         return Status.USAGE
     except ClientError as error:
         if not str(error).startswith(("route[", "membership[")):
             raise
-        file.complain(str(error))
+        file.complain(str(error), as_json=args.json)
         return status_of(error.name)
     if args.json:
         print(json.dumps(found.to_json()))

@@ -4,31 +4,40 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, parse_request
 from mfc_dbus.cli.status import Status, complain
+from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, TABLE, Option
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client, InterfaceInfo
 
 USAGE = "FILE|-"
 
+_ROUTE = "group, iif (strings), oifs (an array of strings; empty: stop)"
+_SOURCE = "source (a string; left out: any)"
+
+
+def _payload(action: str, names: str, options: Iterable[Option] = ()) -> str:
+    """Describe the payload of an action, for the help."""
+    told = ", ".join([names, *(f"{option.name} ({option.kind})" for option in options)])
+    return textwrap.fill(told, 100, initial_indent=f"  {action:12}", subsequent_indent=" " * 14)
+
+
 DESCRIPTION = f"""\
 Do what a file, or with - the standard input, asks for: a JSON object a line, one after the other.
 A JSON object answers each of them, at once, so a program can hold a conversation.
 
 A request has an "action" and its "payload":
-  ADD_MFC  group, iif (strings), oifs (array of strings; empty: stop); and where needed source
-           (string; left out: any), ttls (object: oif to TTL threshold), replace, persistent, wait,
-           hairpin (true or false), timeout (seconds), table (a number), comment
-  DEL_MFC  group; and where needed source, iif, table
-  JOIN_GROUP
-           group, interface; and where needed source, persistent, wait, comment
-  LEAVE_GROUP
-           group, interface; and where needed source
-  SHOW     nothing
+{_payload("ADD_MFC", f"{_ROUTE}; and where needed {_SOURCE}", ADD_ROUTE)}
+{_payload("CHANGE_MFC", "group; and where needed source, iif", [TABLE, *CHANGE_ROUTE])}
+{_payload("DEL_MFC", "group; and where needed source, iif", [TABLE])}
+{_payload("JOIN_GROUP", "group, interface; and where needed source", JOIN_GROUP)}
+{_payload("LEAVE_GROUP", "group, interface; and where needed source")}
+  SHOW        nothing
 
 A response has "status" ("success" or "error"), "message", a sentence, and beside them "line" (the
 number of the request's line, from 1), "action" (null where it could not be read), and of an error
@@ -45,6 +54,8 @@ EXAMPLES = """\
 with lines such as
   {"action": "ADD_MFC", "payload": {"source": "10.0.1.10", "group": "239.1.1.1", "iif": "eth1",
    "oifs": ["eth2", "eth3"], "ttls": {"eth3": 16}}}                      (as one line)
+  {"action": "CHANGE_MFC", "payload": {"source": "10.0.1.10", "group": "239.1.1.1",
+   "add-oifs": ["eth4"], "remove-oifs": ["eth2"]}}                       (as one line)
   {"action": "DEL_MFC", "payload": {"source": "10.0.1.10", "group": "239.1.1.1"}}
   {"action": "SHOW"}
 and responses such as
@@ -70,7 +81,7 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     status = Status.DONE
     number = 0
     with _open(args.file) as fd:
-        async for line in lines(fd, MAX_LINE):
+        for line in lines(fd, MAX_LINE):
             number += 1
             if line is not None and not line.strip():
                 continue
@@ -99,24 +110,16 @@ async def _respond(client: "Client", line: bytes | None) -> dict[str, Any]:
     return {"action": action, "status": "error", "error": name, "message": message}
 
 
-async def _add(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
-    await client.add_route(**payload)
-    return {"message": f"MFC entry for {_stream(payload)} added."}
+def _change(
+    method: "Callable[[Client], Callable[..., Awaitable[None]]]", sentence: str
+) -> "Callable[[Client, Mapping[str, Any]], Awaitable[dict[str, Any]]]":
+    """Make an action that calls a method of the client and answers with a sentence."""
 
+    async def act(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
+        await method(client)(**{name.replace("-", "_"): value for name, value in payload.items()})
+        return {"message": sentence.format_map({**payload, "stream": _stream(payload)})}
 
-async def _delete(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
-    await client.delete_route(**payload)
-    return {"message": f"MFC entry for {_stream(payload)} deleted."}
-
-
-async def _join(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
-    await client.join_group(**payload)
-    return {"message": f"{_stream(payload)} joined on {payload['interface']}."}
-
-
-async def _leave(client: "Client", payload: Mapping[str, Any]) -> dict[str, Any]:
-    await client.leave_group(**payload)
-    return {"message": f"{_stream(payload)} left on {payload['interface']}."}
+    return act
 
 
 async def _show(client: "Client", _: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,10 +149,11 @@ def _stream(payload: Mapping[str, Any]) -> str:
 
 
 _ACTIONS = {
-    "ADD_MFC": _add,
-    "DEL_MFC": _delete,
-    "JOIN_GROUP": _join,
-    "LEAVE_GROUP": _leave,
+    "ADD_MFC": _change(lambda client: client.add_route, "MFC entry for {stream} added."),
+    "CHANGE_MFC": _change(lambda client: client.change_route, "MFC entry for {stream} changed."),
+    "DEL_MFC": _change(lambda client: client.delete_route, "MFC entry for {stream} deleted."),
+    "JOIN_GROUP": _change(lambda client: client.join_group, "{stream} joined on {interface}."),
+    "LEAVE_GROUP": _change(lambda client: client.leave_group, "{stream} left on {interface}."),
     "SHOW": _show,
 }
 
@@ -159,7 +163,7 @@ def _open(file: str) -> Iterator[int]:
     if file == "-":
         yield 0
         return
-    with open(file, "rb", buffering=0, opener=_at_once) as opened:  # it says which file is none
+    with open(file, "rb", buffering=0, opener=_at_once) as opened:  # its error names the file
         yield opened.fileno()
 
 

@@ -3,8 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_stream_arguments, add_table_argument, text
+from mfc_dbus.cli.arguments import add_which_route_arguments
+from mfc_dbus.cli.options import given
 from mfc_dbus.cli.status import Status
+from mfc_dbus.model.options import TABLE
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
@@ -26,13 +28,9 @@ CHANGES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_stream_arguments(parser)
-    parser.add_argument(
-        "-i", "--iif", type=text, metavar="IF", help="only a route from this interface"
-    )
-    add_table_argument(parser)
+    add_which_route_arguments(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    await client.delete_route(args.group, source=args.source, iif=args.iif, table=args.table)
+    await client.delete_route(args.group, source=args.source, iif=args.iif, **given(args, [TABLE]))
     return Status.DONE

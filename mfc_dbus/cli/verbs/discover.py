@@ -30,7 +30,8 @@ than 20 new streams a second some are left out.
 
 The kernel tells what arrives on the interfaces that routes use. To hear others, have the service
 watch them: interfaces = ["eth*"] under [discovery] in /etc/mfc-dbus/mfc-dbus.toml, and then
-systemctl reload mfc-dbus.
+systemctl reload mfc-dbus. Why a stream that has a route is not forwarded tells
+mfc-dbus-cli explain SOURCE GROUP.
 
 With --json each line is an object: {"event": "unrouted", "source", "group", "iif", "table", "seen",
 "command" (an array of its words, without outgoing interfaces)}; and {"event": "service", "running":
@@ -43,17 +44,17 @@ EXAMPLES = """\
 
 CHANGES = False
 
-_REMEMBERED = 10_000  # streams; of more the one that was silent longest is new again
+_REMEMBERED = 10_000  # streams; of more the one that was silent longest is forgotten
 _NOTHING_HEARD = (
     "No interface is listened on: no route uses one, and none is watched (see --help for how)"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """This verb has no arguments."""
 
 
-async def run(client: "Client", args: argparse.Namespace) -> int:
+async def follow(client: "Client", args: argparse.Namespace) -> int:
     seen = Seen()
     with contextlib.suppress(asyncio.CancelledError):
         end_with_the_pipe()
@@ -66,18 +67,18 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
                 state = "running" if event.running else "stopped"
                 print(json.dumps(event.to_json()) if args.json else f"service  {state}", flush=True)
                 if event.running:
-                    await _say_what_to_do(client)
+                    await _warn_if_deaf(client)
     return Status.DONE
 
 
 class Seen:
-    """How often each stream was seen."""
+    """Counts how often each stream was seen."""
 
     def __init__(self) -> None:
         self._counts: dict[_Key, int] = {}
 
     def count(self, stream: _Key) -> int:
-        """Count it once more; how often it was."""
+        """Count a stream once more, and return how often it was counted."""
         count = self._counts.pop(stream, 0) + 1
         self._counts[stream] = count
         if len(self._counts) > _REMEMBERED:
@@ -92,9 +93,9 @@ def line(event: "UnroutedEvent", count: int) -> str:
 
 
 def command(event: "UnroutedEvent") -> list[str]:
-    """The words of the command that routes a stream, but for its outgoing interfaces.
+    """Return the words of the command that routes a stream, without its outgoing interfaces.
 
-    A link-local source is no route's own; any source has it in it.
+    No route with oifs may name a link-local source: the command is for any source then.
     """
     local = is_link_local(parse_source_prefix(event.source))
     source = [] if local else ["--source", event.source]
@@ -107,8 +108,8 @@ def _json(event: "UnroutedEvent", count: int) -> str:
     return json.dumps(event.to_json() | {"seen": count, "command": command(event)})
 
 
-async def _say_what_to_do(client: "Client") -> None:
-    """Say so where nothing can come. A service that has gone again says so itself."""
+async def _warn_if_deaf(client: "Client") -> None:
+    """Complain if no interface is listened on. A service that has gone is reported elsewhere."""
     from mfc_dbus.client import ClientError
 
     with contextlib.suppress(ClientError):

@@ -23,16 +23,16 @@ CHANGES = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """This verb has no arguments."""
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
     from mfc_dbus.cli.diff import documented, plain
     from mfc_dbus.documents import document
 
-    described = await client.describe()
-    routes = [plain(each) for each in described.route if documented(each)]
-    memberships = [plain(each) for each in described.membership if documented(each)]
+    present = await client.snapshot()
+    routes = [plain(each) for each in present.routes if documented(each)]
+    memberships = [plain(each) for each in present.memberships if documented(each)]
     if args.json:
         print(document.to_json(routes, memberships).decode())
     else:

@@ -4,8 +4,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_table_argument, text
+from mfc_dbus.cli.options import add_options, text
 from mfc_dbus.cli.status import Status
+from mfc_dbus.model.options import TABLE
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 USAGE = "[-i IF] [-g PREFIX] [-t N]"
 
 DESCRIPTION = """\
-Delete all routes, or those that arrive on an interface, or whose group begins with a prefix.
+Delete all routes, or those that arrive on an interface, or whose group lies in a prefix.
 Tells how many there were; with --json as {"removed": N}."""
 
 EXAMPLES = """\
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-g", "--group", type=text, metavar="PREFIX", help="only routes of these groups"
     )
-    add_table_argument(parser, default=None)
+    add_options(parser, [TABLE])
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

@@ -2,12 +2,8 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.status import Status, complain
-
-if TYPE_CHECKING:
-    from mfc_dbus.client import Client
 
 USAGE = "FILE|-"
 
@@ -31,12 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|-", help="the smcroute.conf")
 
 
-async def run(_client: "Client", args: argparse.Namespace) -> int:
-    return run_here(args)
-
-
 def run_here(args: argparse.Namespace) -> int:
-    from mfc_dbus.cli.documents import read_given
+    from mfc_dbus.cli.documents import complain_of, read_given
     from mfc_dbus.documents import document, smcroute
 
     text = read_given(args.file).decode(errors="replace")
@@ -46,8 +38,8 @@ def run_here(args: argparse.Namespace) -> int:
     else:
         print(document.to_toml(imported.routes, imported.memberships), end="")
     sys.stdout.flush()
-    for sentence in imported.left_out:
-        complain(sentence)
+    for problem in imported.left_out:
+        complain_of(problem, as_json=args.json)
     if imported.more:
         complain(f"{imported.more} more lines or parts of them were left out")
     return Status.FAILED if imported.left_out else Status.DONE

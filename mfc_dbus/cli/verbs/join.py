@@ -3,8 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_membership_arguments, text
+from mfc_dbus.cli.arguments import add_membership_arguments
+from mfc_dbus.cli.options import add_options, given
 from mfc_dbus.cli.status import Status
+from mfc_dbus.model.options import JOIN_GROUP
 
 if TYPE_CHECKING:
     from mfc_dbus.client import Client
@@ -13,9 +15,9 @@ USAGE = "[-s SOURCE] -g GROUP -i IF"
 
 DESCRIPTION = """\
 Join a group on an interface, by IGMP or MLD: switches and routers there send its streams to this
-machine. With --source only those of one sender. A prefix stands for all of its groups, up to 1024,
-and is joined whole or not at all; what is joined already stays as it is. Nothing is forwarded by
-it: see mfc add."""
+machine. With --source only those of one sender. A prefix stands for all of its groups, one of
+senders for each of them: up to 1024 memberships in all, which are joined whole or not at all; what
+is joined already stays as it is. Nothing is forwarded by it: see mfc add."""
 
 EXAMPLES = """\
   mfc-dbus-cli group join --group 239.1.1.1 --interface eth1
@@ -29,11 +31,7 @@ CHANGES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_membership_arguments(parser)
-    parser.add_argument(
-        "--transient", action="store_true", help="keep it over a restart, and not over a reboot"
-    )
-    parser.add_argument("--wait", action="store_true", help="the interface need not be there yet")
-    parser.add_argument("--comment", type=text, default="", metavar="TEXT", help="for people")
+    add_options(parser, JOIN_GROUP)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
@@ -41,8 +39,6 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         args.group,
         args.interface,
         source=args.source,
-        persistent=not args.transient,
-        wait=args.wait,
-        comment=args.comment,
+        **given(args, JOIN_GROUP),
     )
     return Status.DONE

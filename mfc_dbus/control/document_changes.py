@@ -1,0 +1,161 @@
+"""Changes of whole documents: one applied over the bus, or all files of the configuration."""
+
+import logging
+from collections import Counter
+from collections.abc import MutableSequence, Sequence
+from typing import cast
+
+from mfc_dbus.config.settings import Settings
+from mfc_dbus.control import changes
+from mfc_dbus.control.change_queue import ChangeQueue
+from mfc_dbus.control.changes import Changes, Tables
+from mfc_dbus.control.interface_follower import InterfaceFollower
+from mfc_dbus.control.preconditions import Preconditions
+from mfc_dbus.control.settings_in_force import SettingsInForce
+from mfc_dbus.control.unstored import UnstoredChanges
+from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.cause import Act, Cause, CauseKind, asked
+from mfc_dbus.model.errors import AccessDenied, ConfigError, RequestError
+from mfc_dbus.model.membership import Membership
+from mfc_dbus.model.route import Route
+from mfc_dbus.routing.sequence import TableChange, split
+
+log = logging.getLogger(__name__)
+
+
+class DocumentChanges:
+    """Has the routes and memberships of a document, by the smallest change.
+
+    The controller's promises hold here too.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        memberships: Memberships,
+        preconditions: Preconditions,
+        unstored: UnstoredChanges,
+        queue: ChangeQueue,
+        interfaces: InterfaceFollower,
+        settings: SettingsInForce,
+    ) -> None:
+        self._tables = tables
+        self._memberships = memberships
+        self._preconditions = preconditions
+        self._unstored = unstored
+        self._queue = queue
+        self._interfaces = interfaces
+        self._settings = settings
+
+    def changes_memberships(self, memberships: Sequence[Membership], *, merge: bool) -> bool:
+        """Whether a document with these memberships would change any.
+
+        Raises LimitExceeded where there are too many, before they are looked at: others wait.
+        """
+        self._memberships.check_total(len(memberships))
+        deletable = None if merge else changes.owned_by_documents
+        return any(self._memberships.compare(memberships, deletable))
+
+    async def apply(
+        self,
+        routes: MutableSequence[Route],
+        memberships: Sequence[Membership] = (),
+        *,
+        merge: bool = False,
+        wait: bool = False,
+        dry_run: bool = False,
+        joining: bool = True,
+        cause: Cause | None = None,
+    ) -> Sequence[int]:
+        """Have these routes and memberships, and no others, of all that are made over the bus.
+
+        Return how many that added, changed and deleted. A route that stays takes the place of its
+        like in `routes`. merge: the others stay. wait: as in `add`. dry_run: return what it would
+        change, and change nothing. joining: whether the caller may change memberships. Raises what
+        forbids the change; and KernelError where it is done, but for groups that the kernel refuses
+        to leave.
+        """
+        deletable = None if merge else changes.owned_by_documents
+        why = cause or asked(Act.APPLY)
+
+        async def change() -> tuple[Sequence[int], Sequence[Membership]]:
+            self._interfaces.follow()
+            planned = await changes.compare_all(
+                self._tables, self._memberships, routes, memberships, deletable
+            )
+            if any(planned.memberships) and not joining:
+                raise AccessDenied("The memberships were changed meanwhile: try again")
+            self._preconditions.count(planned.growth)
+            self._memberships.check_count(planned.memberships.growth)
+            await self._preconditions.document(routes, memberships, planned, wait=wait)
+            parts = await split(_table_changes(self._tables, planned), self._interfaces.present)
+            if not dry_run:
+                present = self._interfaces.present
+                with self._memberships.changing(planned.memberships, present, why):
+                    await self._unstored.change_in_parts(parts, why)
+            return planned.counts, planned.memberships.deleted
+
+        await self._interfaces.until_all_there(routes, memberships)
+        counts, left = await self._queue.run(change)
+        self._memberships.check_left(left)
+        return cast(Sequence[int], counts)
+
+    async def configure(
+        self,
+        settings: Settings,
+        routes: MutableSequence[Route] | None = None,
+        memberships: Sequence[Membership] = (),
+        cause: Cause | None = None,
+    ) -> None:
+        """Go by other settings, and have these routes and memberships of files, and no others.
+
+        What stays is not touched, and is put into `routes` as in `apply`. What a file has takes the
+        place of what was made over the bus.
+        Raises ConfigError, with a line for each problem that begins with its path in these,
+        TooManyInterfaces, KernelError or StoreError; then all is as it was.
+        """
+
+        routes = [] if routes is None else routes
+        why = cause or Cause(CauseKind.RELOAD, Act.RELOAD)
+
+        async def compare() -> Changes:
+            self._preconditions.check_settings(settings)
+            planned = await changes.compare_all(
+                self._tables, self._memberships, routes, memberships, changes.from_a_file
+            )
+            try:
+                await self._preconditions.document(routes, memberships, planned, wait=True)
+            except RequestError as error:
+                raise ConfigError(str(error)) from error
+            return planned
+
+        async def change() -> Counter[str]:
+            self._interfaces.follow()
+            planned = await compare()
+            present = self._interfaces.present
+            with (
+                self._memberships.changing(planned.memberships, present, why),
+                self._settings.changing_to(settings),
+            ):
+                parts = await split(_table_changes(self._tables, planned, wait=True), present)
+                await self._unstored.change_in_parts(parts, why, wait=True)
+            return Counter([each.file async for each in in_slices(planned.deleted)])
+
+        await self._interfaces.until_all_there(routes, memberships)
+        deleted = cast(Counter[str], await self._queue.run(change))
+        left = {route.file for route in routes} | {each.file for each in memberships}
+        for file, count in deleted.items():
+            if file not in left:
+                log.warning("%s has gone, and with it %d routes and memberships", file, count)
+
+
+def _table_changes(
+    tables: Tables, planned: Changes, *, wait: bool = False
+) -> Sequence[TableChange]:
+    """Return what changes in each table. wait: the tables need not be ours yet."""
+    return [
+        TableChange(table, planned.routes[id_], wait)
+        for id_, table in tables.items()
+        if planned.routes.get(id_)
+    ]

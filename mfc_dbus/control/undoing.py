@@ -1,0 +1,213 @@
+"""Undoes a change of the history, whole or not at all, where nobody has changed the same since."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from mfc_dbus.control.change_queue import ChangeQueue
+from mfc_dbus.control.interface_follower import InterfaceFollower
+from mfc_dbus.control.preconditions import Preconditions
+from mfc_dbus.control.rights import (
+    BULK,
+    MANY_MEMBERSHIPS,
+    Question,
+    Touched,
+    ask_for_membership,
+    touched,
+)
+from mfc_dbus.control.unstored import UnstoredChanges
+from mfc_dbus.memberships.memberships import Memberships
+from mfc_dbus.model.addresses import format_address, format_source, source_prefix
+from mfc_dbus.model.boot_clock import since_boot
+from mfc_dbus.model.cause import Cause
+from mfc_dbus.model.desired import Desired, Edit
+from mfc_dbus.model.difference import Difference, Replacement, T
+from mfc_dbus.model.errors import AccessDenied, ChangedSince
+from mfc_dbus.model.history import PastChange
+from mfc_dbus.model.membership import Membership
+from mfc_dbus.model.route import Route, TableId
+from mfc_dbus.routing.sequence import TableChange, split
+from mfc_dbus.routing.table import Table, find_table
+
+_MOST_ASKED = 2  # routes for each of which polkit is asked: to move one is to delete and to add it
+_MOST_ASKED_MEMBERSHIPS = 16
+
+Questions = Sequence[Question]
+
+
+class UndoQuestions(NamedTuple):
+    """What polkit has to say yes to, so that a change is undone."""
+
+    routes: Questions
+    memberships: Questions
+
+
+class Reversal(NamedTuple):
+    """What undoes a change, and what polkit has to say yes to."""
+
+    routes: Mapping[TableId, Difference[Route]]
+    memberships: Difference[Membership]
+    questions: UndoQuestions
+
+
+class Undoing:
+    """Undoes changes. The controller's promises hold here too."""
+
+    def __init__(
+        self,
+        tables: Mapping[TableId, Table],
+        memberships: Memberships,
+        preconditions: Preconditions,
+        unstored: UnstoredChanges,
+        queue: ChangeQueue,
+        interfaces: InterfaceFollower,
+        now: Callable[[], int] = since_boot,
+    ) -> None:
+        """now: returns nanoseconds since boot."""
+        self._tables = tables
+        self._memberships = memberships
+        self._preconditions = preconditions
+        self._unstored = unstored
+        self._queue = queue
+        self._interfaces = interfaces
+        self._now = now
+
+    def ask(self, past: PastChange) -> UndoQuestions:
+        """Return what polkit is asked before a change is undone. Raises ChangedSince, InvalidArgs.
+
+        Where that is little, it is checked as well, so that nobody types a password for nothing. To
+        check much takes long, and is done for nobody who was not authorised.
+        """
+        routes, memberships = _back(past)
+        if len(routes) <= _MOST_ASKED and len(memberships) <= _MOST_ASKED_MEMBERSHIPS:
+            return self.check(past).questions
+        return self._ask(routes, memberships)
+
+    def check(self, past: PastChange) -> Reversal:
+        """Return what undoes a change. Raises ChangedSince, InvalidArgs."""
+        routes, memberships = _back(past)
+        for edit in (*routes, *memberships):
+            self._check_present(past, edit)
+        by_table = {
+            id_: _difference([each for each in routes if _table(each) == id_], Route)
+            for id_ in dict.fromkeys(map(_table, routes))
+        }
+        for id_ in by_table:
+            find_table(self._tables, id_)
+        return Reversal(
+            by_table,
+            _difference(memberships, Membership),
+            self._ask(routes, memberships),
+        )
+
+    async def undo(
+        self, past: PastChange, cause: Cause, shown: UndoQuestions | None = None
+    ) -> None:
+        """Undo a change. Interfaces that have gone meanwhile need not be there.
+
+        shown: what polkit said yes to, None for all. Raises ChangedSince, AccessDenied where it
+        would be asked something else by now, and what forbids the change.
+        """
+
+        async def change() -> Sequence[Membership]:
+            self._interfaces.follow()
+            planned = self.check(past)
+            if shown is not None and planned.questions != shown:
+                raise AccessDenied(f"What change {past.number} was about was changed: try again")
+            present = self._interfaces.present
+            self._preconditions.count(sum(each.growth for each in planned.routes.values()))
+            self._memberships.check_count(planned.memberships.growth)
+            changes = [TableChange(self._tables[id_], each) for id_, each in planned.routes.items()]
+            parts = await split(changes, present)
+            with self._memberships.changing(planned.memberships, present, cause):
+                await self._unstored.change_in_parts(parts, cause)
+            return planned.memberships.deleted
+
+        self._interfaces.follow()
+        left = await self._queue.run(change)
+        self._memberships.check_left(left)
+
+    def _check_present(self, past: PastChange, edit: Edit) -> None:
+        """Raise ChangedSince where that is not there which the change has left."""
+        left, before = edit
+        if self._find(left or before) != left:
+            noun = "Route" if isinstance(left or before, Route) else "Membership"
+            raise ChangedSince(
+                f"{noun} {left or before} was changed since change {past.number}, which is not "
+                "undone"
+            )
+        if isinstance(before, Route) and before.expires and before.expires <= self._now():
+            raise ChangedSince(
+                f"The time of route {before} has run out since change {past.number}, which is not "
+                "undone"
+            )
+
+    def _find(self, like: Desired | None) -> Desired | None:
+        if isinstance(like, Route):
+            table = self._tables.get(like.table_id)
+            return table.routes.get(like.key) if table else None
+        assert like is not None
+        return self._memberships.desired(like.key)
+
+    def _ask(self, routes: Sequence[Edit], memberships: Sequence[Edit]) -> UndoQuestions:
+        return UndoQuestions(self._ask_for_routes(routes), _ask_for_memberships(memberships))
+
+    def _ask_for_routes(self, edits: Sequence[Edit]) -> Questions:
+        """Ask for each of few routes as the call would that does the same, for many as Apply."""
+        if len(edits) > _MOST_ASKED:
+            return [BULK]
+        asked: list[Question] = []
+        for old, new in edits:
+            if isinstance(new, Route):
+                old_one = old if isinstance(old, Route) else None
+                routes = find_table(self._tables, new.table_id).routes
+                asked += touched(routes, new, old_one).questions(new)
+            elif isinstance(old, Route):
+                asked += Touched(old).questions(None)
+        return [each for index, each in enumerate(asked) if each not in asked[:index]]
+
+
+def _back(past: PastChange) -> tuple[list[Edit], list[Edit]]:
+    """Return the edits that undo a change: of routes, and of memberships. Raises ChangedSince."""
+    if not past.is_kept:
+        many = past.added + past.changed + past.deleted
+        raise ChangedSince(
+            f"Change {past.number} cannot be undone: of its {many} routes and memberships the "
+            "history has only the number"
+        )
+    back = [Edit(new, old) for old, new in past.edits]
+    routes = [edit for edit in back if isinstance(edit.old or edit.new, Route)]
+    memberships = [edit for edit in back if not isinstance(edit.old or edit.new, Route)]
+    return routes, memberships
+
+
+def _ask_for_memberships(edits: Sequence[Edit]) -> Questions:
+    if len(edits) > _MOST_ASKED_MEMBERSHIPS:
+        return [MANY_MEMBERSHIPS]
+    asked = []
+    for old, new in edits:
+        membership = new or old
+        if isinstance(membership, Membership):
+            source = format_source(source_prefix(membership.source))
+            group = format_address(membership.group)
+            verb = "leave" if new is None else "join"
+            asked.append(ask_for_membership(verb, source, group, membership.interface))
+    return asked
+
+
+def _table(edit: Edit) -> TableId:
+    route = edit.old or edit.new
+    assert isinstance(route, Route)
+    return route.table_id
+
+
+def _difference(edits: Sequence[Edit], kind: type[T]) -> Difference[T]:
+    """Return what these edits add, change and delete, which are all of one kind."""
+    return Difference(
+        [new for old, new in edits if old is None and isinstance(new, kind)],
+        [
+            Replacement(old, new)
+            for old, new in edits
+            if isinstance(old, kind) and isinstance(new, kind)
+        ],
+        [old for old, new in edits if new is None and isinstance(old, kind)],
+    )

@@ -1,0 +1,188 @@
+"""What the counters say of packets that arrived: by which interfaces they leave, and why not.
+
+A counter of the entry, of a VIF or of an interface that stands still is certain: it would count the
+stream too. Those of IPv4 are the whole machine's.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from mfc_dbus.explain import remedies
+from mfc_dbus.explain.situation import Interface, Situation
+from mfc_dbus.explain.snapshot import Rise
+from mfc_dbus.explain.wording import packets, problem, stream
+from mfc_dbus.model.addresses import Prefix
+from mfc_dbus.model.findings import Code, Fact, Finding, Level
+from mfc_dbus.model.quoting import join, quote
+
+# A packet may be on its way while counters are read, and drivers count late: at least so small a
+# part of what arrived must be missing.
+_TABLE_SHARE = 100
+_LINK_SHARE = 10
+
+
+def judge(situation: Situation, rise: Rise, troubled: Collection[str]) -> Iterator[Finding]:
+    """Find by which interfaces a stream that arrives leaves, and why not by the others.
+
+    troubled: those of which it is known already why nothing leaves.
+    """
+    looked_at = [oif for oif in situation.oifs if oif.name not in troubled]
+    found = [(oif, _leaving(situation, rise, oif)) for oif in looked_at]
+    yield from (finding for _, finding in found if finding is not None)
+    flowing = [oif.name for oif, finding in found if finding is None]
+    if flowing:
+        yield _flowing(situation, rise, flowing)
+        yield from (_unwanted(situation, oif) for oif in looked_at if not oif.wanted)
+
+
+def _flowing(situation: Situation, rise: Rise, oifs: list[str]) -> Finding:
+    assert situation.iif is not None
+    rate = rise.packets / rise.seconds
+    whose = ", from whatever source" if situation.any_source else ""
+    return Finding(
+        Code.FLOWING,
+        Level.OK,
+        f"{packets(rise.packets)} of {_counted(situation)} arrived on "
+        f"{quote(situation.iif.name)} in {rise.seconds:.1f} s ({rate:.1f} a second{whose}), and "
+        f"left by {join(oifs)}",
+        evidence={
+            "iif": situation.iif.name,
+            "oifs": oifs,
+            "packets": rise.packets,
+            "packets-per-second": rate,
+            "bits-per-second": 8 * rise.bytes / rise.seconds,
+        },
+    )
+
+
+def _unwanted(situation: Situation, oif: Interface) -> Finding:
+    group = situation.question.group
+    return Finding(
+        Code.SNOOPING_OIF,
+        Level.NOTE,
+        f"{quote(oif.name)} is a bridge that snoops on IGMP and MLD, and it knows nobody behind it "
+        f"who has joined {group}: where a querier is, it keeps the stream from its ports",
+        remedies.typed("bridge", "mdb", "show", "dev", oif.name),
+        {"oif": oif.name},
+    )
+
+
+def _counted(situation: Situation) -> str:
+    """Name what the kernel's entry counts."""
+    question = situation.question
+    if not situation.any_source:
+        return stream(question)
+    return stream(question._replace(source=Prefix(bytes(len(question.group.address)), 0)))
+
+
+def _leaving(situation: Situation, rise: Rise, oif: Interface) -> Finding | None:
+    """Find why not all packets that arrived left by an interface; None where they did."""
+    out, sent = rise.out(oif.name), rise.sent(oif.name)
+    facts: Mapping[str, Fact] = {
+        "oif": oif.name,
+        "packets": rise.packets,
+        "packets-out": out,
+        "link-sent": sent,
+    }
+    if (rise.packets - out) * _TABLE_SHARE > rise.packets:
+        return _kept_by_the_table(situation, rise, oif, facts)
+    if sent < rise.packets and (
+        _is_clear(rise, sent) or rise.queue_drops(oif.name) or rise.dropped(oif.name)
+    ):
+        return _lost_after_the_table(situation, rise, oif, facts)
+    return None
+
+
+def _is_clear(rise: Rise, sent: int) -> bool:
+    """Tell whether so much is missing on an interface that it is lost rather than still to come."""
+    lost = rise.packets - sent
+    return not sent or (lost > 1 and lost * _LINK_SHARE > rise.packets)
+
+
+def _kept_by_the_table(
+    situation: Situation, rise: Rise, oif: Interface, facts: Mapping[str, Fact]
+) -> Finding:
+    route = situation.route
+    assert route is not None
+    kept = rise.packets - rise.out(oif.name)
+    what = f"{kept} of {packets(rise.packets)} of {_counted(situation)} did not leave by"
+    what = f"{what} {quote(oif.name)}"
+    too_big = rise.ipv4("IpFragFails")
+    if too_big and not situation.question.is_ipv6:
+        return problem(
+            Code.TOO_BIG,
+            f"{what}: they are longer than its MTU of {oif.details.mtu}, and must not be cut "
+            "(probably: IPv4 counted that for the whole machine). Have the sender send shorter "
+            "ones, or raise the MTU",
+            remedies.typed("ip", "link", "set", "dev", oif.name, "mtu", "MTU"),
+            {**facts, "mtu": oif.details.mtu, "fragments-failed": too_big},
+        )
+    if oif.ttl > 1:
+        return problem(
+            Code.TTL_THRESHOLD,
+            f"{what}: the route has a TTL threshold of {oif.ttl} there, and their TTL is not "
+            "greater",
+            remedies.change(route, "--ttl", f"{oif.name}=1"),
+            {**facts, "threshold": oif.ttl},
+        )
+    field = "hop limit" if situation.question.is_ipv6 else "TTL"
+    return problem(
+        Code.TTL_EXPIRED,
+        f"{what}: they arrive with a {field} of 1, and a router lets none of these pass. Have the "
+        f"sender send with a greater {field}: programs must set it, since multicast has 1 by "
+        "default",
+        "",
+        facts,
+    )
+
+
+def _lost_after_the_table(
+    situation: Situation, rise: Rise, oif: Interface, facts: Mapping[str, Fact]
+) -> Finding:
+    lost = rise.packets - rise.sent(oif.name)
+    what = f"{lost} of {packets(rise.packets)} that the multicast table sent to {quote(oif.name)} "
+    what += "did not leave there"
+    if drops := rise.queue_drops(oif.name):
+        return problem(
+            Code.QUEUE_FULL,
+            f"{what}: its queue had no room for {packets(drops)}. The stream is faster than the "
+            "interface, or than what is set for it",
+            remedies.typed("tc", "-s", "qdisc", "show", "dev", oif.name),
+            {**facts, "queue-drops": drops},
+        )
+    if dropped := rise.dropped(oif.name):
+        return problem(
+            Code.NO_CARRIER,
+            f"{what}: its driver dropped {packets(dropped)}, as where the other end is not up",
+            remedies.typed("ip", "-s", "link", "show", "dev", oif.name),
+            {**facts, "link-dropped": dropped},
+        )
+    if situation.question.is_ipv6:
+        failed = rise.ipv6(oif.name, "Ip6FragFails")
+        if failed:
+            return problem(
+                Code.TOO_BIG,
+                f"{what}: they are longer than its MTU of {oif.details.mtu}, of which the kernel "
+                "tells the sender. Have it send shorter ones, or raise the MTU",
+                remedies.typed("ip", "link", "set", "dev", oif.name, "mtu", "MTU"),
+                {**facts, "mtu": oif.details.mtu, "fragments-failed": failed},
+            )
+        forwarded, expected = rise.ipv6(oif.name, "Ip6OutForwDatagrams"), rise.out(oif.name)
+    else:
+        # The machine's counter has the packets to each oif, and those that are no multicast.
+        forwarded = rise.ipv4("IpForwDatagrams")
+        expected = sum(rise.out(each.name) for each in situation.oifs)
+    facts = {**facts, "forwarded": forwarded}
+    if 2 * (expected - forwarded) > lost:  # and not just one that is still on its way
+        return problem(
+            Code.FORWARD,
+            f"{what}: a rule of the firewall at its forward hook dropped them",
+            remedies.typed("nft", "list", "ruleset"),
+            facts,
+        )
+    return problem(
+        Code.POSTROUTING_OR_EGRESS,
+        f"{what}: a rule of the firewall at its postrouting or egress hook dropped them (probably: "
+        "at the forward hook only if this machine forwards other packets too)",
+        remedies.typed("nft", "list", "ruleset"),
+        facts,
+    )

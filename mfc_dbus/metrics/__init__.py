@@ -1,0 +1,1 @@
+"""What Prometheus is told of the service, for the command line and the exporter."""
