@@ -17,6 +17,8 @@ PACKAGED = {
     *(f"usr/bin/{program}" for program in PROGRAMS),
     "usr/lib/systemd/catalog/mfc-dbus.catalog",
     "usr/lib/systemd/system/mfc-dbus-exporter.service",
+    "usr/lib/systemd/system/mfc-dbus-json.socket",
+    "usr/lib/systemd/system/mfc-dbus-json@.service",
     "usr/lib/systemd/system/mfc-dbus.service",
     "usr/lib/sysusers.d/mfc-dbus.conf",
     "usr/share/bash-completion/completions/mfc-dbus-cli",
@@ -36,6 +38,7 @@ PACKAGED = {
     ),
     "usr/share/doc/mfc-dbus/data/org.example.MulticastForwarding.xml",
     "usr/share/polkit-1/actions/org.example.MulticastForwarding.policy",
+    "usr/share/polkit-1/rules.d/mfc-dbus-json.rules",
 }
 
 

@@ -1,6 +1,7 @@
 """Lines of JSON in, lines of JSON out."""
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.cli.lines import lines
+from mfc_dbus.cli.lines import requests
 from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, Request, parse_request
 from mfc_dbus.cli.status import Status
 from mfc_dbus.cli.verbs import batch
@@ -395,15 +396,56 @@ def test_it_goes_on_when_the_service_has_gone(
 
 @given(st.lists(st.binary(max_size=20)), st.integers(0, 10), st.integers(1, 40))
 def test_lines_are_cut_however_they_come(parts: list[bytes], limit: int, chunk: int) -> None:
-    data = b"\n".join(parts)
-    expected = data.split(b"\n")
-    if not expected[-1]:
-        expected.pop()
-    assert cut(data, limit, chunk) == [it if len(it) <= limit else None for it in expected]
+    written = [part.replace(b"{", b"") for part in parts]
+    cut_up = b"\n".join(written).split(b"\n")
+    expected = [
+        (number, line if len(line) <= limit else None)
+        for number, line in enumerate(cut_up, 1)
+        if line.strip() or len(line) > limit
+    ]
+    assert cut(b"\n".join(written), limit, chunk) == expected
 
 
-def cut(data: bytes, limit: int, chunk: int) -> list[bytes | None]:
-    """Read lines from a pipe into which data comes in pieces."""
+OBJECTS = st.dictionaries(st.text(max_size=4), st.text(max_size=9), max_size=3)
+SPACES = st.sampled_from(["", " ", "\t\r\n", "\n\n"])
+
+
+@given(st.lists(st.tuples(SPACES, OBJECTS)), st.integers(1, 40), st.booleans())
+def test_objects_are_cut_whatever_stands_between_them(
+    written: list[tuple[str, dict[str, str]]], chunk: int, plain: bool
+) -> None:
+    texts = [(space, json.dumps(one, ensure_ascii=plain)) for space, one in written]
+    data = "".join(space + text for space, text in texts).encode()
+    found = cut(data, 1000, chunk)
+    assert [json.loads(text or b"") for _, text in found] == [one for _, one in written]
+    ends = itertools.accumulate(space.count("\n") for space, _ in texts)
+    assert [number - 1 for number, _ in found] == list(ends)
+
+
+def test_an_object_is_there_before_its_line_ends() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb", buffering=0) as pipe:
+        found = requests(reading, 100)
+        pipe.write(b'{"a": {}')
+        pipe.write(b"} ")
+        assert next(found) == (1, b'{"a": {}}')
+        pipe.write(b'\n{"b": "}"} {"c": ')
+        assert next(found) == (2, b'{"b": "}"}')
+        pipe.write(b"1}")
+        assert next(found) == (2, b' {"c": 1}')
+
+
+def test_what_follows_an_object_on_its_line_is_a_request_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = json.dumps(ADD).encode() + b" }"
+    status, (added, rest) = answers(tmp_path, capsys, line)
+    assert (added["line"], added["status"]) == (1, "success")
+    assert (rest["line"], rest["error"], status) == (1, "InvalidArgs", Status.FAILED)
+
+
+def cut(data: bytes, limit: int, chunk: int) -> list[tuple[int, bytes | None]]:
+    """Read requests from a pipe into which data comes in pieces."""
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -414,7 +456,7 @@ def cut(data: bytes, limit: int, chunk: int) -> list[bytes | None]:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        return list(lines(reading, limit))
+        return list(requests(reading, limit))
     finally:
         writer.join()
         os.close(reading)

@@ -29,7 +29,8 @@ def _payload(action: str, names: str, options: Iterable[Option] = ()) -> str:
 
 DESCRIPTION = f"""\
 Do what a file, or with - the standard input, asks for: a JSON object a line, one after the other.
-A JSON object answers each of them, at once, so a program can hold a conversation.
+A JSON object answers each of them, at once, so a program can hold a conversation; the newline after
+a request may be left out.
 
 A request has an "action" and its "payload":
 {_payload("ADD_MFC", f"{_ROUTE}; and where needed {_SOURCE}", ADD_ROUTE)}
@@ -76,15 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    from mfc_dbus.cli.lines import lines
+    from mfc_dbus.cli.lines import requests
 
     status = Status.DONE
-    number = 0
     with _open(args.file) as fd:
-        for line in lines(fd, MAX_LINE):
-            number += 1
-            if line is not None and not line.strip():
-                continue
+        for number, line in requests(fd, MAX_LINE):
             response = await _respond(client, line)
             print(json.dumps({"line": number, **response}), flush=True)
             if response["status"] == "error":
