@@ -5,7 +5,6 @@ are gone.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +17,10 @@ from mfc_dbus.loop.slices import let_go
 from mfc_dbus.loop.worker import aside
 from mfc_dbus.model.errors import ConfigError, TooManyInterfaces
 from mfc_dbus.model.interfaces import expand, is_pattern, matches
+from mfc_dbus.model.journal import Message, logger_of
 from mfc_dbus.model.quoting import join, quote
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__, Message.CONFIGURATION)
 
 _MAX_LISTED = 20  # problems in an error or the log; of more only the number is given
 _MAX_NAMED = 5  # interfaces in the status

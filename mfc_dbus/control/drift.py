@@ -41,7 +41,14 @@ from mfc_dbus.kernel.dump import HeldEntry
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mfc_events import EntryChange
 from mfc_dbus.loop.slices import Slices, in_slices
-from mfc_dbus.model.addresses import family_of, format_stream, host_prefix, source_prefix
+from mfc_dbus.model.addresses import (
+    family_of,
+    format_source,
+    format_stream,
+    host_prefix,
+    source_prefix,
+)
+from mfc_dbus.model.journal import Message, about, about_table
 from mfc_dbus.model.route import TableId
 from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement
 from mfc_dbus.routing.steps import AddVif, DelVif, Step
@@ -319,7 +326,11 @@ class DriftDetector:
             if ifindex in there and found.get(number) != ifindex
         ]
         if any(done):
-            log.warning("Somebody else changed the VIFs of the %s table", table.id)
+            log.warning(
+                "Somebody else changed the VIFs of the %s table",
+                table.id,
+                extra=about_table(Message.FOREIGN_CHANGE, table.id),
+            )
 
     async def _repair(self) -> None:
         """Write suspect entries as they should be.
@@ -340,20 +351,39 @@ class DriftDetector:
                 blamed = heard_all and not left
                 logged[key.table] += blamed
                 if blamed and logged[key.table] <= _MAX_LOGGED:
-                    name = format_stream(source_prefix(key.source), host_prefix(key.group))
-                    log.warning("Somebody else changed %s in the %s table", name, table.id)
+                    _blame(key, table)
                 try:
                     restore(table, key, written)
                 except OSError as error:
-                    log.error("It stays so for now: %s", error)
+                    if table.id not in self._doubted:
+                        log.error(
+                            "What the kernel holds stays as it is for now: %s",
+                            error,
+                            extra=about_table(Message.KERNEL_REFUSED, table.id, reason=str(error)),
+                        )
                     self._doubted[table.id] = None
             await slices.pause()
         for count in logged.values():
             if count > _MAX_LOGGED:
-                log.warning("and %d more", count - _MAX_LOGGED)
+                rest = count - _MAX_LOGGED
+                log.warning("and %d more", rest, extra=about(Message.LEFT_OUT, left_out=rest))
 
     def _owned(self) -> Iterator[Table]:
         return (table for table in self._tables.values() if table.owned)
+
+
+def _blame(key: Key, table: Table) -> None:
+    """Log that somebody else changed an entry."""
+    source = source_prefix(key.source)
+    group = host_prefix(key.group)
+    log.warning(
+        "Somebody else changed %s in the %s table",
+        format_stream(source, group),
+        table.id,
+        extra=about_table(
+            Message.FOREIGN_CHANGE, table.id, source=format_source(source), group=str(group)
+        ),
+    )
 
 
 def _try(table: Table, step: Step) -> bool:

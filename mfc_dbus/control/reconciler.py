@@ -28,6 +28,7 @@ from mfc_dbus.loop.slices import Bell
 from mfc_dbus.model.cause import BY_INTERFACE, Cause
 from mfc_dbus.model.errors import KernelError, RequestError
 from mfc_dbus.model.interfaces import is_pattern, matches
+from mfc_dbus.model.journal import Message, about, about_table
 from mfc_dbus.model.quoting import MAX_NAMED, join
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey, TableId
 from mfc_dbus.routing.adoption import adopt
@@ -194,7 +195,11 @@ class Reconciler:
                 step.do(table.kernel)
                 table.written += 1
         except OSError as error:
-            log.error("What the kernel holds cannot be taken up (%s): it begins anew", error)
+            log.error(
+                "What the kernel holds cannot be taken up (%s): it begins anew",
+                error,
+                extra=about_table(Message.KERNEL_REFUSED, table.id, reason=str(error)),
+            )
             table.release()
             return
         table.vifs = adoption.vifs
@@ -256,7 +261,8 @@ class Reconciler:
     def retry(self) -> None:
         """Try some of the refused routes again: the kernel may take them now."""
         if self._failed > _MAX_LOGGED:
-            log.error("and %d more", self._failed - _MAX_LOGGED)
+            rest = self._failed - _MAX_LOGGED
+            log.error("and %d more", rest, extra=about(Message.LEFT_OUT, left_out=rest))
         self._failed = 0
         tables = [table for table in self._tables.values() if table.owned]
         self._rounds += 1
@@ -385,7 +391,12 @@ class Reconciler:
             if not known:
                 self._failed += 1
             if not known and self._failed <= _MAX_LOGGED:
-                log.error("Route %s is not what it should be: %s", route, error)
+                log.error(
+                    "Route %s is not what it should be: %s",
+                    route,
+                    error,
+                    extra=about(Message.KERNEL_REFUSED, route, reason=str(error)),
+                )
             named = (name for name in route.interfaces if not is_pattern(name))
             starved.put(route.key, frozenset(name for name in named if name in self.present))
             self._try_in_parts(table, route, str(error))

@@ -18,6 +18,7 @@ from mfc_dbus.model.cause import Cause
 from mfc_dbus.model.desired import Edit, Key
 from mfc_dbus.model.errors import RequestError
 from mfc_dbus.model.history import HistoryUpdate
+from mfc_dbus.model.journal import Message, about
 from mfc_dbus.model.membership import MembershipKey
 from mfc_dbus.model.status import StoreCounters
 from mfc_dbus.routing.sequence import Part
@@ -227,7 +228,11 @@ class UnstoredChanges:
                 else:
                     back.desire()
             except RequestError as error:
-                log.error("A change is taken back in parts: %s", error)
+                log.error(
+                    "A change is taken back in parts: %s",
+                    error,
+                    extra=about(Message.KERNEL_REFUSED),
+                )
                 self._force(back)
             for route in back.new:
                 self._timeouts.remember(route)
@@ -239,6 +244,7 @@ class UnstoredChanges:
         try:
             self._reconciler.install([going])
         except RequestError as error:
-            log.error("A change that is taken back stays in the kernel: %s", error)
+            extra = about(Message.KERNEL_REFUSED)
+            log.error("A change that is taken back stays in the kernel: %s", error, extra=extra)
             going.desire()
         self._reconciler.desire(back.table, back.new)

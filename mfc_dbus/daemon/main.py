@@ -38,6 +38,7 @@ from mfc_dbus.model.boot_clock import since_boot
 from mfc_dbus.model.cause import Cause
 from mfc_dbus.model.desired import Desired
 from mfc_dbus.model.errors import RequestError, StoreError
+from mfc_dbus.model.journal import Message, about_table
 from mfc_dbus.model.route import TableId
 from mfc_dbus.names import BUS_NAME
 from mfc_dbus.routing.table import Table
@@ -367,9 +368,17 @@ def _report(controller: Controller, table: Table, sockets: KeptSockets, readers:
     """Log whether a table is ours, and if so have it read and kept. Return why it is not ours."""
     _listen(controller, table, readers)
     if table.reason:
-        log.warning("%s", table.reason)
+        log.warning(
+            "%s",
+            table.reason,
+            extra=about_table(Message.TABLE_NOT_OURS, table.id, reason=table.reason),
+        )
         sockets.forget_table(table.id)
     else:
-        log.info("The %s multicast routing table is ours", table.id)
+        log.info(
+            "The %s multicast routing table is ours",
+            table.id,
+            extra=about_table(Message.TABLE_OURS, table.id),
+        )
         sockets.keep_table(table.id, table.kernel.fileno())
     return table.reason

@@ -22,6 +22,7 @@ from mfc_dbus.model.errors import (
     NoSuchMembership,
     RequestError,
 )
+from mfc_dbus.model.journal import Message, about
 from mfc_dbus.model.membership import Membership, MembershipKey, MembershipRange
 from mfc_dbus.model.problems import Problems
 from mfc_dbus.model.states import MembershipState
@@ -238,7 +239,8 @@ class Memberships:
             return
         for key in [key for key, join in self._joined.items() if join in lost]:
             membership = self._desired[key.interface][key]
-            log.warning("The kernel has lost membership %s: joining again", membership)
+            extra = about(Message.MEMBERSHIP_LOST, membership)
+            log.warning("The kernel has lost membership %s: joining again", membership, extra=extra)
             self._leave(membership)
             self._try_to_join(membership, present)
             self._touched.setdefault(key, BY_INTERFACE)
@@ -345,7 +347,7 @@ class Memberships:
         except OSError as error:
             reason = _sentence(error)
             if self._failed.get(membership.key) != reason:
-                log.error("Membership %s is not joined: %s", membership, reason)
+                _log_refusal("is not joined", membership, reason)
             self._failed[membership.key] = reason
         else:
             self._failed.pop(membership.key, None)
@@ -370,9 +372,14 @@ class Memberships:
         except OSError as error:
             reason = _sentence(error)
             if reason != before:
-                log.error("Membership %s is no more, but %s: %s", membership, _REFUSED, reason)
+                _log_refusal(f"is no more, but {_REFUSED}", membership, reason)
             self._stuck[join] = membership, reason
         self._touched.setdefault(membership.key, BY_INTERFACE)
+
+
+def _log_refusal(what: str, membership: Membership, reason: str) -> None:
+    extra = about(Message.KERNEL_REFUSED, membership, reason=reason)
+    log.error("Membership %s %s: %s", membership, what, reason, extra=extra)
 
 
 def _left_in_vain(membership: Membership, reason: str) -> MembershipStatus:

@@ -4,13 +4,15 @@ This is the only table of our messages: `data/mfc-dbus.catalog` explains each of
 reads the journal with `journalctl --catalog`.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from mfc_dbus.model.addresses import FAMILY_NAMES
 from mfc_dbus.model.cause import Author, Cause, CauseKind
 from mfc_dbus.model.desired import Desired
-from mfc_dbus.model.route import Route
+from mfc_dbus.model.route import Route, TableId
 from mfc_dbus.model.status import MembershipStatus, Status
 
 
@@ -31,6 +33,17 @@ class Message(StrEnum):
     SUMMARY = "59abd308753f4bd085ba1f559e002a56"
     REFUSED = "e92864069afd40a5b8429d95ab1dd441"
     LEFT_OUT = "7d35834781ea406e81e808e590116d6b"
+    TABLE_OURS = "845c710f362548c3868317ec9d74db2e"
+    TABLE_NOT_OURS = "49ab5ed14e05464e80a63aea0c1b6668"
+    FOREIGN_CHANGE = "45b7c98930a84e1c8e3ccbe9b94e538c"
+    KERNEL_REFUSED = "088520ac2535437e9d4c5b5a61307c85"
+    MEMBERSHIP_LOST = "d199238cfdf9462f81d0dd6b7eeeb639"
+    TOO_MANY_STREAMS = "a1b4a419fdc24ed9ad7f014d559400a1"
+    STORE_FAILED = "9910ec784d73492cb6012f053179102b"
+    STORE_WORKS = "41b1fbbcaf4a40828cfb7cad2cb78de7"
+    CONFIGURATION = "35a191f742e54eedac8fb460463ef5cf"
+    UNDECIDED = "ca06ba69d1b242abbbbbb010c9cc8ae3"
+    INTERNAL_ERROR = "cc1d74f807ae4d4e938326da3f1b9078"
 
 
 class Record(NamedTuple):
@@ -51,6 +64,27 @@ class Record(NamedTuple):
     reason: str = ""
     result: str = "done"
     more: Mapping[str, Sequence[str]] = {}
+
+
+def about(
+    message: Message, what: Desired | None = None, /, **more: str | int
+) -> Mapping[str, Record]:
+    """Return the `extra` by which a line of the log has a MESSAGE_ID and fields in the journal.
+
+    what: the route or membership as it should be. more: other fields, by their names.
+    """
+    fields = {name.upper(): [str(value)] for name, value in more.items()}
+    return {"about": Record(message, "", after=what, more=fields)}
+
+
+def about_table(message: Message, table: TableId, **more: str | int) -> Mapping[str, Record]:
+    """Return the `extra` of a line about a table."""
+    return about(message, table=table.number, family=FAMILY_NAMES[table.family], **more)
+
+
+def logger_of(name: str, message: Message) -> logging.LoggerAdapter[logging.Logger]:
+    """Return a logger of whose lines each is such a message."""
+    return logging.LoggerAdapter(logging.getLogger(name), about(message))
 
 
 class _Words(NamedTuple):

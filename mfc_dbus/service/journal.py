@@ -93,6 +93,8 @@ class JournalHandler(logging.Handler):
         about = getattr(record, "about", None)
         if isinstance(about, Record):
             yield from fields(about)
+        elif record.exc_info:  # no line but that of an internal error has a traceback
+            yield "MESSAGE_ID", Message.INTERNAL_ERROR
 
     def _queue(self, message: bytes) -> None:
         if len(self._waiting) < _MAX_WAITING:

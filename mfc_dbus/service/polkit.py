@@ -16,6 +16,7 @@ from mfc_dbus.bus.connection import Connection, Signal
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.names import BUS, ERROR
 from mfc_dbus.control.rights import Question
+from mfc_dbus.model.journal import Message, about
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,12 @@ class Polkit:
         now = time.monotonic()
         if now >= self._silent_until:
             self._silent_until = now + _SILENCE
-            log.warning("Nobody but root is authorised (%s): %s", action, failure)
+            log.warning(
+                "Nobody but root is authorised (%s): %s",
+                action,
+                failure,
+                extra=about(Message.UNDECIDED, reason=failure),
+            )
         return _undecided(failure)
 
     def _cancel(self, cancellation: str) -> None:

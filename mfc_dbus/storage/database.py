@@ -1,7 +1,6 @@
 """The SQLite database of a store: opens, checks and migrates it."""
 
 import fcntl
-import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.journal import Message, logger_of
 from mfc_dbus.model.quoting import printable
 from mfc_dbus.storage import earlier, past, rows
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__, Message.STORE_FAILED)
 
 VERSION = 3
 _APPLICATION_ID = 0x6D666364  # "mfcd"

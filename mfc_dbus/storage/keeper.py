@@ -11,7 +11,6 @@ of their own in $RUNTIME_DIRECTORY, until the next process or the next durable c
 """
 
 import asyncio
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -23,10 +22,11 @@ from mfc_dbus.loop.worker import Worker
 from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import StoreError
 from mfc_dbus.model.history import HistoryUpdate, PastChange
+from mfc_dbus.model.journal import Message, about, logger_of
 from mfc_dbus.storage import set_aside
 from mfc_dbus.storage.store import Store
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__, Message.STORE_FAILED)
 
 _FILE = "routes.db"
 _LIFE = "life"
@@ -110,7 +110,7 @@ class Keeper:
     def _mend(self, store: Store) -> None:
         def mended(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and not future.exception():
-                log.info("%s can be written again", store.path)
+                _tell_of_return(store)
             self._timer = None
             self._mend_later()
 
@@ -145,7 +145,7 @@ class Keeper:
             state.take_in(passing, left.identity)
             _remove(left)
         self._store, self._refusal = state, ""
-        log.info("%s can be written again", state.path)
+        _tell_of_return(state)
 
     def _open(self, stack: ExitStack, directory: Path | None) -> Store | None:
         if directory is None:
@@ -244,6 +244,10 @@ def _finish_change(state: Store, left: Store, passing: _Kept) -> None:
         _take_in(left, passing, handoff.name)
     except StoreError as error:
         log.error("%s", error)
+
+
+def _tell_of_return(store: Store) -> None:
+    log.logger.info("%s can be written again", store.path, extra=about(Message.STORE_WORKS))
 
 
 def _remove(store: Store) -> None:

@@ -4,7 +4,6 @@ What is no regular file or cannot be used is set aside, and its rows are salvage
 written is read.
 """
 
-import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.journal import Message, logger_of
 from mfc_dbus.storage import earlier, rows, salvage, set_aside
 from mfc_dbus.storage.database import (
     OF_OTHERS,
@@ -27,7 +27,7 @@ from mfc_dbus.storage.database import (
 )
 from mfc_dbus.storage.salvage import Frames
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__, Message.STORE_FAILED)
 
 _Values = Sequence[Any]
 

@@ -1,13 +1,14 @@
 """Sets files aside that cannot be used, under a name that says so."""
 
-import logging
 import os
 import stat
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from mfc_dbus.model.journal import Message, logger_of
+
+log = logger_of(__name__, Message.STORE_FAILED)
 
 # Suffixes of the files that SQLite has beside a database.
 COMPANIONS = ("-wal", "-shm", "-journal")

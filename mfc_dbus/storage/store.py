@@ -4,7 +4,6 @@ Rows that do not outlive a reboot carry the name of a life of the machine, and e
 may be found: invalid rows are put into a table of their own, and an unusable file is renamed.
 """
 
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, Self
 from mfc_dbus.model.desired import Desired, Key
 from mfc_dbus.model.errors import InvalidArgs, StoreError
 from mfc_dbus.model.history import HistoryUpdate, PastChange
+from mfc_dbus.model.journal import Message, logger_of
 from mfc_dbus.model.quoting import printable
 from mfc_dbus.storage import earlier, past, rows, salvage, set_aside
 from mfc_dbus.storage.database import (
@@ -31,7 +31,7 @@ from mfc_dbus.storage.database import (
 from mfc_dbus.storage.earlier import Handoff
 from mfc_dbus.storage.opening import open_whatever
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__, Message.STORE_FAILED)
 
 _DELETE = "DELETE FROM kept WHERE key = ?"
 _UNUSABLE = (sqlite3.Error, OSError, ValueError, Unusable, Newer)

@@ -20,6 +20,7 @@ from mfc_dbus.config.settings import CurrentSettings
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model.addresses import Prefix, forwardable, mask
+from mfc_dbus.model.journal import Message, about_table
 from mfc_dbus.model.route import Route, RouteKey, stream_key
 from mfc_dbus.model.status import UnroutedStream
 from mfc_dbus.routing.learned_entries import derive, derive_native, elsewhere, natives
@@ -356,7 +357,11 @@ class Learning:
         most = self._settings.now.max_learned
         full = len(self._table.learned) >= most
         if full and not self._full:
-            log.warning("%d streams are learned, and the configuration allows no more", most)
+            log.warning(
+                "%d streams are learned, and the configuration allows no more",
+                most,
+                extra=about_table(Message.TOO_MANY_STREAMS, self._table.id),
+            )
         self._full = full
         if full:
             unused = self._usage.unused(now, for_packets=has_packet)
@@ -374,7 +379,11 @@ class Learning:
             self._table.kernel.add_mfc(entry(learned, self._table.vifs))
         except OSError as error:
             if not self._refused:
-                log.error("The kernel refused a stream of a route: %s", error)
+                log.error(
+                    "The kernel refused a stream of a route: %s",
+                    error,
+                    extra=about_table(Message.KERNEL_REFUSED, self._table.id, reason=str(error)),
+                )
             self._refused = True
             return
         self._refused = False

@@ -1,6 +1,7 @@
 """Who did what: the records that the daemon writes to the journal."""
 
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from lab.bus import PrivateBus
-from lab.caller import ROUTE, Caller
+from lab.caller import ROUTE, Caller, Route
 from lab.daemon import Daemon
 from lab.journal import JOURNALD, Entry, Journal, Journald
 from lab.netns import Namespace
 
 from mfc_dbus.bus.errors import BusError
+from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 from mfc_dbus.model.journal import Message
 
 # The daemon, with another journal, to which its standard error leads as systemd says it.
@@ -205,3 +207,73 @@ async def test_systemds_journal_finds_a_change_by_its_fields(
     assert entry["MESSAGE_ID"] == Message.ROUTE_ADDED
     assert entry["MFC_USER"] == "root"
     assert entry["SYSLOG_IDENTIFIER"] == "mfc-dbusd"
+
+
+async def test_a_table_that_is_not_ours_and_then_is_has_its_ids(
+    own_bus: PrivateBus, own_network: Namespace, journal: Journal, programs: Path
+) -> None:
+    with ExitStack() as stack:
+        with own_network:
+            other = stack.enter_context(MRoute(socket.AF_INET))
+        other.init()
+        stack.enter_context(Daemon(own_bus.address, own_network, programs=programs, wait=False))
+        entries = journal.until("Another program owns") + journal.until("table is ours")
+        (taken,) = told(entries, Message.TABLE_NOT_OURS)
+        assert (taken["MFC_FAMILY"], taken["MFC_TABLE"]) == (["ipv4"], ["0"])
+        assert taken["MFC_REASON"] == taken["MESSAGE"]
+        (own,) = told(entries, Message.TABLE_OURS)
+        assert own["MFC_FAMILY"] == ["ipv6"]
+        other.done()
+        won = journal.until("ipv4 multicast routing table is ours")[-1]
+        assert (won["MESSAGE_ID"], won["MFC_FAMILY"]) == ([Message.TABLE_OURS], ["ipv4"])
+
+
+async def test_what_somebody_else_changed_has_its_id_and_of_a_flood_only_some_is_told(
+    own_bus: PrivateBus, own_network: Namespace, journal: Journal, programs: Path
+) -> None:
+    number = 300
+    with ExitStack() as stack:
+        started(stack, own_bus, own_network, journal, programs)
+        async with Caller.at(own_bus.address) as root:
+            routes = [ROUTE._replace(group=f"239.1.{n >> 8}.{n & 255}") for n in range(number)]
+            for route in routes:
+                await root.add(route)
+                journal.read()
+            with own_network:
+                stranger = stack.enter_context(MRoute(socket.AF_INET))
+            for route in routes:
+                stranger.del_mfc(entry_of(route))
+            lines = [journal.read()]
+            while number_of_foreign_changes(lines) < number:
+                lines.append(journal.read())
+        told_of = told(lines, Message.FOREIGN_CHANGE)
+        assert 0 < len(told_of) < number / 4
+        assert told_of[0]["MFC_SOURCE"] == [ROUTE.source]
+        assert told_of[0]["MFC_GROUP"][0].startswith("239.1.")
+        assert told_of[0]["MFC_TABLE"] == ["0"]
+
+
+def entry_of(route: Route) -> MFCEntry:
+    source, group = (socket.inet_aton(address) for address in (route.source, route.group))
+    return MFCEntry(source, group, 0, ())
+
+
+def number_of_foreign_changes(lines: list[Entry]) -> int:
+    left_out = told(lines, Message.LEFT_OUT)
+    counted = sum(int(line["MFC_LEFT_OUT"][0]) for line in left_out)
+    return counted + len(told(lines, Message.FOREIGN_CHANGE))
+
+
+async def test_a_damaged_store_and_a_broken_file_have_their_ids(
+    own_bus: PrivateBus, own_network: Namespace, journal: Journal, programs: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    for directory in ("state", "configuration"):
+        (home / directory).mkdir(parents=True)
+    (home / "state/routes.db").write_bytes(b"no database" * 1000)
+    (home / "configuration/mfc-dbus.toml").write_text("max-routes = 'many'")
+    with ExitStack() as stack:
+        _, entries = started(stack, own_bus, own_network, journal, programs, home)
+        assert told(entries, Message.STORE_FAILED)
+        problems = told(entries, Message.CONFIGURATION)
+        assert "max-routes" in problems[0]["MESSAGE"][0]

@@ -16,6 +16,7 @@ import pytest
 from lab.bus import DATA
 from lab.journal import Entry, Journal, parse
 
+from mfc_dbus.loop.events import Guard
 from mfc_dbus.model import journal as records
 from mfc_dbus.model.cause import BY_EXPIRY, BY_INTERFACE, Act, Author, Cause, CauseKind, asked
 from mfc_dbus.model.journal import Message, Record
@@ -201,6 +202,33 @@ def test_a_refusal_has_what_was_asked_for_and_the_name_of_the_error() -> None:
     assert told["MFC_RESULT"] == ["AccessDenied"]
     assert told["MFC_GROUP"] == ["239.1.1.1"]
     assert told["MFC_OIF"] == ["eth2", "eth3"]
+
+
+def test_a_line_about_no_change_has_its_id_and_fields(
+    log: logging.Logger, journal: Journal
+) -> None:
+    table = records.about_table(Message.TABLE_NOT_OURS, ROUTE.table_id, reason="taken")
+    log.warning("%s", "taken", extra=table)
+    assert journal.read() == {
+        "MESSAGE": ["taken"],
+        "PRIORITY": ["4"],
+        "SYSLOG_IDENTIFIER": ["mfc-dbusd"],
+        "MESSAGE_ID": [Message.TABLE_NOT_OURS],
+        "MFC_FAMILY": ["ipv4"],
+        "MFC_TABLE": ["0"],
+        "MFC_REASON": ["taken"],
+    }
+    log.error("x", extra=records.about(Message.KERNEL_REFUSED, MEMBERSHIP))
+    assert journal.read()["MFC_INTERFACE"] == ["eth1"]
+
+
+def test_an_internal_error_has_its_id(log: logging.Logger, journal: Journal) -> None:
+    guard = Guard("the upkeep of many routes")
+    with mock.patch("mfc_dbus.loop.events.log", log), guard:
+        raise ZeroDivisionError
+    entry = journal.read()
+    assert entry["MESSAGE_ID"] == [Message.INTERNAL_ERROR]
+    assert "Traceback" in entry["MESSAGE"][0]
 
 
 def test_text_of_strangers_makes_no_other_field() -> None:
