@@ -235,6 +235,16 @@ def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_may(parser: argparse.ArgumentParser) -> None:
+    """Add what a verb has that makes one change: see cli/asking.py."""
+    parser.add_argument(
+        "--may",
+        action="store_true",
+        help="do nothing, and tell whether you may do this: yes, with a password, or no (exit "
+        "status 4, also where nobody can be asked for the password)",
+    )
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version

@@ -34,6 +34,10 @@ def run(verb: Verb, args: argparse.Namespace) -> int:
 
                 sock = stack.enter_context(ssh(args.host))
             interactive = verb.CHANGES and _somebody_is_there(args)
+            if getattr(args, "may", False):
+                from mfc_dbus.cli.asking import ask
+
+                return ask(verb, args, sock, interactive=interactive)
             if interactive:
                 from mfc_dbus.cli.children import password_agent
 

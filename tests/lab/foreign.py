@@ -9,12 +9,15 @@ from lab.daemon import BUS_NAME
 _TIMEOUT = 30
 
 
-def run(address: str, *command: str, uid: int = 0) -> "subprocess.CompletedProcess[str]":
-    """Run a program on a bus, as another user where one is given."""
+def run(
+    address: str, *command: str, uid: int = 0, given: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program on a bus, as another user where one is given. given: its standard input."""
     as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"] if uid else []
     return subprocess.run(
         [*as_user, *command],
         env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address, "LC_ALL": "C.UTF-8"},
+        input=given,
         capture_output=True,
         text=True,
         timeout=_TIMEOUT,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from lab.attack import Message, Peer, marshal
 from lab.bus import PrivateBus
 from lab.caller import OWN, ROUTE, STANDARD, Caller, Route, refused
 from lab.cli import CLI
-from lab.daemon import Daemon
-from lab.foreign import output
+from lab.daemon import PROGRAMS, Daemon
+from lab.foreign import output, run
 from lab.polkit import CHALLENGE, NAME, NO, YES, Answer, Check, MockPolkit
 
 from mfc_dbus.bus.backend import Variant
@@ -428,3 +429,54 @@ def test_the_command_line_shows_permissions(cli: CLI) -> None:
     assert cli.json("s", "p")[0] == {"action": f"{ours}.manage-routes", "permission": "yes"}
     done = cli("show", "permissions", "--group", "239.1.2.3")
     assert (done.returncode, "--group is not for permissions" in done.stderr) == (2, True)
+
+
+ADD_WORDS = ["mfc", "add", "-s", ROUTE.source, "-g", ROUTE.group, "-i", "eth1", "-o", "eth2"]
+CHANGES = [
+    ADD_WORDS,
+    ["mfc", "change", "-s", OTHER.source, "-g", OTHER.group, "--disable"],
+    ["mfc", "del", "-s", OTHER.source, "-g", OTHER.group],
+    ["mfc", "flush"],
+    ["group", "join", "-g", "239.1.9.9", "-i", "eth1"],
+    ["group", "leave", "-g", "239.1.2.3", "-i", "eth1"],
+    ["apply", "-"],
+    ["undo"],
+    ["reload"],
+]
+
+
+@pytest.mark.parametrize("words", CHANGES, ids=" ".join)
+async def test_a_change_can_be_asked_for_in_the_place_of_being_made(
+    words: list[str], bus: PrivateBus, nobody: int
+) -> None:
+    async with (
+        Caller.at(bus.address) as root,
+        MockPolkit.at(bus.address, YES) as polkit,
+        Caller.at(bus.address, nobody) as user,
+    ):
+        await prepare(root)
+        await user.add(ROUTE._replace(group="239.1.2.9"))  # for an undo
+        before = await state(root)
+        for answer, permission, text, status in (
+            (YES, "yes", "yes", 0),
+            (CHALLENGE, "auth", "yes, with a password", 4),
+            (NO, "no", "no", 4),
+        ):
+            polkit.answer = answer
+            document = json.dumps({"route": DOCUMENT["route"]})
+            program = str(PROGRAMS / "mfc-dbus-cli")
+            asking = partial(run, bus.address, program, *words, "--may", uid=nobody, given=document)
+            done = await asyncio.to_thread(asking)
+            assert (done.returncode, done.stdout, done.stderr) == (status, f"{text}\n", "")
+            done = await asyncio.to_thread(asking, "--json")
+            assert (done.returncode, json.loads(done.stdout)) == (
+                status,
+                {"permission": permission},
+            )
+        assert await state(root) == before
+
+
+def test_a_change_that_makes_no_sense_is_refused_when_it_is_asked_for(cli: CLI) -> None:
+    done = cli(*ADD_WORDS, "--ttl", "eth7=3", "--may")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "eth7" in done.stderr

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_stream_arguments
+from mfc_dbus.cli.arguments import add_may, add_stream_arguments
 from mfc_dbus.cli.options import add_options, given, names, text
 from mfc_dbus.cli.status import Status
 from mfc_dbus.model.options import ADD_ROUTE
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stop", action="store_true", help="it leaves by none, whatever a wider route says"
     )
     add_options(parser, ADD_ROUTE)
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

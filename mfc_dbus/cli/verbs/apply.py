@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from mfc_dbus.cli.arguments import add_may
 from mfc_dbus.cli.status import Status, status_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
     parser.add_argument("--empty", action="store_true", help=EMPTY)
     parser.add_argument("--wait", action="store_true", help=WAIT)
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_which_route_arguments
+from mfc_dbus.cli.arguments import add_may, add_which_route_arguments
 from mfc_dbus.cli.options import add_options, given
 from mfc_dbus.cli.status import Status
 from mfc_dbus.model.options import CHANGE_ROUTE, TABLE
@@ -38,6 +38,7 @@ CHANGES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_which_route_arguments(parser)
     add_options(parser, CHANGE_ROUTE, both=True)
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

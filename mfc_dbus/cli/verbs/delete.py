@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_which_route_arguments
+from mfc_dbus.cli.arguments import add_may, add_which_route_arguments
 from mfc_dbus.cli.options import given
 from mfc_dbus.cli.status import Status
 from mfc_dbus.model.options import TABLE
@@ -29,6 +29,7 @@ CHANGES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_which_route_arguments(parser)
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

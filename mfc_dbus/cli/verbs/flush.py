@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from mfc_dbus.cli.arguments import add_may
 from mfc_dbus.cli.options import add_options, text
 from mfc_dbus.cli.status import Status
 from mfc_dbus.model.options import TABLE
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-g", "--group", type=text, metavar="PREFIX", help="only routes of these groups"
     )
     add_options(parser, [TABLE])
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

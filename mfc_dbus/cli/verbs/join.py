@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_membership_arguments
+from mfc_dbus.cli.arguments import add_may, add_membership_arguments
 from mfc_dbus.cli.options import add_options, given
 from mfc_dbus.cli.status import Status
 from mfc_dbus.model.options import JOIN_GROUP
@@ -32,6 +32,7 @@ CHANGES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_membership_arguments(parser)
     add_options(parser, JOIN_GROUP)
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from mfc_dbus.cli.arguments import add_membership_arguments
+from mfc_dbus.cli.arguments import add_may, add_membership_arguments
 from mfc_dbus.cli.status import Status
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ CHANGES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_membership_arguments(parser)
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:

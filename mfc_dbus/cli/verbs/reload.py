@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from mfc_dbus.cli.arguments import add_may
 from mfc_dbus.cli.status import Status
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ CHANGES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This verb has no arguments."""
+    add_may(parser)
 
 
 async def run(client: "Client", _: argparse.Namespace) -> int:

@@ -62,7 +62,8 @@ On a terminal it is a table, in a pipe columns with a header. With --json an arr
               (why it failed), comment, persistent (over a reboot), origin ("bus", or "config":
               from routes.d)
   permissions action (of polkit), permission ({", ".join(Permission)}: with a password, if
-              "{Permission.AUTH}"); where a rule of polkit grants some routes only, it is not "yes"
+              "{Permission.AUTH}"); where a rule of polkit grants some routes only, it is not "yes":
+              of one change, such as "mfc add ...", its option --may tells
 """
 
 EXAMPLES = """\

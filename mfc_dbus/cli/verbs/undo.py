@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from mfc_dbus.cli.arguments import add_may
 from mfc_dbus.cli.options import change_number
 from mfc_dbus.cli.status import Status
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "number", nargs="?", type=change_number, metavar="NUMBER", help="default: your last change"
     )
+    add_may(parser)
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
