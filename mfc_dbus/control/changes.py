@@ -18,21 +18,20 @@ from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.problems import Problems
 from mfc_dbus.model.route import Route, TableId
 from mfc_dbus.routing.presence import check_interface
-from mfc_dbus.routing.sequence import TableChange
 from mfc_dbus.routing.table import Table, find_table
 
 Tables = Mapping[TableId, Table]
 
 
 class Changes(NamedTuple):
-    """What a document changes.
+    """What becomes other by a document, a flush or an undo.
 
     touched: where in the document the routes are that are added or changed.
     """
 
     routes: Mapping[TableId, Difference[Route]]
-    memberships: Difference[Membership]
-    touched: Sequence[int]
+    memberships: Difference[Membership] = Difference()
+    touched: Sequence[int] = ()
 
     @property
     def counts(self) -> list[int]:
@@ -107,8 +106,9 @@ def _present(tables: Tables, route: Route) -> Route | None:
 
 async def find_flushed(
     tables: Tables, group: Prefix | None, iif: str | None, number: int | None
-) -> list[TableChange]:
-    """Find the routes of a group prefix, an iif and a table's number that no file has.
+) -> Changes:
+    """Find the routes of a group prefix, an iif and a table's number that no file has, and plan to
+    delete them.
 
     None stands for any.
     """
@@ -121,11 +121,11 @@ async def find_flushed(
             and (group is None or group.covers(route.group))
         )
 
-    found = []
-    for table in tables.values():
+    found = {}
+    for id_, table in tables.items():
         deleted = [route async for route in in_slices(table.routes) if flushed(route)]
-        found.append(TableChange(table, Difference(deleted=deleted)))
-    return found
+        found[id_] = Difference(deleted=deleted)
+    return Changes(found)
 
 
 async def find_problems(

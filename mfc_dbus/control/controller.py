@@ -8,9 +8,10 @@ from functools import partial
 from typing import cast
 
 from mfc_dbus.config.settings import CurrentSettings, Settings
+from mfc_dbus.control.bulk_changes import BulkChanges
 from mfc_dbus.control.change_log import ChangeLog
 from mfc_dbus.control.change_queue import ChangeQueue
-from mfc_dbus.control.changes import find_flushed
+from mfc_dbus.control.changes import Changes, find_flushed
 from mfc_dbus.control.document_changes import DocumentChanges
 from mfc_dbus.control.history import History
 from mfc_dbus.control.interface_follower import InterfaceFollower
@@ -37,7 +38,6 @@ from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.cause import BY_EXPIRY, Act, Cause, asked
 from mfc_dbus.model.route import Route, RouteKey, RouteName, TableId
 from mfc_dbus.model.status import StoreCounters
-from mfc_dbus.routing.sequence import split
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import Transition, check_transition
 from mfc_dbus.streams.rates import Rates
@@ -109,14 +109,10 @@ class Controller:
         self._settings = SettingsInForce(self._current, self._reconciler, self._router_discovery)
         self._interfaces = InterfaceFollower(links, self._reconciler)
         self._queue = ChangeQueue(self._commit, go_on)
-        self.undoing = Undoing(
-            self.tables,
-            self.memberships,
-            self._preconditions,
-            self._unstored,
-            self._queue,
-            self._interfaces,
+        self._bulk = BulkChanges(
+            self.tables, self.memberships, self._unstored, self._queue, self._interfaces
         )
+        self.undoing = Undoing(self.tables, self.memberships, self._preconditions, self._bulk)
         self.joining = Joining(
             self.memberships, self._reconciler.known, self._queue, self._interfaces, self.follow
         )
@@ -136,10 +132,9 @@ class Controller:
             self.tables,
             self.memberships,
             self._preconditions,
-            self._unstored,
-            self._queue,
             self._interfaces,
             self._settings,
+            self._bulk,
         )
 
     @property
@@ -284,13 +279,11 @@ class Controller:
         Those of the configuration stay. number: of the table.
         """
 
-        async def change() -> int:
+        async def plan() -> tuple[Changes, int]:
             flushed = await find_flushed(self.tables, group, iif, number)
-            parts = await split(flushed, self._reconciler.present)
-            await self._unstored.change_in_parts(parts, cause or asked(Act.FLUSH))
-            return sum(len(each.routes.deleted) for each in flushed)
+            return flushed, sum(flushed.counts)
 
-        return cast(int, await self._queue.run(change))
+        return await self._bulk.run(plan, cause or asked(Act.FLUSH))
 
     async def expire(self, now: int) -> None:
         """Remove the routes whose time has run out by now, in nanoseconds since boot."""

@@ -3,23 +3,20 @@
 import logging
 from collections import Counter
 from collections.abc import MutableSequence, Sequence
-from typing import cast
 
 from mfc_dbus.config.settings import Settings
 from mfc_dbus.control import changes
-from mfc_dbus.control.change_queue import ChangeQueue
+from mfc_dbus.control.bulk_changes import BulkChanges
 from mfc_dbus.control.changes import Changes, Tables
 from mfc_dbus.control.interface_follower import InterfaceFollower
 from mfc_dbus.control.preconditions import Preconditions
 from mfc_dbus.control.settings_in_force import SettingsInForce
-from mfc_dbus.control.unstored import UnstoredChanges
 from mfc_dbus.loop.slices import in_slices
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.cause import Act, Cause, CauseKind, asked
 from mfc_dbus.model.errors import AccessDenied, ConfigError, RequestError
 from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.route import Route
-from mfc_dbus.routing.sequence import TableChange, split
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +32,16 @@ class DocumentChanges:
         tables: Tables,
         memberships: Memberships,
         preconditions: Preconditions,
-        unstored: UnstoredChanges,
-        queue: ChangeQueue,
         interfaces: InterfaceFollower,
         settings: SettingsInForce,
+        bulk: BulkChanges,
     ) -> None:
         self._tables = tables
         self._memberships = memberships
         self._preconditions = preconditions
-        self._unstored = unstored
-        self._queue = queue
         self._interfaces = interfaces
         self._settings = settings
+        self._bulk = bulk
 
     def changes_memberships(self, memberships: Sequence[Membership], *, merge: bool) -> bool:
         """Whether a document with these memberships would change any.
@@ -77,29 +72,21 @@ class DocumentChanges:
         to leave.
         """
         deletable = None if merge else changes.owned_by_documents
-        why = cause or asked(Act.APPLY)
 
-        async def change() -> tuple[Sequence[int], Sequence[Membership]]:
-            self._interfaces.follow()
+        async def plan() -> tuple[Changes, tuple[Sequence[int], Sequence[Membership]]]:
             planned = await changes.compare_all(
                 self._tables, self._memberships, routes, memberships, deletable
             )
             if any(planned.memberships) and not joining:
                 raise AccessDenied("The memberships were changed meanwhile: try again")
-            self._preconditions.count(planned.growth)
-            self._memberships.check_count(planned.memberships.growth)
+            self._preconditions.count(planned)
             await self._preconditions.document(routes, memberships, planned, wait=wait)
-            parts = await split(_table_changes(self._tables, planned), self._interfaces.present)
-            if not dry_run:
-                present = self._interfaces.present
-                with self._memberships.changing(planned.memberships, present, why):
-                    await self._unstored.change_in_parts(parts, why)
-            return planned.counts, planned.memberships.deleted
+            return planned, (planned.counts, planned.memberships.deleted)
 
         await self._interfaces.until_all_there(routes, memberships)
-        counts, left = await self._queue.run(change)
+        counts, left = await self._bulk.run(plan, cause or asked(Act.APPLY), dry_run=dry_run)
         self._memberships.check_left(left)
-        return cast(Sequence[int], counts)
+        return counts
 
     async def configure(
         self,
@@ -117,9 +104,8 @@ class DocumentChanges:
         """
 
         routes = [] if routes is None else routes
-        why = cause or Cause(CauseKind.RELOAD, Act.RELOAD)
 
-        async def compare() -> Changes:
+        async def plan() -> tuple[Changes, Counter[str]]:
             self._preconditions.check_settings(settings)
             planned = await changes.compare_all(
                 self._tables, self._memberships, routes, memberships, changes.from_a_file
@@ -128,34 +114,16 @@ class DocumentChanges:
                 await self._preconditions.document(routes, memberships, planned, wait=True)
             except RequestError as error:
                 raise ConfigError(str(error)) from error
-            return planned
-
-        async def change() -> Counter[str]:
-            self._interfaces.follow()
-            planned = await compare()
-            present = self._interfaces.present
-            with (
-                self._memberships.changing(planned.memberships, present, why),
-                self._settings.changing_to(settings),
-            ):
-                parts = await split(_table_changes(self._tables, planned, wait=True), present)
-                await self._unstored.change_in_parts(parts, why, wait=True)
-            return Counter([each.file async for each in in_slices(planned.deleted)])
+            return planned, Counter([each.file async for each in in_slices(planned.deleted)])
 
         await self._interfaces.until_all_there(routes, memberships)
-        deleted = cast(Counter[str], await self._queue.run(change))
+        deleted = await self._bulk.run(
+            plan,
+            cause or Cause(CauseKind.RELOAD, Act.RELOAD),
+            wait=True,
+            settings=lambda: self._settings.changing_to(settings),
+        )
         left = {route.file for route in routes} | {each.file for each in memberships}
         for file, count in deleted.items():
             if file not in left:
                 log.warning("%s has gone, and with it %d routes and memberships", file, count)
-
-
-def _table_changes(
-    tables: Tables, planned: Changes, *, wait: bool = False
-) -> Sequence[TableChange]:
-    """Return what changes in each table. wait: the tables need not be ours yet."""
-    return [
-        TableChange(table, planned.routes[id_], wait)
-        for id_, table in tables.items()
-        if planned.routes.get(id_)
-    ]

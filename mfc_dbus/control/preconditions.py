@@ -49,7 +49,7 @@ class Preconditions:
         if present is not None:
             changes.check_configured(present)
         else:
-            self.count(1)
+            self._count(1)
         changes.check_interfaces(route, self._present, wait=wait)
         return Transition(table, [present] if present else [], [route])
 
@@ -82,7 +82,12 @@ class Preconditions:
         changes.check_configured(chosen[0])
         return chosen[0]
 
-    def count(self, growth: int) -> None:
+    def count(self, planned: Changes) -> None:
+        """Raise LimitExceeded where the settings do not allow so many routes or memberships."""
+        self._count(planned.growth)
+        self._memberships.check_count(planned.memberships.growth)
+
+    def _count(self, growth: int) -> None:
         """Raise LimitExceeded where the settings do not allow `growth` more routes."""
         count = sum(len(table.routes) for table in self._tables.values())
         if growth > 0 and count + growth > self._settings.now.max_routes:

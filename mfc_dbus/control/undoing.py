@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from mfc_dbus.control.change_queue import ChangeQueue
-from mfc_dbus.control.interface_follower import InterfaceFollower
+from mfc_dbus.control.bulk_changes import BulkChanges
+from mfc_dbus.control.changes import Changes
 from mfc_dbus.control.preconditions import Preconditions
 from mfc_dbus.control.rights import (
     BULK,
@@ -14,7 +14,6 @@ from mfc_dbus.control.rights import (
     ask_for_membership,
     touched,
 )
-from mfc_dbus.control.unstored import UnstoredChanges
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import format_address, format_source, source_prefix
 from mfc_dbus.model.boot_clock import since_boot
@@ -25,7 +24,6 @@ from mfc_dbus.model.errors import AccessDenied, ChangedSince
 from mfc_dbus.model.history import PastChange
 from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.route import Route, TableId
-from mfc_dbus.routing.sequence import TableChange, split
 from mfc_dbus.routing.table import Table, find_table
 
 _MOST_ASKED = 2  # routes for each of which polkit is asked: to move one is to delete and to add it
@@ -44,8 +42,7 @@ class UndoQuestions(NamedTuple):
 class Reversal(NamedTuple):
     """What undoes a change, and what polkit has to say yes to."""
 
-    routes: Mapping[TableId, Difference[Route]]
-    memberships: Difference[Membership]
+    changes: Changes
     questions: UndoQuestions
 
 
@@ -57,18 +54,14 @@ class Undoing:
         tables: Mapping[TableId, Table],
         memberships: Memberships,
         preconditions: Preconditions,
-        unstored: UnstoredChanges,
-        queue: ChangeQueue,
-        interfaces: InterfaceFollower,
+        bulk: BulkChanges,
         now: Callable[[], int] = since_boot,
     ) -> None:
         """now: returns nanoseconds since boot."""
         self._tables = tables
         self._memberships = memberships
         self._preconditions = preconditions
-        self._unstored = unstored
-        self._queue = queue
-        self._interfaces = interfaces
+        self._bulk = bulk
         self._now = now
 
     def ask(self, past: PastChange) -> UndoQuestions:
@@ -93,11 +86,8 @@ class Undoing:
         }
         for id_ in by_table:
             find_table(self._tables, id_)
-        return Reversal(
-            by_table,
-            _difference(memberships, Membership),
-            self._ask(routes, memberships),
-        )
+        back = Changes(by_table, _difference(memberships, Membership))
+        return Reversal(back, self._ask(routes, memberships))
 
     async def undo(
         self, past: PastChange, cause: Cause, shown: UndoQuestions | None = None
@@ -108,22 +98,14 @@ class Undoing:
         would be asked something else by now, and what forbids the change.
         """
 
-        async def change() -> Sequence[Membership]:
-            self._interfaces.follow()
-            planned = self.check(past)
-            if shown is not None and planned.questions != shown:
+        async def plan() -> tuple[Changes, Sequence[Membership]]:
+            back, questions = self.check(past)
+            if shown is not None and questions != shown:
                 raise AccessDenied(f"What change {past.number} was about was changed: try again")
-            present = self._interfaces.present
-            self._preconditions.count(sum(each.growth for each in planned.routes.values()))
-            self._memberships.check_count(planned.memberships.growth)
-            changes = [TableChange(self._tables[id_], each) for id_, each in planned.routes.items()]
-            parts = await split(changes, present)
-            with self._memberships.changing(planned.memberships, present, cause):
-                await self._unstored.change_in_parts(parts, cause)
-            return planned.memberships.deleted
+            self._preconditions.count(back)
+            return back, back.memberships.deleted
 
-        self._interfaces.follow()
-        left = await self._queue.run(change)
+        left = await self._bulk.run(plan, cause)
         self._memberships.check_left(left)
 
     def _check_present(self, past: PastChange, edit: Edit) -> None:
