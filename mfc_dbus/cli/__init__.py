@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mfc_dbus.cli.arguments import Verb, parse
 from mfc_dbus.cli.parser import UsageError
-from mfc_dbus.cli.status import Status, complain
+from mfc_dbus.cli.status import Status, complain, complain_of_system
 
 COMPLETE = "__complete"  # the first word where a shell asks what may be typed
 
@@ -42,9 +42,7 @@ def _run(verb: Verb, args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError) and not verb.CHANGES:
             return Status.DONE  # the reader has seen enough
-        sentence = ": ".join(filter(None, [error.filename, error.strerror]))
-        complain(sentence, error="System", as_json=args.json)
-        return Status.FAILED
+        return complain_of_system(error, as_json=args.json)
     except KeyboardInterrupt:
         return _die_of(signal.SIGINT)
     except Terminated:

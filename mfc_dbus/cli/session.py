@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from mfc_dbus.cli.arguments import Verb
 from mfc_dbus.cli.options import in_flags
-from mfc_dbus.cli.status import complain, status_of
+from mfc_dbus.cli.status import Status, complain, status_of
 from mfc_dbus.client import Client, ClientError, finish
 
 # New objects until Python looks for garbage: of 100,000 routes it would look all the time in vain.
@@ -50,8 +50,13 @@ def run(verb: Verb, args: argparse.Namespace) -> int:
             client = stack.enter_context(Client.open_blocking(sock=sock, interactive=interactive))
             return finish(verb.run(client, args))
     except ClientError as error:
-        complain(in_flags(str(error), args), error=error.name, as_json=args.json)
-        return status_of(error.name)
+        return complain_of(error, args)
+
+
+def complain_of(error: ClientError, args: argparse.Namespace) -> Status:
+    """Write why a verb has failed, and return the exit status. args: what was typed for it."""
+    complain(in_flags(str(error), args), error=error.name, as_json=args.json)
+    return status_of(error.name)
 
 
 def _terminate(*_: object) -> NoReturn:

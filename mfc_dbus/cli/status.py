@@ -45,6 +45,13 @@ def status_of(error_name: str) -> Status:
     return _STATUSES.get(error_name.partition(".")[0], Status.FAILED)
 
 
+def complain_of_system(error: OSError, *, as_json: bool) -> Status:
+    """Write what the system did not do, and return the exit status."""
+    sentence = ": ".join(filter(None, [error.filename, error.strerror]))
+    complain(sentence, error="System", as_json=as_json)
+    return Status.FAILED
+
+
 def complain(sentence: str, *, error: str = "", as_json: bool = False, **more: object) -> None:
     """Write a line to stderr.
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Self
 import pytest
 
 from lab.bus import DATA, PrivateBus
+from lab.daemon import Daemon
+from lab.netns import Namespace
 from mfc_dbus.bus.calls import Call
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.errors import BusError
@@ -191,3 +193,22 @@ def real(
         running(bus.address, *overlay.prefix, str(POLKITD), "--no-debug"),
     ):
         yield bus
+
+
+class Service(NamedTuple):
+    """The daemon with everything as it is shipped."""
+
+    bus: PrivateBus
+    network: Namespace
+    daemon: Daemon
+
+
+@contextlib.contextmanager
+def serving(
+    users: Mapping[str, int], groups: Mapping[str, Sequence[str]], rules: str, library: str
+) -> Iterator[Service]:
+    """Run the daemon as the user mfc-dbus, on a bus with polkitd; it has eth1 to eth4."""
+    with real(users, groups, rules) as bus, contextlib.closing(Namespace()) as network:
+        network.ip(*(f"link add name eth{n} type veth peer name eth{n + 1}" for n in (1, 3)))
+        with Daemon(bus.address, network, uid=users["mfc-dbus"], library=library) as daemon:
+            yield Service(bus, network, daemon)

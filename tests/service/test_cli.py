@@ -5,26 +5,24 @@ import contextlib
 import io
 import json
 import os
-import pty
 import select
 import shlex
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import termios
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from unittest import mock
 
 import pytest
 from lab.bus import PrivateBus
 from lab.cli import CLI
 from lab.daemon import BUS_NAME, CONFIGURATION, PROGRAMS, Daemon
+from lab.forked import at_terminal
 from lab.igmp import Member, members
 from lab.netns import Namespace
 from lab.packets import Run, Sender
@@ -549,63 +547,6 @@ def test_a_batch_of_a_file_that_all_succeeds_is_done(cli: CLI, tmp_path: Path) -
 
 
 # At a terminal
-
-
-class Terminal:
-    """A function at a terminal of its own, in a child; `output` is what it showed in the end."""
-
-    def __init__(self, function: Callable[[], int]) -> None:
-        self.pid, self.fd = pty.fork()
-        if not self.pid:
-            status = 70
-            try:
-                status = function()
-                sys.stdout.flush()
-            finally:
-                os._exit(status)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
-
-    def read_until(self, text: str) -> str:
-        """Wait until it has shown this; what it has shown since the last time."""
-        shown = ""
-        while text not in shown:
-            shown += os.read(self.fd, 65536).decode()
-        return shown
-
-    def end(self) -> tuple[int, str]:
-        """Wait for its end: the exit status, and what it showed."""
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO: nobody has it open any more
-            while data := os.read(self.fd, 65536):
-                shown += data
-        _, status = os.waitpid(self.pid, 0)
-        return os.waitstatus_to_exitcode(status), shown.decode().replace("\r\n", "\n")
-
-    @property
-    def echoes(self) -> bool:
-        return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
-
-
-def at_terminal(address: str, *words: str, uid: int = 0, path: str = "") -> Terminal:
-    def run() -> int:
-        # asyncio's, of the test that was forked
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if uid:
-            become(uid, keep=(CAP_DAC_READ_SEARCH,))
-        os.environ |= {"DBUS_SYSTEM_BUS_ADDRESS": address, "TERM": "xterm", "COLUMNS": "80"}
-        os.environ["PATH"] = f"{path}:{os.environ['PATH']}"
-        # pytest put others in their place.
-        sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-        sys.stderr = os.fdopen(2, "w")
-        return main(words)
-
-    return Terminal(run)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -13,9 +13,12 @@ from lab.bus import PrivateBus
 from lab.caller import STANDARD, Caller, Membership, Route, refused
 from lab.daemon import Daemon
 from lab.foreign import add_route
+from lab.forked import at_terminal
 from lab.netns import Namespace
 from lab.password_agent import PasswordAgent
-from lab.polkit import real
+from lab.polkit import Service, serving
+
+from mfc_dbus.cli.verbs.shell import PROMPT
 
 # A password that was typed is kept for a user: each test has its own.
 USERS = {
@@ -28,6 +31,7 @@ USERS = {
     "two": 64207,
     "nobody-knows": 64208,
     "mover": 64209,
+    "typist": 64210,
 }
 RULES = """
 polkit.addRule(function(action, subject) {
@@ -48,22 +52,25 @@ pytestmark = pytest.mark.usefixtures("daemon", "nobody")
 
 
 @pytest.fixture(scope="module")
-def bus() -> Iterator[PrivateBus]:
-    with real(USERS, {}, RULES) as bus:
-        yield bus
+def service(library: str) -> Iterator[Service]:
+    """Each library has a polkitd of its own, which keeps what was typed for this process."""
+    with serving(USERS, {}, RULES, library) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Namespace]:
-    with closing(Namespace()) as namespace:
-        namespace.ip(*(f"link add name eth{n} type veth peer name eth{n + 1}" for n in (1, 3)))
-        yield namespace
+def bus(service: Service) -> PrivateBus:
+    return service.bus
 
 
 @pytest.fixture(scope="module")
-def _daemon(bus: PrivateBus, network: Namespace, library: str) -> Iterator[Daemon]:
-    with Daemon(bus.address, network, uid=USERS["mfc-dbus"], library=library) as daemon:
-        yield daemon
+def network(service: Service) -> Namespace:
+    return service.network
+
+
+@pytest.fixture(scope="module")
+def _daemon(service: Service) -> Daemon:
+    return service.daemon
 
 
 class Ground:
@@ -131,6 +138,24 @@ async def test_another_process_of_the_same_user_is_asked_again(bus: PrivateBus) 
                 await asyncio.to_thread(process.communicate, b"\n", 20)
                 assert process.returncode == 0
                 assert len(agent.asked()) == 1
+
+
+async def test_ten_routes_of_one_shell_take_one_password(bus: PrivateBus) -> None:
+    uid = USERS["typist"]
+    with at_terminal(bus.address, "shell", uid=uid, waits=True) as terminal:
+        async with (
+            Caller.at(bus.address) as root,
+            PasswordAgent.at(bus.address, terminal.pid, uid) as agent,
+        ):
+            terminal.type("\n")
+            for number in range(10):
+                await asyncio.to_thread(terminal.read_until, PROMPT)
+                terminal.type(f"mfc add -s 10.1.0.10 -g 239.1.2.{number} -i eth1 -o eth2\n")
+            await asyncio.to_thread(terminal.read_until, PROMPT)
+            terminal.type("exit\n")
+            assert (await asyncio.to_thread(terminal.end))[0] == 0
+            assert len(agent.asked()) == 1
+            assert len(await root.get("Routes")) == 10
 
 
 async def test_a_rule_can_have_the_password_typed_each_time(bus: PrivateBus) -> None:

@@ -4,14 +4,13 @@ daemon under a uid of its own. The users are made up, and a rule knows them by n
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 from lab.bus import PrivateBus
 from lab.caller import PATH, STANDARD, Caller, Route, refused
 from lab.daemon import BUS_NAME, Daemon
 from lab.netns import Namespace
-from lab.polkit import real
+from lab.polkit import Service, serving
 from lab.witness import entries
 
 from mfc_dbus.bus.frames import MessageType
@@ -49,22 +48,25 @@ pytestmark = pytest.mark.usefixtures("daemon", "nobody")
 
 
 @pytest.fixture(scope="module")
-def bus() -> Iterator[PrivateBus]:
-    with real(USERS, GROUPS, RULES) as bus:
-        yield bus
+def service(library: str) -> Iterator[Service]:
+    """Each library has a polkitd of its own, which keeps what was typed for this process."""
+    with serving(USERS, GROUPS, RULES, library) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Namespace]:
-    with closing(Namespace()) as namespace:
-        namespace.ip(*(f"link add name eth{n} type veth peer name eth{n + 1}" for n in (1, 3)))
-        yield namespace
+def bus(service: Service) -> PrivateBus:
+    return service.bus
 
 
 @pytest.fixture(scope="module")
-def _daemon(bus: PrivateBus, network: Namespace, library: str) -> Iterator[Daemon]:
-    with Daemon(bus.address, network, uid=USERS["mfc-dbus"], library=library) as daemon:
-        yield daemon
+def network(service: Service) -> Namespace:
+    return service.network
+
+
+@pytest.fixture(scope="module")
+def _daemon(service: Service) -> Daemon:
+    return service.daemon
 
 
 # The bus

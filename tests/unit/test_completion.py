@@ -96,7 +96,7 @@ def test_of_every_argument_it_is_known_what_its_values_are(words: Sequence[str])
         (["help", "mf", "a"], ["add"]),
         (["help", "nonsense", "a"], []),
         (["-H", ""], ["(hosts)"]),
-        (["-H", "somewhere", "sh"], ["show"]),
+        (["-H", "somewhere", "sho"], ["show"]),
         (["-H", "somewhere", "mfc", "add", "-i", "l"], []),
         # Interfaces
         (["mfc", "add", "-i", "l"], ["lo"]),
