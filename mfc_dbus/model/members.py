@@ -1,8 +1,8 @@
 """The members of the service's D-Bus object: the one table of them (pure).
 
 The service dispatches and authorises by it, and the client calls by it. What is not in it cannot be
-called. A new member is an entry here and its behaviour (`service/methods.py`, `properties.py`); a
-test holds the interface file, which documents each, against this table.
+called. A new member is an entry here and its behaviour (`service/methods.py`, `queries.py`,
+`properties.py`); a test holds the interface file, which documents each, against this table.
 """
 
 from enum import StrEnum

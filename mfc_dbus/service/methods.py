@@ -1,11 +1,13 @@
-"""The methods of our own interface: a call is parsed and validated, and becomes a request."""
+"""The methods of our own interface, those that change something: a call is parsed and validated,
+and becomes a request.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
-from mfc_dbus.bus.backend import Body, Variant
+from mfc_dbus.bus.backend import Body
 from mfc_dbus.bus.calls import Call
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.control.change_log import write
@@ -35,20 +37,12 @@ from mfc_dbus.model.options import (
     choose,
     signatures,
 )
-from mfc_dbus.model.quoting import join, quote
+from mfc_dbus.model.quoting import join
 from mfc_dbus.model.route import Route, RouteName, parse_route
 from mfc_dbus.model.route_change import change_route, expiry
 from mfc_dbus.service.access import Access
-from mfc_dbus.service.describe import OPTIONS as _DESCRIBE_OPTIONS
-from mfc_dbus.service.describe import Readers, describe, parse_filter
-from mfc_dbus.service.explanations import OPTIONS as _EXPLAIN_OPTIONS
-from mfc_dbus.service.explanations import Explanations
-from mfc_dbus.service.explanations import describe as describe_finding
-from mfc_dbus.service.explanations import parse_question as parse_why
-from mfc_dbus.service.listed_streams import OPTIONS as _STREAMS_OPTIONS
-from mfc_dbus.service.listed_streams import ListedStreams, parse_question
-from mfc_dbus.service.past_changes import OPTIONS as _HISTORY_OPTIONS
-from mfc_dbus.service.past_changes import list_changes
+from mfc_dbus.service.queries import Queries
+from mfc_dbus.service.request import Prepare, Request, read_options
 
 _ADD_OPTIONS = signatures(ADD_ROUTE)
 _DELETE_OPTIONS = {"iif": "s", "table": "u"}
@@ -58,37 +52,7 @@ _UNDO_OPTIONS = {"number": "t"}
 _JOIN_OPTIONS = signatures(JOIN_GROUP)
 _APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b", "empty": "b"}
 
-
-async def _nothing() -> Mapping[Action, Sequence[Question]]:
-    return {}
-
-
-class Request(NamedTuple):
-    """A call that was parsed and validated.
-
-    act: does what was asked for, when the caller is authorised, and returns the reply's body.
-    questions: what polkit must say yes to first. more: returns what else it must say yes to for
-    `act`, which asks that itself, since it takes long to find out.
-    """
-
-    act: Callable[[], Awaitable[Body]]
-    questions: Sequence[Question] = ()
-    more: Callable[[], Awaitable[Mapping[Action, Sequence[Question]]]] = _nothing
-
-
 _RELOAD = Question({}, "have the multicast routing service read its configuration again")
-
-# Parses and validates a call. Raises RequestError or BusError.
-Prepare = Callable[[Call], Request]
-
-
-def answer(read: Callable[[], Body], questions: Sequence[Question] = ()) -> Request:
-    """Make a request whose answer is read at once."""
-
-    async def act() -> Body:
-        return read()
-
-    return Request(act, questions)
 
 
 class Methods:
@@ -102,14 +66,9 @@ class Methods:
         reload: Callable[[Cause], Awaitable[None]],
     ) -> None:
         """reload: reads the configuration again, and has the controller go by it."""
-        self._connection = connection
         self._access = access
         self._controller = controller
         self._reload = reload
-        self._readers = Readers()
-        self._history_readers = Readers()
-        self._streams = ListedStreams(controller.view)
-        self._explanations = Explanations(controller.observer)
         self.prepare: Mapping[str, Prepare] = {
             "AddRoute": self._add_route,
             "ChangeRoute": self._change_route,
@@ -118,19 +77,14 @@ class Methods:
             "JoinGroup": self._join_group,
             "LeaveGroup": self._leave_group,
             "Apply": self._apply,
-            "Describe": self._describe,
-            "ListStreams": self._list_streams,
-            "Explain": self._explain,
-            "ListChanges": self._list_changes,
             "Undo": self._undo,
             "Reload": self._prepare_reload,
+            **Queries(connection, access, controller).prepare,
         }
-
-    # Methods that change something
 
     def _add_route(self, call: Call) -> Request:
         source, group, iif, oifs, options = call.body
-        given = _options(options, _ADD_OPTIONS)
+        given = read_options(options, _ADD_OPTIONS)
         said = {"persistent": "timeout" not in given} | choose(given, ROUTE)
         route = parse_route(source, group, iif, oifs, **said)
         if given.get("timeout") == 0:
@@ -150,7 +104,7 @@ class Methods:
 
     def _change_route(self, call: Call) -> Request:
         source, group, options = call.body
-        given = _options(options, _CHANGE_OPTIONS)
+        given = read_options(options, _CHANGE_OPTIONS)
         name = _name(source, group, given)
         wait = given.get("wait", False)
         if not given.keys() - {*_DELETE_OPTIONS, "wait"}:
@@ -173,7 +127,7 @@ class Methods:
 
     def _delete_route(self, call: Call) -> Request:
         source, group, options = call.body
-        name = _name(source, group, _options(options, _DELETE_OPTIONS))
+        name = _name(source, group, read_options(options, _DELETE_OPTIONS))
         route = self._controller.check_delete(name)
         touched = Touched(route)
 
@@ -187,7 +141,7 @@ class Methods:
 
     def _flush_routes(self, call: Call) -> Request:
         (options,) = call.body
-        given = _options(options, _FLUSH_OPTIONS)
+        given = read_options(options, _FLUSH_OPTIONS)
         iif = parse_interface(given["iif"], pattern=True) if "iif" in given else None
         group = parse_group_prefix(given["group"]) if "group" in given else None
 
@@ -204,7 +158,7 @@ class Methods:
 
     def _join_group(self, call: Call) -> Request:
         group, source, interface, options = call.body
-        given = _options(options, _JOIN_OPTIONS)
+        given = read_options(options, _JOIN_OPTIONS)
         wait = given.get("wait", False)
         range_ = parse_memberships(group, source, interface)
         wanted = range_.memberships(**choose(given, MEMBERSHIP))
@@ -219,7 +173,7 @@ class Methods:
 
     def _leave_group(self, call: Call) -> Request:
         group, source, interface, options = call.body
-        _options(options, {})
+        read_options(options, {})
         range_ = parse_memberships(group, source, interface)
         found = self._controller.memberships.check_leave(range_)
 
@@ -274,7 +228,7 @@ class Methods:
 
     def _undo(self, call: Call) -> Request:
         (options,) = call.body
-        number = _options(options, _UNDO_OPTIONS).get("number")
+        number = read_options(options, _UNDO_OPTIONS).get("number")
         header = call.header
 
         async def more() -> Mapping[Action, Sequence[Question]]:
@@ -296,7 +250,7 @@ class Methods:
 
     def _prepare_reload(self, call: Call) -> Request:
         (options,) = call.body
-        _options(options, {})
+        read_options(options, {})
 
         async def act() -> Body:
             author = await self._access.author(call.header.sender)
@@ -314,63 +268,11 @@ class Methods:
         """
         return asked(act, await self._access.author(call.header.sender))
 
-    # Methods that read
-
-    def _describe(self, call: Call) -> Request:
-        (options,) = call.body
-        chosen = parse_filter(_options(options, _DESCRIBE_OPTIONS))
-
-        async def act() -> Body:
-            sender = call.header.sender
-            async with self._readers.turn(sender, await self._access.known_uid(sender)):
-                await self._connection.writable()
-                return await describe(self._controller.view, chosen)
-
-        return Request(act)
-
-    def _list_changes(self, call: Call) -> Request:
-        (options,) = call.body
-        chosen = _options(options, _HISTORY_OPTIONS)
-
-        async def act() -> Body:
-            sender = call.header.sender
-            uid = await self._access.known_uid(sender)
-            async with self._history_readers.turn(sender, uid):
-                await self._connection.writable()
-                return await list_changes(self._controller.history, chosen)
-
-        return Request(act)
-
-    def _list_streams(self, call: Call) -> Request:
-        (options,) = call.body
-        question = parse_question(_options(options, _STREAMS_OPTIONS))
-
-        async def act() -> Body:
-            sender = call.header.sender
-            uid = await self._access.known_uid(sender)
-            return await self._streams.answer(question, sender, uid)
-
-        return Request(act)
-
-    def _explain(self, call: Call) -> Request:
-        source, group, options = call.body
-        question, seconds = parse_why(source, group, _options(options, _EXPLAIN_OPTIONS))
-        self._controller.observer.check(question)
-
-        async def act() -> Body:
-            sender = call.header.sender
-            uid = await self._access.known_uid(sender)
-            async with self._explanations.place(sender, uid):
-                found = await self._explanations.explain(question, seconds, uid)
-            return [[describe_finding(each) for each in found]]
-
-        return Request(act)
-
 
 async def _read_document(call: Call) -> tuple[Document, dict[str, Any]]:
     """Read the arguments of Apply. Raises BusError, InvalidArgs."""
     text, options = call.read()
-    given = _options(options, _APPLY_OPTIONS)
+    given = read_options(options, _APPLY_OPTIONS)
     with garbage.held_off():
         document = await aside(from_json, text)
     if document.empty and not (given.get("merge", False) or given.get("empty", False)):
@@ -389,22 +291,6 @@ def _undo_questions(found: UndoQuestions) -> Mapping[Action, Sequence[Question]]
         Action.MANAGE_MEMBERSHIPS: found.memberships,
     }
     return {action: questions for action, questions in asked.items() if questions} or asked
-
-
-def _options(options: Mapping[str, Variant], known: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of a call's options. Raises InvalidArgs.
-
-    known: the signatures of all options that the method has.
-    """
-    for name, variant in options.items():
-        if name not in known:
-            others = f"; there are {join(known)}" if known else ""
-            raise InvalidArgs(f"There is no option {quote(name)}{others}")
-        if variant.signature != known[name]:
-            raise InvalidArgs(
-                f"Option {quote(name)} has type '{variant.signature}', and not '{known[name]}'"
-            )
-    return {name: variant.value for name, variant in options.items()}
 
 
 def _name(source: str, group: str, options: Mapping[str, Any]) -> RouteName:

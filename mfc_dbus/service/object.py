@@ -47,10 +47,11 @@ from mfc_dbus.service.causes import describe_cause
 from mfc_dbus.service.encoded_routes import signal_bodies
 from mfc_dbus.service.limits import Quota
 from mfc_dbus.service.logcontrol import LogControl
-from mfc_dbus.service.methods import Methods, Prepare, Request, answer
+from mfc_dbus.service.methods import Methods
 from mfc_dbus.service.permissions import Permissions
 from mfc_dbus.service.properties import Properties, describe_membership
 from mfc_dbus.service.refusals import Refusals
+from mfc_dbus.service.request import Prepare, Request, answer
 from mfc_dbus.service.statistics import Statistics
 
 log = logging.getLogger(__name__)

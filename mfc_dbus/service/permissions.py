@@ -15,7 +15,7 @@ from mfc_dbus.model.members import Action, Method, Permission
 from mfc_dbus.model.quoting import join, quote
 from mfc_dbus.names import INTERFACE
 from mfc_dbus.service.access import Access
-from mfc_dbus.service.methods import Prepare, Request
+from mfc_dbus.service.request import Prepare, Request
 
 _COALESCE = 1.0  # seconds between two signals, since strangers can have polkit say that it changed
 
