@@ -5,17 +5,18 @@ async with Client.open() as client:
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from mfc_dbus.bus.codec import Variant
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import BUS
+from mfc_dbus.client.call_options import numbers, strings, table_number
+from mfc_dbus.client.changing_calls import ChangingCalls
 from mfc_dbus.client.errors import ClientError
 from mfc_dbus.client.remote import INTERACTIVE_TIMEOUT, LONG_TIMEOUT, TIMEOUT, Bus, Remote
 from mfc_dbus.model import members
 from mfc_dbus.model.findings import DEFAULT_SECONDS
-from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, Option
 from mfc_dbus.names import ANY_SOURCE, BUS_NAME, INTERFACE
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 MAX_STREAMS = 1000  # that the service tells of at once
 
 
-class Client:
+class Client(ChangingCalls):
     """The service's methods and properties. Each call raises ClientError, also after a timeout."""
 
     def __init__(self, bus: Bus, *, interactive: bool = False) -> None:
@@ -95,159 +96,6 @@ class Client:
         with contextlib.closing(connection):
             yield cls(connection, interactive=interactive)
 
-    async def add_route(
-        self,
-        group: str,
-        iif: str,
-        oifs: Sequence[str],
-        *,
-        source: str = ANY_SOURCE,
-        ttls: Mapping[str, int] | None = None,
-        replace: bool = False,
-        persistent: bool | None = None,
-        timeout: int | None = None,
-        wait: bool = False,
-        comment: str = "",
-        table: int = 0,
-        hairpin: bool = False,
-        enabled: bool = True,
-    ) -> None:
-        """Add a route. Group and source may be prefixes, interfaces may be shell patterns.
-
-        Without oifs it stops its streams. ttls: TTL thresholds of oifs, 1 to 254, IPv4 only; the
-        default is 1. replace: change a route that is there. persistent: keep it over a reboot; the
-        default unless there is a timeout. timeout: seconds after which it is removed. wait: its
-        interfaces need not be there yet. table: number of the kernel's routing table, 0 for the
-        default one. hairpin: the iif may be an oif. enabled: if not, it is kept, and as if it were
-        not there.
-        """
-        options = _variants(
-            ADD_ROUTE,
-            ttls=dict(ttls or {}) or None,
-            replace=replace or None,
-            persistent=persistent,
-            timeout=timeout,
-            wait=wait or None,
-            comment=comment or None,
-            table=table or None,
-            hairpin=hairpin or None,
-            enabled=None if enabled else False,
-        )
-        body = [source, group, iif, list(oifs), options]
-        await self._change("AddRoute", body)
-
-    async def change_route(
-        self,
-        group: str,
-        *,
-        source: str = ANY_SOURCE,
-        iif: str | None = None,
-        table: int = 0,
-        add_oifs: Sequence[str] = (),
-        remove_oifs: Sequence[str] = (),
-        to_iif: str | None = None,
-        ttls: Mapping[str, int] | None = None,
-        comment: str | None = None,
-        persistent: bool | None = None,
-        hairpin: bool | None = None,
-        enabled: bool | None = None,
-        timeout: int | None = None,
-        wait: bool = False,
-    ) -> None:
-        """Change a part of a route, in one step: what is left out stays.
-
-        iif and table say which route, as for `delete_route`. ttls: TTL thresholds of oifs, also of
-        those that are added. timeout: seconds from now; 0 for no timeout any more. enabled: if not,
-        the route is kept, and as if it were not there. wait: interfaces that are new in it need not
-        be there yet.
-        """
-        options = _variants(
-            CHANGE_ROUTE,
-            add_oifs=list(add_oifs) or None,
-            remove_oifs=list(remove_oifs) or None,
-            to_iif=to_iif,
-            ttls=dict(ttls or {}) or None,
-            comment=comment,
-            persistent=persistent,
-            hairpin=hairpin,
-            enabled=enabled,
-            timeout=timeout,
-            wait=wait or None,
-        )
-        body = [source, group, options | _strings(iif=iif) | _table(table or None)]
-        await self._change("ChangeRoute", body)
-
-    async def delete_route(
-        self, group: str, *, source: str = ANY_SOURCE, iif: str | None = None, table: int = 0
-    ) -> None:
-        """Delete a route. iif: needed where several routes differ in it alone. table: a number."""
-        body = [source, group, _strings(iif=iif) | _table(table or None)]
-        await self._change("DeleteRoute", body)
-
-    async def flush_routes(
-        self, *, iif: str | None = None, group: str | None = None, table: int | None = None
-    ) -> int:
-        """Delete all routes, or those of an iif, a group prefix ("239.1.0.0/16") or a table.
-
-        Returns the number of deleted routes.
-        """
-        body = [_strings(iif=iif, group=group) | _table(table)]
-        (count,) = await self._change("FlushRoutes", body, timeout=LONG_TIMEOUT)
-        return int(count)
-
-    async def join_group(
-        self,
-        group: str,
-        interface: str,
-        *,
-        source: str = ANY_SOURCE,
-        persistent: bool = True,
-        wait: bool = False,
-        comment: str = "",
-    ) -> None:
-        """Join a group, or each group of a prefix, on an interface.
-
-        persistent: keep it over a reboot. wait: the interface need not be there yet.
-        """
-        options = _variants(
-            JOIN_GROUP,
-            persistent=None if persistent else False,
-            wait=wait or None,
-            comment=comment or None,
-        )
-        body = [group, source, interface, options]
-        await self._change("JoinGroup", body)
-
-    async def leave_group(self, group: str, interface: str, *, source: str = ANY_SOURCE) -> None:
-        body: list[Any] = [group, source, interface, {}]
-        await self._change("LeaveGroup", body)
-
-    async def apply(
-        self,
-        document: str,
-        *,
-        merge: bool = False,
-        dry_run: bool = False,
-        wait: bool = False,
-        empty: bool = False,
-    ) -> tuple[int, int, int]:
-        """Make the routes and memberships of a JSON document those of the service.
-
-        merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. empty:
-        allow a document without entries, which deletes all. Returns how many were, or would be,
-        added, changed and deleted.
-        """
-        given = {"merge": merge, "dry-run": dry_run, "wait": wait, "empty": empty}
-        options = {name: Variant("b", True) for name, value in given.items() if value}
-        added, changed, deleted = await self._change(
-            "Apply", [document, options], timeout=LONG_TIMEOUT
-        )
-        return added, changed, deleted
-
-    async def reload(self) -> None:
-        """Have the configuration read again. Its problems are the error's text, a line for each."""
-        await self._change("Reload", [{}], timeout=LONG_TIMEOUT)
-
     async def describe(self, *, group: str | None = None) -> "Report":
         """Return routes and memberships, all or those of a group prefix, with state and counters.
 
@@ -285,9 +133,9 @@ class Client:
         """
         from mfc_dbus.client.info import StreamInfo, info
 
-        chosen = _strings(
+        chosen = strings(
             group=group, source=source, iif=iif, oif=oif, comment=comment, sort=sort
-        ) | _table(table)
+        ) | table_number(table)
         if learned is not None:
             chosen["learned"] = Variant("b", learned)
         chosen["limit"] = Variant("u", limit)
@@ -311,7 +159,7 @@ class Client:
         """
         from mfc_dbus.client.info import finding_info
 
-        options = _strings(iif=iif, oif=oif) | _table(table or None)
+        options = strings(iif=iif, oif=oif) | table_number(table or None)
         if seconds is not None:
             options["seconds"] = Variant("u", seconds)
         watched = DEFAULT_SECONDS if seconds is None else seconds
@@ -319,12 +167,6 @@ class Client:
             "Explain", [source, group, options], timeout=TIMEOUT + watched
         )
         return [finding_info(fields) for fields in found]
-
-    async def undo(self, number: int | None = None) -> int:
-        """Undo a change of the history, or the last one of this user. Return its number."""
-        body = [_numbers(number=number)]
-        (undone,) = await self._change("Undo", body, timeout=LONG_TIMEOUT)
-        return int(undone)
 
     async def history(
         self, number: int | None = None, *, before: int | None = None, uid: int | None = None
@@ -336,7 +178,7 @@ class Client:
         """
         from mfc_dbus.client.info import PastChangeInfo, info
 
-        chosen = _numbers(number=number, before=before)
+        chosen = numbers(number=number, before=before)
         if uid is not None:
             chosen["uid"] = Variant("u", uid)
         changes, total = await self._remote.call("ListChanges", [chosen])
@@ -438,36 +280,6 @@ class Client:
     async def snapshot(self) -> "Snapshot":
         """Return routes, memberships and their Generation: see `Remote.snapshot`."""
         return await self._remote.snapshot()
-
-    async def _change(
-        self,
-        member: str,
-        body: Sequence[Any],
-        *,
-        timeout: float = TIMEOUT,
-    ) -> list[Any]:
-        return await self._remote.call(member, body, interactive=self.interactive, timeout=timeout)
-
-
-def _variants(options: Iterable[Option], **said: Any) -> dict[str, Variant]:
-    """Make the options of a call; a value of None is left out."""
-    return {
-        option.name: Variant(option.signature, said[option.parameter])
-        for option in options
-        if said[option.parameter] is not None
-    }
-
-
-def _strings(**options: str | None) -> dict[str, Any]:
-    return {name: Variant("s", value) for name, value in options.items() if value is not None}
-
-
-def _numbers(**options: int | None) -> dict[str, Any]:
-    return {name: Variant("t", value) for name, value in options.items() if value is not None}
-
-
-def _table(number: int | None) -> dict[str, Any]:
-    return {} if number is None else {"table": Variant("u", number)}
 
 
 def _connecting_timeout(sock: "socket.socket | None") -> float:
