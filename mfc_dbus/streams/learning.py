@@ -12,14 +12,13 @@ packets of a new stream wait in the kernel.
 """
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from mfc_dbus.config.settings import CurrentSettings
 from mfc_dbus.kernel.abi import IGMPMSG_NOCACHE, IGMPMSG_WRONGVIF, Upcall
 from mfc_dbus.kernel.mroute import MFCEntry
-from mfc_dbus.model.addresses import Prefix, forwardable, mask
+from mfc_dbus.model.addresses import forwardable
 from mfc_dbus.model.journal import Message, about_table
 from mfc_dbus.model.route import Route, RouteKey, stream_key
 from mfc_dbus.model.status import UnroutedStream
@@ -27,16 +26,12 @@ from mfc_dbus.routing.learned_entries import derive, derive_native, elsewhere, n
 from mfc_dbus.routing.placement import Learned
 from mfc_dbus.routing.steps import entry
 from mfc_dbus.routing.table import Table
+from mfc_dbus.streams.unanswered import Arrival, Unanswered
 from mfc_dbus.streams.usage import Usage, Use
 
 log = logging.getLogger(__name__)
 
 _SECOND = 1_000_000_000
-# The kernel asks once for a stream, and asks again at the earliest when 10 s have passed
-# (ipmr_cache_unresolved, ip6mr_cache_unresolved). Until then nobody else knows of it.
-_WAITS = 11 * _SECOND
-_MOST_WAITING = 4096
-_ANSWERS = 64  # streams at one time, so that others are served in between
 # The kernel tells of packets on the wrong interface at most once in 3 s (MFC_ASSERT_THRESH).
 _TELLS = 4 * _SECOND
 # An entry has fallen silent when in this time so many packets came by other interfaces, and none by
@@ -46,13 +41,6 @@ _OTHERS = 4
 _LONG_SILENCE = 10 * _SECOND  # in which one packet by another interface is enough
 
 
-class _Arrival(NamedTuple):
-    """The interface on which a stream arrives, and when the kernel told of it."""
-
-    iif: str
-    told: int
-
-
 class Learning:
     """Learns the streams of one table. Times are nanoseconds since boot."""
 
@@ -60,20 +48,17 @@ class Learning:
         self._settings = settings
         self._table = table
         self._usage = Usage(table)
-        # Streams that arrive where no route covers them, in the order in which the kernel told of
-        # them, and those of them that a new route may cover.
-        self._waiting: OrderedDict[RouteKey, _Arrival] = OrderedDict()
-        self._unanswered: OrderedDict[RouteKey, None] = OrderedDict()
+        self._unanswered = Unanswered()
         # Where streams arrive while packets use their entries on another interface, and when the
         # counters of these entries are to be read again, in the order of time.
-        self._rivals: dict[RouteKey, _Arrival] = {}
+        self._rivals: dict[RouteKey, Arrival] = {}
         self._looks: deque[tuple[int, RouteKey]] = deque()
         self._full = False
         self._refused = False
 
     def next_due(self) -> int | None:
         """Return when `do_due` has something to do, None for never."""
-        if self._unanswered:
+        if self._unanswered.any_to_answer:
             return 0
         at_uses = self._usage.next_due(self._settings.now.learned_expiry)
         if not self._looks:
@@ -96,14 +81,14 @@ class Learning:
             iif = names.get(upcall.vif)
             if iif is None:  # the VIF has gone since, and the kernel does not ask for another
                 if before is None and upcall.type == IGMPMSG_NOCACHE:
-                    self._resume_one(stream, now)
+                    self._unanswered.retry(stream, now)
                 continue
             if before is not None:
                 covered = self._compare(before, iif, now)
             elif upcall.type == IGMPMSG_NOCACHE:
                 covered = self._begin(stream, iif, now, has_packet=upcall.has_packet)
                 if not covered and upcall.has_packet:
-                    self._remember(stream, iif, now)
+                    self._unanswered.put(stream, iif, now)
             else:
                 # The entry may be one that is still to be inherited: the kernel tells of it again.
                 here = self._derive(stream, iif)
@@ -124,33 +109,26 @@ class Learning:
 
     def answer(self, routes: Sequence[Route], now: int) -> None:
         """Write the entries that the kernel asked for before these routes were there."""
-        self._forget_waiting(now)
-        if not self._waiting:
+        if not self._unanswered:
             return
         new = [
             each
             for each in routes
             if not each.is_sg_on_one_iif and each.key in self._table.installed
         ]
-        prefixes = {(each.source, each.group) for each in new}
-        lengths = {(source.length, group.length) for source, group in prefixes}
-        for stream in self._waiting:
-            source, group = stream.source.address, stream.group.address
-            if any((_around(source, n), _around(group, m)) in prefixes for n, m in lengths):
-                self._unanswered[stream] = None
+        self._unanswered.retry_covered(new, now)
         self._answer_some(now)
 
     def _answer_some(self, now: int) -> None:
-        for _ in range(min(_ANSWERS, len(self._unanswered))):
-            stream, _ = self._unanswered.popitem(last=False)
-            waiting, before = self._waiting.get(stream), self._table.learned.get(stream)
-            if waiting is None or not self._table.owned:
+        for stream, iif in self._unanswered.take_to_answer():
+            before = self._table.learned.get(stream)
+            if not self._table.owned:
                 continue
             if before is None:
-                self._begin(stream, waiting.iif, now)
-            elif self._is_covered(stream, waiting.iif):
-                self._compare(before, waiting.iif, now)
-            elif waiting.iif not in self._table.vifs:
+                self._begin(stream, iif, now)
+            elif self._is_covered(stream, iif):
+                self._compare(before, iif, now)
+            elif iif not in self._table.vifs:
                 use = self._usage.read(stream, now)
                 if use is not None and not use.brought:
                     self._forget(before)  # and the kernel asks where it arrives now
@@ -165,7 +143,7 @@ class Learning:
             self._usage.resume(learned.key, now)
         for source, group in unresolved:
             if forwardable(source, group):
-                self._resume_one(self._key(source, group), now)
+                self._unanswered.retry(self._key(source, group), now)
         self._answer_some(now)
 
     def inherit(self, source: bytes, group: bytes, iif: str, now: int) -> bool:
@@ -178,12 +156,6 @@ class Learning:
         if learned is not None:
             self._write(learned, now)
         return stream in self._table.learned
-
-    def _resume_one(self, stream: RouteKey, now: int) -> None:
-        """Have a stream answered whose arrival interface is not known any more."""
-        if stream not in self._waiting:
-            self._remember(stream, "", now)
-            self._unanswered[stream] = None
 
     def do_due(self, now: int, most: int) -> None:
         """Read the counters of entries whose time it is, at most so many of each kind.
@@ -262,11 +234,11 @@ class Learning:
             else:
                 if stream not in self._rivals:
                     self._looks.append((now + _SILENCE, stream))
-                self._rivals[stream] = _Arrival(iif, now)
+                self._rivals[stream] = Arrival(iif, now)
             return True
         if use is not None and not _is_silent(use, now):
             return True
-        self._remember(stream, iif, now)
+        self._unanswered.put(stream, iif, now)
         if use is not None and now - use.since >= _SILENCE:
             self._guess_again(before, iif, now)
         return False
@@ -303,7 +275,7 @@ class Learning:
         own = self._derive_native(before.key, iif)
         # Without an entry the kernel would ask about the packets that no route covers, and a guess
         # would take the stream from its own entry once more.
-        learned = own if here is None and before.key in self._waiting else here
+        learned = own if here is None and before.key in self._unanswered else here
         if learned is not None:
             self._write(learned, now)
         elif own is not None:
@@ -314,22 +286,6 @@ class Learning:
         if self._derive(stream, iif) is not None:
             return True
         return self._derive_native(stream, iif) is not None
-
-    # What is remembered
-
-    def _remember(self, stream: RouteKey, iif: str, now: int) -> None:
-        self._forget_waiting(now)
-        self._waiting.pop(stream, None)
-        if len(self._waiting) == _MOST_WAITING:
-            self._waiting.popitem(last=False)
-        self._waiting[stream] = _Arrival(iif, now)
-
-    def _forget_waiting(self, now: int) -> None:
-        while self._waiting:
-            stream, waiting = next(iter(self._waiting.items()))
-            if now - waiting.told < _WAITS:
-                break
-            del self._waiting[stream]
 
     def _key(self, source: bytes, group: bytes) -> RouteKey:
         return stream_key(source, group, self._table.id.number)
@@ -372,9 +328,7 @@ class Learning:
         return True
 
     def _write(self, learned: Learned, now: int) -> None:
-        waiting = self._waiting.get(learned.key)
-        if waiting is not None and waiting.iif == learned.iif:
-            del self._waiting[learned.key]
+        self._unanswered.remove(learned.key, learned.iif)
         try:
             self._table.kernel.add_mfc(entry(learned, self._table.vifs))
         except OSError as error:
@@ -407,7 +361,3 @@ def _is_silent(use: Use, now: int) -> bool:
     if not use.brought or now - use.since >= _LONG_SILENCE:
         return True
     return now - use.since >= _SILENCE and use.others >= _OTHERS
-
-
-def _around(address: bytes, length: int) -> Prefix:
-    return Prefix(mask(address, length), length)
