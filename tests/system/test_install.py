@@ -17,6 +17,7 @@ PACKAGED = {
     *(f"usr/bin/{program}" for program in PROGRAMS),
     "usr/lib/systemd/catalog/mfc-dbus.catalog",
     "usr/lib/systemd/system/mfc-dbus-exporter.service",
+    "usr/lib/systemd/system/mfc-dbus-exporter.socket",
     "usr/lib/systemd/system/mfc-dbus-json.socket",
     "usr/lib/systemd/system/mfc-dbus-json@.service",
     "usr/lib/systemd/system/mfc-dbus.service",
