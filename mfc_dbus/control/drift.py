@@ -1,11 +1,13 @@
 """What the kernel holds against what we wrote: what others did there is found out, and undone.
 
-Others tell nobody. So the kernel's own notifications are read, and where some were missed, or
-somebody asks for it, a table is looked at whole. Either gives the keys of entries that are suspect;
-each of them is written, or deleted, as it should be by then. That changes nothing where it was
-right after all: counters stay, and at most a packet is lost that is forwarded in the nanoseconds in
-which it is written (see `MRoute.add_mfc`). So whatever happens in between, a suspicion does no more
-harm than that, and all of it is done in slices.
+Others tell nobody. So the kernel's own notifications are read: those of what others write and of
+all deletions. What we write ourselves is only heard of during a look at a whole table, since the
+look may show what was there before. A table is looked at whole where notifications were missed, or
+where somebody asks for it. Either gives the keys of entries that are suspect; each of them is
+written, or deleted, as it should be by then. That changes nothing where it was right after all:
+counters stay, and at most a packet is lost that is forwarded in the nanoseconds in which it is
+written (see `MRoute.add_mfc`). So whatever happens in between, a suspicion does no more harm than
+that, and all of it is done in slices.
 
 A look also finds what an earlier process left in a table, where that was too much to be read at the
 start (`Table.unseen`): an entry of a stream that a route covers was learned, and is taken over with
@@ -15,18 +17,11 @@ its packets and counters; any other that is not ours is deleted. Nobody else did
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from mfc_dbus.control.drift_sources import Hearing, Heir, Reader
 from mfc_dbus.control.written_entries import (
     Key,
     Written,
@@ -65,34 +60,6 @@ _MAX_TURNS = 10  # in a row whose looks may all have skipped entries: then all c
 _REPAIRS = 50  # at one time
 
 
-class Reader(Protocol):
-    """Tells what tables of ours hold; each raises OSError."""
-
-    def read_vifs(self, id_: TableId) -> Mapping[int, int]:
-        """Find ifindexes by VIF number."""
-
-    def read_entries(self, id_: TableId) -> AsyncIterator[Iterable[HeldEntry]]:
-        """Go through the entries, some at a time, and at last those that are not resolved.
-
-        Deletions meanwhile make it skip others.
-        """
-
-
-class Heir(Protocol):
-    """Goes on with what an earlier process left in a table."""
-
-    def inherit(self, table: Table, source: bytes, group: bytes, iif: str) -> bool:
-        """Go on with the entry of a stream, if a route covers it. Return whether that is done."""
-
-    async def finish_adoption(
-        self, table: Table, unresolved: Iterable[tuple[bytes, bytes]]
-    ) -> None:
-        """Go on with a table of which all is seen now. Raises OSError.
-
-        unresolved: sources and groups of the streams that the kernel has asked about.
-        """
-
-
 class _Seen(NamedTuple):
     """What a look at a whole table has shown of streams without an entry.
 
@@ -112,14 +79,13 @@ class DriftDetector:
         self,
         tables: Mapping[TableId, Table],
         present: Mapping[str, Link],
-        changes: Callable[[], Iterable[EntryChange | None]],
+        hearing: Hearing,
         reader: Reader,
         heir: Heir,
     ) -> None:
-        """changes: of entries since the last time; None where some were missed."""
         self._tables = tables
         self._present = present
-        self._changes = changes
+        self._hearing = hearing
         self._reader = reader
         self._heir = heir
         self._doubted: dict[TableId, None] = {}  # tables that are to be looked at whole
@@ -154,6 +120,8 @@ class DriftDetector:
                     self._doubted[id_] = None
             await self._repair()
             self._told.clear()
+            if seen:
+                self._hearing.hear_owners(False)
             await self._end_looks(seen)
 
     async def _hear(self) -> bool:
@@ -164,7 +132,7 @@ class DriftDetector:
         """
         slices = Slices()
         heard = 0
-        for change in islice(self._changes(), _MAX_HEARD):
+        for change in islice(self._hearing.read(), _MAX_HEARD):
             heard += 1
             if change is None:
                 self._missed = True
@@ -198,10 +166,14 @@ class DriftDetector:
         key = Key.of(table.id, held)
         self._told.add(key)
         self._deletions += deleted
+        written = find_written(table, key)
         if deleted and not held.iif and not any(held.source):
             self._forget_orphans(table, key)
+        elif deleted and written is not None and any(held.source) and exists(table, key):
+            # It was written again since then: by us, or we shall hear by whom.
+            self._suspects.pop(key, None)
         else:
-            self._judge(table, key, find_written(table, key), None if deleted else held)
+            self._judge(table, key, written, None if deleted else held)
 
     def _judge(
         self, table: Table, key: Key, written: Written | None, held: HeldEntry | None
@@ -234,6 +206,7 @@ class DriftDetector:
         for _ in range(_LOOKS):
             if not table.owned:
                 break
+            self._hearing.hear_owners(True)
             self._repair_vifs(table)
             await self._hear()
             deletions, losses = self._deletions, self._losses

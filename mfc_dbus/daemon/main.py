@@ -189,7 +189,7 @@ async def _serve(
         manager.describe(configuration.describe(controller.present, controller.count))
 
     drift = DriftDetector(
-        controller.tables, controller.present, changes.read, sockets, controller.takeover
+        controller.tables, controller.present, changes, sockets, controller.takeover
     )
 
     async def reload(cause: Cause) -> None:

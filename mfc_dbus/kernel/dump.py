@@ -32,12 +32,13 @@ from mfc_dbus.kernel.netlink import (
     messages,
 )
 
-_RTM_GETROUTE = 26
-_RTM_NEWROUTE = 24
+RTM_NEWROUTE = 24
+RTA_SRC = 2
 _RTM_DELROUTE = 25
+_RTM_GETROUTE = 26
 _DEFAULT_TABLES = {socket.AF_INET: 253, socket.AF_INET6: 254}
 _RTNH_F_UNRESOLVED = 32
-_RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 2, 3, 9, 15
+_RTA_DST, _RTA_IIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 3, 9, 15
 
 _RTMSG = struct.Struct("=BBBBBBBBL")
 _RTNEXTHOP = struct.Struct("=HBBi")
@@ -181,7 +182,7 @@ class Dump(Answer):
     def read(self, piece: bytes) -> Iterator[HeldEntry]:
         """Yield the entries of a piece. Raises OSError."""
         for message in messages(piece):
-            if message.type == _RTM_NEWROUTE:
+            if message.type == RTM_NEWROUTE:
                 yield _entry(piece, message)
             else:
                 self.note_end(piece, message)
@@ -197,10 +198,10 @@ def entries(family: socket.AddressFamily, table: int = 0) -> Generator[HeldEntry
 def _ask(mroute: MRoute, source: bytes, group: bytes) -> HeldEntry:
     """Return the entry of one stream. Raises OSError, EOPNOTSUPP of an old kernel."""
     request = _request(mroute.family, mroute.table, 8 * len(source))
-    request += attribute(_RTA_SRC, source) + attribute(_RTA_DST, group)
+    request += attribute(RTA_SRC, source) + attribute(_RTA_DST, group)
     with closing(ask(_RTM_GETROUTE, NLM_F_REQUEST, request, strict=True)) as answer:
         for data, message in answer:
-            if message.type == _RTM_NEWROUTE:
+            if message.type == RTM_NEWROUTE:
                 return _entry(data, message)
     raise OSError(errno.ENOENT, "there is no such entry")
 
@@ -218,7 +219,7 @@ def _request(family: socket.AddressFamily, table: int, length: int = 0) -> bytes
 def changes(data: bytes) -> Iterator[tuple[HeldEntry, bool]]:
     """Yield the entries that the kernel tells of, and whether each was deleted."""
     for message in messages(data):
-        if message.type in (_RTM_NEWROUTE, _RTM_DELROUTE):
+        if message.type in (RTM_NEWROUTE, _RTM_DELROUTE):
             yield _entry(data, message), message.type == _RTM_DELROUTE
 
 
@@ -229,7 +230,7 @@ def _entry(data: bytes, message: Message) -> HeldEntry:
     at = message.start + _RTMSG.size
     while at < message.end:  # as in `attributes`, which takes twice as long: there may be 131,072
         length, type_ = RTATTR.unpack_from(data, at)
-        if type_ == _RTA_SRC:
+        if type_ == RTA_SRC:
             source = data[at + RTATTR.size : at + length]
         elif type_ == _RTA_DST:
             group = data[at + RTATTR.size : at + length]

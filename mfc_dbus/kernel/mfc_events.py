@@ -5,10 +5,23 @@ rtnetlink(7), net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from socket import htons
 from typing import NamedTuple
 
-from mfc_dbus.kernel.dump import HeldEntry, changes
+from mfc_dbus.kernel.dump import RTA_SRC, RTM_NEWROUTE, HeldEntry, changes
 from mfc_dbus.kernel.netlink import RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE, EventSocket
+from mfc_dbus.kernel.socket_filter import Condition, leave_out, leave_out_nothing
+
+_RTPROT_MROUTED = 17
+# An entry that the table's owner wrote and nobody else did, by its `rtm_protocol`; of one source,
+# which comes after the table's number. What begins with zeros may be any source, and is heard.
+_WRITTEN_BY_OWNER = (
+    Condition(4, 2, htons(RTM_NEWROUTE)),  # nlmsg_type
+    Condition(21, 1, _RTPROT_MROUTED),  # rtm_protocol
+    Condition(38, 2, htons(RTA_SRC)),
+    Condition(40, 4, 0, equal=False),
+)
 
 
 class EntryChange(NamedTuple):
@@ -23,6 +36,20 @@ class EntryChanges(EventSocket):
 
     def __init__(self) -> None:
         super().__init__(RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE)
+        with suppress(OSError):  # to hear more is no fault
+            self.hear_owners(False)
+
+    def hear_owners(self, heard: bool) -> None:
+        """Choose whether to hear from now on what a table's owner writes, too. Raises OSError.
+
+        The kernel marks for good what anybody else has written, until it is deleted: so all of that
+        is heard, and what the owner makes of it. Deletions are heard whoever made them, and so are
+        entries of any source.
+        """
+        if heard:
+            leave_out_nothing(self._sock)
+        else:
+            leave_out(self._sock, _WRITTEN_BY_OWNER)
 
     def read(self) -> Iterator[EntryChange | None]:
         """Yield the changes since the last call; None where some were lost."""

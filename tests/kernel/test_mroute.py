@@ -242,6 +242,7 @@ def test_what_is_heard_after_a_loss_is_newer_than_what_was_lost(
     monkeypatch.setattr(netlink, "_RECEIVE_BUFFER", 1)
     entry = table.entry("up0", "down0")
     with lab.router, EntryChanges() as changes:
+        changes.hear_owners(True)
         for _ in range(100):
             table.mroute.add_mfc(entry)
             table.mroute.del_mfc(entry)
@@ -259,6 +260,7 @@ def test_what_is_written_in_another_network_namespace_is_not_heard(
     ours, theirs = Namespace(), Namespace()
     heard = []
     with ours, EntryChanges() as changes:
+        changes.hear_owners(True)
         for namespace in (theirs, ours):
             with namespace, closing(MRoute(family)) as mroute:
                 mroute.init()
@@ -266,3 +268,30 @@ def test_what_is_written_in_another_network_namespace_is_not_heard(
                 mroute.add_mfc(entry)
                 heard.append(len(list(changes.read())))
     assert heard == [0, 1]
+
+
+def test_what_the_owner_writes_is_heard_only_on_request_and_all_else_in_any_case(
+    lab: Topology, table: Table
+) -> None:
+    entry, changed = table.entry("up0", "down0"), table.entry("up0", "down1")
+    with lab.router, closing(MRoute(lab.family)) as stranger, EntryChanges() as changes:
+
+        def heard(*acts: Callable[[], None]) -> list[bool]:
+            """Do something, and return of what is heard whether it was deleted."""
+            for act in acts:
+                act()
+            return [change.deleted for change in changes.read() if change]
+
+        ours, theirs = table.mroute, stranger
+        assert heard(lambda: ours.add_mfc(entry), lambda: ours.add_mfc(changed)) == []
+        assert heard(lambda: theirs.add_mfc(entry)) == [False]
+        assert heard(lambda: ours.add_mfc(changed)) == [False]  # of what is not ours alone
+        assert heard(lambda: ours.del_mfc(entry), lambda: ours.add_mfc(entry)) == [True]
+        assert heard(lambda: theirs.del_mfc(entry), lambda: theirs.add_mfc(entry)) == [True, False]
+        assert heard(lambda: ours.del_mfc(entry)) == [True]
+        any_source = table.any_source_entry("up0", "down0")
+        assert heard(lambda: ours.add_mfc(any_source)) == [False]
+        changes.hear_owners(True)
+        assert heard(lambda: ours.add_mfc(entry), lambda: ours.add_mfc(changed)) == [False, False]
+        changes.hear_owners(False)
+        assert heard(lambda: ours.add_mfc(entry)) == []

@@ -349,10 +349,13 @@ class FakeReader:
         self.looks = 0
         self._kernels = kernels
 
-    def changes(self) -> Iterator[EntryChange | None]:
+    def read(self) -> Iterator[EntryChange | None]:
         for kernel in self._kernels.values():
             while kernel.changes:
                 yield kernel.changes.pop(0)
+
+    def hear_owners(self, heard: bool) -> None:
+        """All is heard in any case."""
 
     def read_vifs(self, id_: TableId) -> dict[int, int]:
         self.looks += 1

@@ -65,7 +65,7 @@ class Ground:
         self.drift = DriftDetector(
             self.controller.tables,
             self.controller.present,
-            self.reader.changes,
+            self.reader,
             self.reader,
             self.controller.takeover,
         )

@@ -93,7 +93,7 @@ class Routing:
             self._drift = DriftDetector(
                 self.controller.tables,
                 self.controller.present,
-                changes.read,
+                changes,
                 self,
                 self.controller.takeover,
             )

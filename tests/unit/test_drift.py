@@ -379,13 +379,34 @@ def test_what_others_write_without_an_end_in_tables_of_their_own_keeps_nobody_wa
 
     route = ground.add("10.0.0.1", "239.1.1.1")
     controller = ground.controller
+    reader = ground.reader
     drift = DriftDetector(
-        controller.tables, controller.present, changes, ground.reader, controller.takeover
+        controller.tables, controller.present, reader, reader, controller.takeover
     )
-    run(drift.verify([TABLE]))
-    ground.kernel.del_mfc(ground.entry(route))
-    run(drift.verify([TABLE]))
+    with mock.patch.object(reader, "read", changes):
+        run(drift.verify([TABLE]))
+        ground.kernel.del_mfc(ground.entry(route))
+        run(drift.verify([TABLE]))
     assert ground.held() == {expected(route)}
+
+
+def test_what_was_written_anew_after_a_deletion_is_nobody_elses_though_only_that_was_heard(
+    ground: Witnessed, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = ground.kernel.changes
+    route = ground.add("10.0.0.1", "239.1.1.1")
+    run(ground.controller.delete(RouteName(route.source, route.group)))
+    ground.add("10.0.0.1", "239.1.1.1")
+    changes[:] = [change for change in changes if change is not None and change.deleted]
+    assert changes
+    calls = ground.kernel.calls
+    ground.verify()
+    assert ground.kernel.calls == calls  # nothing was written
+    assert WORD not in caplog.text
+    ground.kernel.del_mfc(ground.entry(route))
+    ground.verify()
+    assert ground.held() == {expected(route)}
+    assert caplog.text.count(WORD) == 1
 
 
 @pytest.mark.parametrize("count", [1, 1500])
