@@ -8,6 +8,7 @@ import msgspec
 
 from mfc_dbus.cli.text import options_of_membership, options_of_route
 from mfc_dbus.client import MembershipInfo, RouteInfo, Snapshot
+from mfc_dbus.documents import document
 from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
 from mfc_dbus.model.options import MEMBERSHIP, ROUTE, TTLS, Option
 from mfc_dbus.model.quoting import printable
@@ -73,6 +74,15 @@ def diff(snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool) -> Diff:
         if merge
         else [plain(old) for key, old in before.items() if key not in after and documented(old)],
     )
+
+
+def document_of(snapshot: Snapshot, *, as_json: bool) -> str:
+    """Write all that a document speaks for, as one."""
+    routes = [plain(each) for each in snapshot.routes if documented(each)]
+    memberships = [plain(each) for each in snapshot.memberships if documented(each)]
+    if as_json:
+        return document.to_json(routes, memberships).decode() + "\n"
+    return document.to_toml(routes, memberships)
 
 
 def documented(info: Info) -> bool:

@@ -21,7 +21,7 @@ from mfc_dbus.model.cause import Cause
 from mfc_dbus.model.desired import Desired, Edit
 from mfc_dbus.model.difference import Difference, Replacement, T
 from mfc_dbus.model.errors import AccessDenied, ChangedSince
-from mfc_dbus.model.history import PastChange
+from mfc_dbus.model.history import MAX_EDITS_OF_CHANGE, PastChange
 from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.route import Route, TableId
 from mfc_dbus.routing.table import Table, find_table
@@ -154,7 +154,8 @@ def _back(past: PastChange) -> tuple[list[Edit], list[Edit]]:
         many = past.added + past.changed + past.deleted
         raise ChangedSince(
             f"Change {past.number} cannot be undone: of its {many} routes and memberships the "
-            "history has only the number"
+            f"history has only the number, as of all changes of more than {MAX_EDITS_OF_CHANGE}. "
+            "A document of before, as apply --backup and export write it, brings them back"
         )
     back = [Edit(new, old) for old, new in past.edits]
     routes = [edit for edit in back if isinstance(edit.old or edit.new, Route)]

@@ -195,3 +195,38 @@ def test_a_file_that_is_not_there_fails(cli: CLI) -> None:
     done = cli("apply", "/nowhere/routes.toml")
     assert done.returncode == 1
     assert done.stderr == "mfc-dbus-cli: /nowhere/routes.toml: No such file or directory\n"
+
+
+def test_what_was_before_is_written_to_a_new_file_and_goes_back(cli: CLI, tmp_path: Path) -> None:
+    cli.apply(TOML)
+    before = cli("export").stdout
+    for name in ("old.toml", "old.json"):
+        backup = tmp_path / name
+        cli.apply("", "--empty", "--dry-run", "--backup", str(backup))
+        assert not backup.exists()
+        cli.apply("", "--empty", "--backup", str(backup))
+        assert cli("export").stdout != before
+        done = cli("apply", "-", "--backup", str(backup), given=TOML)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert str(backup) in done.stderr
+        assert "exists" in done.stderr
+        assert cli("apply", str(backup)).returncode == 0
+        assert cli("export").stdout == before
+
+
+def test_what_is_too_much_for_the_history_is_told_with_the_way_back(
+    cli: CLI, tmp_path: Path
+) -> None:
+    entry = '[[route]]\ngroup = "239.1.{}.{}"\niif = "eth1"\noifs = ["eth2"]\n'
+    document = "".join(entry.format(n >> 8, n & 255) for n in range(1001))
+    done = cli("apply", "-", given=document)
+    assert done.returncode == 0
+    assert "--backup FILE keeps" in done.stderr
+    refused = cli("undo")
+    assert "as of all changes of more than 1000" in refused.stderr
+    assert "apply --backup" in refused.stderr
+    done = cli("apply", "-", "--empty", "--backup", str(tmp_path / "old.toml"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert cli("apply", str(tmp_path / "old.toml")).stdout.endswith(
+        "1001 added, 0 changed, 0 deleted\n"
+    )

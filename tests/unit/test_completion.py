@@ -115,7 +115,7 @@ def test_of_every_argument_it_is_known_what_its_values_are(words: Sequence[str])
         (["apply", ""], ["(files)", "-"]),
         (["apply", "a"], ["(files)"]),
         (["apply", "a", ""], [*EVERYWHERE[:1], "--merge", "--dry-run", "--empty", "--wait",
-                              "--may",
+                              "--backup", "--may",
                               *EVERYWHERE[1:]]),
         (["check", "a", "b"], ["(files)"]),
         # Free text

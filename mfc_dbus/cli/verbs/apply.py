@@ -2,15 +2,17 @@
 
 import argparse
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.arguments import add_may
 from mfc_dbus.cli.status import Status, status_of
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import Client
+    from mfc_dbus.client import Client, Snapshot
 
-USAGE = "FILE|- [--merge] [--dry-run] [--empty]"
+USAGE = "FILE|- [--merge] [--dry-run] [--empty] [--backup FILE]"
 
 DESCRIPTION = """\
 Make the routes and memberships of a document, in TOML or JSON, those of the service: all of them
@@ -26,6 +28,8 @@ EXAMPLES = """\
   mfc-dbus-cli apply routes.toml --dry-run       what would change
   mfc-dbus-cli apply routes.toml
   mfc-dbus-cli apply more.toml --merge           add and change, delete nothing
+  mfc-dbus-cli apply routes.toml --backup old.toml
+      and back, also where that is too much for "undo": mfc-dbus-cli apply old.toml
   mfc-dbus-cli export | sed s/eth1/eth4/ | mfc-dbus-cli apply -
 with a document such as
   [[route]]
@@ -44,6 +48,7 @@ with a document such as
 CHANGES = True
 
 EMPTY = "a document without entries deletes all there are, and is not refused"
+BACKUP = "write all as it is before to a new file, which apply takes to go back"
 WAIT = "accept interfaces that do not exist yet"
 WOULD_DELETE_ALL = (
     "It has no routes and no memberships, and would delete all there are: with --empty it does"
@@ -56,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
     parser.add_argument("--empty", action="store_true", help=EMPTY)
     parser.add_argument("--wait", action="store_true", help=WAIT)
+    parser.add_argument("--backup", metavar="FILE", help=BACKUP)
     add_may(parser)
 
 
@@ -66,6 +72,7 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     from mfc_dbus.client import ClientError
     from mfc_dbus.documents import document, entries
     from mfc_dbus.model.errors import InvalidArgs
+    from mfc_dbus.model.history import MAX_EDITS_OF_CHANGE
 
     try:
         file = File(args.file)
@@ -80,7 +87,10 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
             body = document.to_json(routes, wanted.joins).decode()
             if wanted.empty and not (args.merge or args.empty):
                 raise InvalidArgs(WOULD_DELETE_ALL)
-            found = diff(await client.snapshot(), [*routes, *memberships], merge=args.merge)
+            before = await client.snapshot()
+            found = diff(before, [*routes, *memberships], merge=args.merge)
+        if args.backup and any(found) and not (args.dry_run or args.may):
+            _keep(before, args.backup)
         # Where a password may be asked for, the terminal is not ours.
         shown = file.large and not client.interactive
         with progress(f"Applying {len(routes)} routes", shown=shown):
@@ -106,4 +116,15 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         done = "would be " if args.dry_run else ""
         added, changed, deleted = counts
         print(f"{added} {done}added, {changed} {done}changed, {deleted} {done}deleted")
+    if sum(map(len, found)) > MAX_EDITS_OF_CHANGE and not (args.dry_run or args.backup):
+        sys.stdout.flush()
+        complain("That was too much to be undone later: --backup FILE keeps how it was before")
     return Status.DONE
+
+
+def _keep(before: "Snapshot", name: str) -> None:
+    """Write what there is before to a new file. Raises OSError."""
+    from mfc_dbus.cli.diff import document_of
+
+    with Path(name).open("x") as file:
+        file.write(document_of(before, as_json=name.endswith(".json")))

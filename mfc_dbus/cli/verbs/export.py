@@ -27,14 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    from mfc_dbus.cli.diff import documented, plain
-    from mfc_dbus.documents import document
+    from mfc_dbus.cli.diff import document_of
 
-    present = await client.snapshot()
-    routes = [plain(each) for each in present.routes if documented(each)]
-    memberships = [plain(each) for each in present.memberships if documented(each)]
-    if args.json:
-        print(document.to_json(routes, memberships).decode())
-    else:
-        print(document.to_toml(routes, memberships), end="")
+    print(document_of(await client.snapshot(), as_json=args.json), end="")
     return Status.DONE

@@ -18,6 +18,9 @@ Undo your last change, or the change of a NUMBER that "history" shows, whole or 
 more, it undoes the change before that. An undo is a change, too: to undo it by its number brings
 back what it undid.
 
+A change of more than 1,000 routes and memberships is too much for the history, and cannot be
+undone: "apply --backup" and "export" keep how it was before.
+
 Where somebody has changed the same since, nothing is done. You must be authorised as for a change
 that does the same: one of several routes as for "apply". Says what it undid; with --json as
 {"undone": NUMBER}."""
