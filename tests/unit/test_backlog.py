@@ -217,7 +217,7 @@ def test_a_pattern_is_looked_at_once_for_all_interfaces_that_come_together() -> 
     ground.add("*", "239.0.0.0/8", "a", "v*")
     for number in range(200):
         ground.links.add(f"v{number}")
-    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.installer.install", wraps=transition.install) as install:
         ground.controller.follow()
         assert install.call_count <= 3
         for number in range(200):
@@ -271,7 +271,7 @@ def test_of_thousands_of_interfaces_of_a_pattern_few_are_tried_and_named() -> No
         for vif in [*kernel.vifs.values()][1:]:
             name = next(each for each in ground.links.links.values() if each.ifindex == vif).name
             ground.links.remove(name)
-        with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
+        with mock.patch("mfc_dbus.control.installer.install", wraps=transition.install) as install:
             ground.controller.follow()
             while ground.controller.work():
                 pass
@@ -287,7 +287,7 @@ def test_routes_of_a_pattern_over_many_interfaces_are_looked_at_in_smaller_parts
     for number in range(30):
         ground.add("*", f"239.{number}.0.0/16", "a", "v*")
     ground.links.add("v400")
-    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.installer.install", wraps=transition.install) as install:
         ground.controller.follow()
         assert install.call_count == 0
         while ground.controller.work():
@@ -300,7 +300,7 @@ def test_few_patterns_over_thousands_of_interfaces_are_looked_at_at_once() -> No
     for number in range(10):
         ground.add("*", f"239.{number}.0.0/16", "a", f"[v{number}]*")  # each pattern another
     ground.links.remove("v0")
-    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.installer.install", wraps=transition.install) as install:
         ground.controller.follow()
         assert sum(len(each.args[0][0].new) for each in install.call_args_list) <= 2
         while ground.controller.work():

@@ -265,7 +265,7 @@ def apply_one(ground: Ground) -> None:
 
 def mend(ground: Ground) -> None:
     # As many routes each time, however slow the machine is.
-    with mock.patch("mfc_dbus.control.reconciler._RETRYING", 60):
+    with mock.patch("mfc_dbus.control.installer._RETRYING", 60):
         run(ground.controller.retry_refused())
 
 

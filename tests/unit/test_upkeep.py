@@ -17,7 +17,7 @@ from lab.reference import forwards
 from lab.strategies import effort
 from msgspec import structs
 
-from mfc_dbus.control import reconciler
+from mfc_dbus.control import installer
 from mfc_dbus.control.states import state_of
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.loop.slices import Slices
@@ -283,7 +283,7 @@ def test_what_has_no_room_is_no_part_of_the_cost_of_a_change() -> None:
     ground.apply(*ground.routes(), *waiting, wait=True)
     ground.links.add("eth32")
     ground.controller.follow()
-    with mock.patch("mfc_dbus.control.reconciler.install", wraps=transition.install) as install:
+    with mock.patch("mfc_dbus.control.installer.install", wraps=transition.install) as install:
         ground.add("10.0.0.3", "239.1.1.1", "eth0", "eth1")
         assert install.call_count == 1
         ground.delete("10.0.0.1", "239.1.1.30")
@@ -411,7 +411,7 @@ def test_what_is_refused_in_one_table_keeps_no_other_from_being_tried(seconds: f
     ground.apply(*routes, wait=True)
     refusal = OSError(errno.ENOMEM, "")
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(reconciler, "time", Clock(seconds)))
+        stack.enter_context(mock.patch.object(installer, "time", Clock(seconds)))
         stack.enter_context(mock.patch.object(ipv4, "add_vif", side_effect=refusal))
         with mock.patch.object(ipv6, "add_vif", side_effect=refusal):
             ground.links.add("eth1")
@@ -429,7 +429,7 @@ class Scarcity(RuleBasedStateMachine):
     """Whatever happens, no packet goes where no route says, and no room is wasted."""
 
     LIMIT = 4
-    MODULES = (vifs, watched, transition, sequence, adoption, reconciler, fake)
+    MODULES = (vifs, watched, transition, sequence, adoption, installer, fake)
     STREAMS = (("10.0.0.1", "239.1.1.1"), ("10.0.0.2", "239.1.1.1"), ("10.0.0.1", "239.2.1.1"))
 
     groups = st.sampled_from(["239.1.1.1", "239.1.0.0/16", "239.0.0.0/8"])
@@ -447,7 +447,7 @@ class Scarcity(RuleBasedStateMachine):
         for module in self.MODULES:
             self._patched.enter_context(mock.patch.object(module, "MAX_VIFS", self.LIMIT))
         # All that is refused is tried again in a round, however slow the machine is.
-        self._patched.enter_context(mock.patch.object(reconciler, "_RETRYING", 600))
+        self._patched.enter_context(mock.patch.object(installer, "_RETRYING", 600))
         self.ground = Ground()
         self.model: dict[RouteKey, Route] = {}
 
