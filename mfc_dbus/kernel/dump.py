@@ -37,7 +37,7 @@ RTA_SRC = 2
 _RTM_DELROUTE = 25
 _RTM_GETROUTE = 26
 _DEFAULT_TABLES = {socket.AF_INET: 253, socket.AF_INET6: 254}
-_RTNH_F_UNRESOLVED = 32
+RTNH_F_UNRESOLVED = 32
 _RTA_DST, _RTA_IIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 3, 9, 15
 
 _RTMSG = struct.Struct("=BBBBBBBBL")
@@ -243,7 +243,7 @@ def _entry(data: bytes, message: Message) -> HeldEntry:
         at += length + 3 & ~3
     number = 0 if table in _DEFAULT_TABLES.values() else table
     return HeldEntry(
-        source, group, iif, _oifs(nexthops), number, resolved=not flags & _RTNH_F_UNRESOLVED
+        source, group, iif, _oifs(nexthops), number, resolved=not flags & RTNH_F_UNRESOLVED
     )
 
 

@@ -6,12 +6,18 @@ rtnetlink(7), net/ipv4/ipmr.c, net/ipv6/ip6mr.c.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from socket import htons
+from socket import htonl, htons
 from typing import NamedTuple
 
-from mfc_dbus.kernel.dump import RTA_SRC, RTM_NEWROUTE, HeldEntry, changes
+from mfc_dbus.kernel.dump import (
+    RTA_SRC,
+    RTM_NEWROUTE,
+    RTNH_F_UNRESOLVED,
+    HeldEntry,
+    changes,
+)
 from mfc_dbus.kernel.netlink import RTNLGRP_IPV4_MROUTE, RTNLGRP_IPV6_MROUTE, EventSocket
-from mfc_dbus.kernel.socket_filter import Condition, leave_out, leave_out_nothing
+from mfc_dbus.kernel.socket_filter import Condition, leave_out
 
 _RTPROT_MROUTED = 17
 # An entry that the table's owner wrote and nobody else did, by its `rtm_protocol`; of one source,
@@ -22,6 +28,9 @@ _WRITTEN_BY_OWNER = (
     Condition(38, 2, htons(RTA_SRC)),
     Condition(40, 4, 0, equal=False),
 )
+# A stream that the kernel has asked about, or forgets, by its `rtm_flags`: a flood has thousands a
+# second, which would leave no room for what is to be heard.
+_UNRESOLVED = (Condition(24, 4, htonl(RTNH_F_UNRESOLVED), bits=htonl(RTNH_F_UNRESOLVED)),)
 
 
 class EntryChange(NamedTuple):
@@ -47,9 +56,9 @@ class EntryChanges(EventSocket):
         entries of any source.
         """
         if heard:
-            leave_out_nothing(self._sock)
+            leave_out(self._sock, _UNRESOLVED)
         else:
-            leave_out(self._sock, _WRITTEN_BY_OWNER)
+            leave_out(self._sock, _UNRESOLVED, _WRITTEN_BY_OWNER)
 
     def read(self) -> Iterator[EntryChange | None]:
         """Yield the changes since the last call; None where some were lost."""

@@ -7,14 +7,13 @@ Documentation/networking/filter.rst.
 import socket
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from cffi import FFI
 
 _SO_ATTACH_FILTER = 26
-_SO_DETACH_FILTER = 27
 _LOADS = {1: 0x30, 2: 0x28, 4: 0x20}  # BPF_LD | BPF_ABS of a byte, a half and a whole word
+_AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
 _JUMP_IF_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
 _ALL = 0xFFFFFFFF  # bytes of a message that are kept
@@ -25,32 +24,34 @@ _PROGRAM = struct.Struct("@HN")  # struct sock_fprog: the number of instructions
 class Condition(NamedTuple):
     """That the bytes at an offset of a message, in network byte order, are a number; or are not.
 
-    size: of 1, 2 or 4 bytes. A message that ends before them is left out, whatever the condition.
+    size: of 1, 2 or 4 bytes. bits: those that count. A message that ends before them is left out,
+    whatever the condition.
     """
 
     offset: int
     size: int
     number: int
     equal: bool = True
+    bits: int = 0xFFFFFFFF
 
 
-def leave_out(sock: socket.socket, conditions: Sequence[Condition]) -> None:
-    """Have a socket receive no message any more for which all of these hold."""
+def leave_out(sock: socket.socket, *kinds: Sequence[Condition]) -> None:
+    """Have a socket receive from now on all messages but those of these kinds.
+
+    A message is of a kind if all its conditions hold.
+    """
     program = b""
-    for place, (offset, size, number, equal) in enumerate(conditions):
-        keep = 2 * (len(conditions) - place) - 1  # instructions up to the last one
-        jumps = (0, keep) if equal else (keep, 0)
-        program += _INSTRUCTION.pack(_LOADS[size], 0, 0, offset)
-        program += _INSTRUCTION.pack(_JUMP_IF_EQUAL, *jumps, number)
-    program += _INSTRUCTION.pack(_RETURN, 0, 0, 0) + _INSTRUCTION.pack(_RETURN, 0, 0, _ALL)
+    for conditions in kinds:
+        for place, (offset, size, number, equal, bits) in enumerate(conditions):
+            rest = 3 * (len(conditions) - place - 1) + 1  # instructions up to the next kind
+            jumps = (0, rest) if equal else (rest, 0)
+            program += _INSTRUCTION.pack(_LOADS[size], 0, 0, offset)
+            program += _INSTRUCTION.pack(_AND, 0, 0, bits)
+            program += _INSTRUCTION.pack(_JUMP_IF_EQUAL, *jumps, number)
+        program += _INSTRUCTION.pack(_RETURN, 0, 0, 0)
+    program += _INSTRUCTION.pack(_RETURN, 0, 0, _ALL)
     ffi = FFI()
     instructions = ffi.new("char[]", program)
     address = int(ffi.cast("uintptr_t", instructions))
     count = len(program) // _INSTRUCTION.size
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(count, address))
-
-
-def leave_out_nothing(sock: socket.socket) -> None:
-    """Have a socket receive all messages again."""
-    with suppress(FileNotFoundError):  # there is no filter
-        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

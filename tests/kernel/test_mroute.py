@@ -18,7 +18,7 @@ from lab.table import Table
 from lab.topology import Topology
 from lab.witness import IP_OPTIONS, Entry
 
-from mfc_dbus.kernel import netlink
+from mfc_dbus.kernel import dump, netlink
 from mfc_dbus.kernel.mfc_events import EntryChanges
 from mfc_dbus.kernel.mroute import MFCEntry, MRoute
 
@@ -249,6 +249,25 @@ def test_what_is_heard_after_a_loss_is_newer_than_what_was_lost(
         assert set(changes.read()) == {None}
         table.mroute.add_mfc(entry)
         assert [change and change.deleted for change in changes.read()] == [False]
+
+
+def test_streams_without_an_entry_take_no_room_from_changes_that_are_told(
+    lab: Topology, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netlink, "_RECEIVE_BUFFER", 1)
+    sender, first = lab.sender("up0"), "239.9.9." if lab.family == socket.AF_INET else "ff15::"
+    with lab.router, EntryChanges() as changes:
+        for owners in (True, False):
+            changes.hear_owners(owners)
+            for number in range(1, 100):
+                sender.send_to(f"{first}{number}")
+            assert [each.resolved for each in dump.entries(lab.family)] == [False] * 99
+            table.mroute.add_mfc(table.entry("up0", "down0"))
+            assert [change and change.deleted for change in changes.read()] == [False] * owners
+            table.mroute.done()  # forgets them all, and the entry
+            assert [change and change.deleted for change in changes.read()] == [True]
+            table.mroute.init()
+            table.add_vifs("up0", "down0")
 
 
 def test_what_is_written_in_another_network_namespace_is_not_heard(
