@@ -218,7 +218,7 @@ class DriftDetector:
         return seen
 
     async def _look_at_entries(self, table: Table) -> Sequence[tuple[bytes, bytes]]:
-        """Judge all entries. Return the streams that are not resolved.
+        """Judge all entries. Return the streams that are not resolved, if the table is unseen.
 
         Once something is lost nothing is judged by the dump any more, since it may be older.
         """
@@ -229,11 +229,14 @@ class DriftDetector:
         slices = Slices()
         async for some in self._reader.read_entries(table.id):
             for held in some:
+                if not held.resolved:
+                    if table.unseen:  # strangers make thousands, and nobody else asks for them
+                        unresolved.append((held.source, held.group))
+                    await slices.pause()
+                    continue
                 key = Key.of(table.id, held)
                 written = find_written(table, key)
-                if not held.resolved:
-                    unresolved.append((held.source, held.group))
-                elif losses != self._losses or self._is_known(table, key):
+                if losses != self._losses or self._is_known(table, key):
                     pass  # something newer was told of it, or may have been
                 elif written is None and self._inherit(table, held):
                     written = find_written(table, key)
