@@ -3,6 +3,7 @@
 Source: D-Bus specification, "Server Addresses" and "Authentication Protocol".
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -61,8 +62,17 @@ def check(answer: bytes, *, anonymous: bool) -> None:
         raise PermissionError(f"the bus does not let {who} in, and says {said!r}")
 
 
+@contextlib.contextmanager
+def handshake() -> Iterator[None]:
+    """Raise PermissionError where the bus hangs up in the middle of it, as dbus-broker does."""
+    try:
+        yield
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise hung_up(error) from error
+
+
 def hung_up(why: object) -> PermissionError:
-    """Make the error for a bus that hangs up at the first message."""
+    """Make the error for a bus that hangs up in the handshake or at the first message."""
     # A bus says no word to a user whom its policy does not let in.
     return PermissionError(
         f"the bus hung up on uid {os.geteuid()} without a word, as one does whose policy does not "

@@ -87,7 +87,8 @@ class BlockingConnection:
         deadline: for all but the first reply.
         """
         try:
-            _authenticate(self._sock, deadline)
+            with auth.handshake():
+                _authenticate(self._sock, deadline)
             self._deadline = time.monotonic() + _BUS_TIMEOUT
             with _losses():
                 hello = self._exchange(

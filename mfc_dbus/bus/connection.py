@@ -72,7 +72,8 @@ class Connection(asyncio.Protocol):
             connection = cls()
             try:
                 sock.setblocking(False)
-                await _authenticate(sock, anonymous=anonymous)
+                with auth.handshake():
+                    await _authenticate(sock, anonymous=anonymous)
                 await connection._loop.create_connection(lambda: connection, sock=sock)
                 connection.unique_name = await connection._say_hello()
             except BaseException:

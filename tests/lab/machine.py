@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from lab.bus import BROKER, DAEMON
 from lab.netns import Namespace
 
 _TIMEOUT = 60.0
@@ -33,6 +34,8 @@ cd "$1"
 mkdir upper work root
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 rm -rf root/etc/systemd/system/*.wants root/etc/rc?.d
+unit=/lib/systemd/system/$2.service
+[ ! -e "root$unit" ] || ln -sf "$unit" root/etc/systemd/system/dbus.service
 mount -t tmpfs tmpfs /run
 echo mounted
 exec cat
@@ -43,6 +46,7 @@ while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done
 shift
 exec setpriv --pdeathsig TERM "$@"
 """
+_UNITS = {DAEMON: "dbus", BROKER: "dbus-broker"}
 _NSPAWN = (
     *("systemd-nspawn", "--quiet", "--boot", "--private-network", "--machine=mfc-dbus"),
     *("--register=no", "--keep-unit", "--link-journal=no", "--notify-ready=yes", "--console=pipe"),
@@ -52,10 +56,11 @@ _NSPAWN = (
 class Machine:
     """It has booted when the constructor returns. A context manager; afterwards nothing is left.
 
-    binds: directories of this machine that it shares, to read.
+    binds: directories of this machine that it shares, to read. bus: the program of its system bus,
+    if there are several.
     """
 
-    def __init__(self, binds: Sequence[Path] = ()) -> None:
+    def __init__(self, binds: Sequence[Path] = (), *, bus: str = DAEMON) -> None:
         self._binds = [f"--bind-ro={path}" for path in binds]
         with contextlib.ExitStack() as stack:
             self._directory = Path(tempfile.mkdtemp(prefix="mfc-dbus-machine-"))
@@ -63,7 +68,7 @@ class Machine:
             self._mount = self._directory / "mount"
             self._mount.mkdir()
             self._mounts = subprocess.Popen(
-                ["unshare", "--mount", "sh", "-euc", _MOUNT, "sh", str(self._mount)],
+                ["unshare", "--mount", "sh", "-euc", _MOUNT, "sh", str(self._mount), _UNITS[bus]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )

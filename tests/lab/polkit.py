@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from lab.bus import DATA, PrivateBus
+from lab.bus import DAEMON, DATA, PrivateBus
 from lab.daemon import Daemon
 from lab.netns import Namespace
 from mfc_dbus.bus.calls import Call
@@ -179,7 +179,10 @@ def running(address: str, *command: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def real(
-    users: Mapping[str, int], groups: Mapping[str, Sequence[str]], rules: str
+    users: Mapping[str, int],
+    groups: Mapping[str, Sequence[str]],
+    rules: str,
+    bus_program: str = DAEMON,
 ) -> Iterator[PrivateBus]:
     """Run a bus with polkitd, both in a system that knows these users and has our files."""
     policy = next(
@@ -189,7 +192,7 @@ def real(
         pytest.skip("there is no polkitd here")
     with (
         Overlay(users, groups, rules) as overlay,
-        PrivateBus(includes=[policy], prefix=overlay.prefix) as bus,
+        PrivateBus(bus_program, includes=[policy], prefix=overlay.prefix) as bus,
         running(bus.address, *overlay.prefix, str(POLKITD), "--no-debug"),
     ):
         yield bus
@@ -205,10 +208,17 @@ class Service(NamedTuple):
 
 @contextlib.contextmanager
 def serving(
-    users: Mapping[str, int], groups: Mapping[str, Sequence[str]], rules: str, library: str
+    users: Mapping[str, int],
+    groups: Mapping[str, Sequence[str]],
+    rules: str,
+    library: str,
+    bus_program: str = DAEMON,
 ) -> Iterator[Service]:
     """Run the daemon as the user mfc-dbus, on a bus with polkitd; it has eth1 to eth4."""
-    with real(users, groups, rules) as bus, contextlib.closing(Namespace()) as network:
+    with (
+        real(users, groups, rules, bus_program) as bus,
+        contextlib.closing(Namespace()) as network,
+    ):
         network.ip(*(f"link add name eth{n} type veth peer name eth{n + 1}" for n in (1, 3)))
         with Daemon(bus.address, network, uid=users["mfc-dbus"], library=library) as daemon:
             yield Service(bus, network, daemon)

@@ -3,13 +3,14 @@
 import asyncio
 import inspect
 import pwd
+import shutil
 from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.bus import PrivateBus
+from lab.bus import BROKER, DAEMON, PrivateBus
 from lab.caller import Caller, acting_as
 from lab.cli import CLI
 from lab.daemon import Daemon
@@ -61,6 +62,30 @@ def library(request: pytest.FixtureRequest) -> str:
     return library
 
 
+@pytest.fixture(scope="session", params=[DAEMON, *([BROKER] if shutil.which(BROKER) else [])])
+def bus_program(request: pytest.FixtureRequest) -> str:
+    program: str = request.param
+    return program
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out on dbus-broker: the older library, and tests that are about no library."""
+    about_buses = {"dbus_fast"} if not config.getoption("--thorough") else set()
+
+    def is_left_out(item: pytest.Item) -> bool:
+        values = _parameters(item)
+        return BROKER in values and ("dbus_next" in values or not values >= about_buses)
+
+    left_out = {item: is_left_out(item) for item in items}
+    items[:] = [item for item in items if not left_out[item]]
+    config.hook.pytest_deselected(items=[item for item, out in left_out.items() if out])
+
+
+def _parameters(item: pytest.Item) -> set[object]:
+    call = getattr(item, "callspec", None)
+    return {value for value in call.params.values() if isinstance(value, str)} if call else set()
+
+
 @pytest.fixture(scope="session")
 def network() -> Iterator[Namespace]:
     """eth1 to eth34, in pairs; the first four are up."""
@@ -101,16 +126,16 @@ def _mock_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bus(_mock_policy: Path) -> Iterator[PrivateBus]:
+def bus(_mock_policy: Path, bus_program: str) -> Iterator[PrivateBus]:
     """A bus on which root may be polkit."""
-    with PrivateBus(includes=[_mock_policy]) as bus:
+    with PrivateBus(bus_program, includes=[_mock_policy]) as bus:
         yield bus
 
 
 @pytest.fixture
-def own_bus(_mock_policy: Path) -> Iterator[PrivateBus]:
+def own_bus(_mock_policy: Path, bus_program: str) -> Iterator[PrivateBus]:
     """The same for a daemon of the test's own."""
-    with PrivateBus(includes=[_mock_policy]) as bus:
+    with PrivateBus(bus_program, includes=[_mock_policy]) as bus:
         yield bus
 
 

@@ -37,10 +37,10 @@ CHANGING = (
 
 
 @pytest.fixture
-def bus(tmp_path: Path) -> Iterator[PrivateBus]:
+def bus(tmp_path: Path, bus_program: str) -> Iterator[PrivateBus]:
     policy = tmp_path / "polkit.conf"
     policy.write_text(MOCK_POLICY)
-    with PrivateBus(includes=[policy]) as bus:
+    with PrivateBus(bus_program, includes=[policy]) as bus:
         yield bus
 
 
@@ -125,11 +125,11 @@ ENTRIES = [
 
 
 @pytest.fixture
-def narrow_bus(tmp_path: Path) -> Iterator[PrivateBus]:
+def narrow_bus(tmp_path: Path, bus_program: str) -> Iterator[PrivateBus]:
     """A bus that stops reading from whoever has so much on it that nobody reads."""
     limits = tmp_path / "limits.conf"
     limits.write_text(f'<busconfig><limit name="max_incoming_bytes">{LIMIT}</limit></busconfig>')
-    with PrivateBus(includes=[limits]) as bus:
+    with PrivateBus(bus_program, includes=[limits]) as bus:
         yield bus
 
 

@@ -78,7 +78,7 @@ def test_where_the_bus_does_not_let_it_have_the_name_it_does_not_start(
     with Daemon(own_bus.address, own_network, uid=nobody, library=library, wait=False) as daemon:
         assert daemon.process.wait(20) == FAILED
         assert f"ERROR: Cannot serve {BUS_NAME}: " in daemon.log
-        assert "not allowed to own" in daemon.log
+        assert "to own" in daemon.log  # words of the bus
 
 
 def test_where_another_has_the_name_it_says_so_and_ends(
@@ -117,14 +117,14 @@ async def test_its_routes_end_with_it(
 
 
 async def test_a_bus_that_does_not_let_its_user_in_is_quoted(
-    own_network: Namespace, library: str, nobody: int, tmp_path: Path
+    own_network: Namespace, library: str, bus_program: str, nobody: int, tmp_path: Path
 ) -> None:
     policy = tmp_path / "policy.conf"
     policy.write_text(
         f'<busconfig><policy context="mandatory"><deny user="{nobody}"/></policy></busconfig>'
     )
     with (
-        PrivateBus(includes=[policy]) as bus,
+        PrivateBus(bus_program, includes=[policy]) as bus,
         Daemon(bus.address, own_network, uid=nobody, library=library, wait=False) as daemon,
     ):
         assert daemon.process.wait(20) == FAILED

@@ -431,6 +431,14 @@ def test_a_bus_that_does_not_let_us_in_says_so(said: bytes, sentence: str) -> No
     assert ours.fileno() == -1
 
 
+def test_a_bus_that_hangs_up_at_once_is_one_that_does_not_let_us_in() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with pytest.raises(PermissionError, match="hung up on uid"):
+        BlockingConnection.open(sock=ours, timeout=10)
+    assert ours.fileno() == -1
+
+
 def test_a_bus_that_says_nothing_is_not_waited_for_for_ever() -> None:
     ours, theirs = socket.socketpair()
     with theirs, pytest.raises(TimeoutError):
