@@ -69,9 +69,11 @@ class ChangeQueue:
         try:
             while self._queue:
                 batch, self._queue = self._queue, []
-                if len(batch) == 1 or not await self._run(batch):
-                    for waiting in batch:
-                        await self._run_alone(waiting)
+                if len(batch) > 1:
+                    await self._run(batch)
+                while batch:
+                    await self._run_alone(batch[0])
+                    del batch[0]
         finally:
             self._worker = None
             if self._queue or batch:  # the worker was cancelled: nobody may wait for ever
@@ -79,21 +81,21 @@ class ChangeQueue:
                     waiting.reply.cancel()
                 self._queue.clear()
 
-    async def _run(self, batch: Sequence[_QueuedChange]) -> bool:
-        """Do changes together. Return False where they could not be stored together: some of them
-        may need no store.
+    async def _run(self, batch: list[_QueuedChange]) -> None:
+        """Do changes together, and empty the batch; or leave it, where they could not be stored
+        together: some of them may need no store, and each will have its own.
         """
         outcomes = [await self._try(waiting.change) for waiting in batch]
-        if (await self._try(self._commit)).error:
-            return False  # each will have its own
-        for outcome, waiting in zip(outcomes, batch, strict=True):
-            outcome.answer(waiting.reply)
-        return True
+        if not (await self._try(self._commit)).error:
+            _answer(batch, outcomes)
+            batch.clear()
+        del outcomes  # an error among them holds this frame: see outcome.py
 
     async def _run_alone(self, waiting: _QueuedChange) -> None:
         outcome = await self._try(waiting.change)
         stored = await self._try(self._commit)
         (stored if stored.error else outcome).answer(waiting.reply)
+        del waiting, outcome, stored  # as in `_run`
 
     async def _try(self, act: Callable[[], Any]) -> Outcome:
         """Do a change, or a commit. Raise nothing but the cancellation of the worker itself."""
@@ -107,6 +109,11 @@ class ChangeQueue:
         finally:
             self._go_on()
         return Outcome(result)
+
+
+def _answer(batch: Sequence[_QueuedChange], outcomes: Sequence[Outcome]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        outcome.answer(waiting.reply)
 
 
 def _raise_if_stopping(error: BaseException) -> None:

@@ -1,10 +1,10 @@
 """What a piece of work came to, for the future of whoever waits for it.
 
-An error holds its traceback, which holds the frames that it has left and their callers,
-and they their variables. A future among these would hold the error in turn: a circle, which only
-Python's garbage collector frees, and that looks at nothing that `garbage.held_off` exempts. So
-whoever catches an error for a future does it in a frame that does not know the future, and returns
-an Outcome.
+An error holds its traceback, which holds the frames that it has left and their callers (from Python
+3.12 on those of coroutines too), and they their variables. A future among these would hold the
+error in turn: a circle, which only Python's garbage collector frees, and that looks at nothing that
+`garbage.held_off` exempts. So whoever catches an error for a future does it in a frame that does
+not know the future, and returns an Outcome.
 """
 
 import asyncio
