@@ -6,7 +6,9 @@ what parses them. Prints the places that know it then, and those written by hand
 told of it.
 """
 
+import asyncio
 import contextlib
+import importlib
 import inspect
 import io
 import json
@@ -18,7 +20,8 @@ from typing import Any, cast
 
 from mfc_dbus.model import membership, options, route
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent / "data/man")]
 
 COLOUR = """
 COLOUR = Option(
@@ -77,15 +80,23 @@ def knowing() -> Iterator[str]:
     from mfc_dbus.cli.requests import parse_request
     from mfc_dbus.cli.verbs import batch
     from mfc_dbus.client import Snapshot
+    from mfc_dbus.control.history import History
     from mfc_dbus.documents import document, entries
+    from mfc_dbus.model.cause import Act
+    from mfc_dbus.model.desired import Edit
+    from mfc_dbus.model.history import PastChange
+    from mfc_dbus.model.journal import Message, Record
     from mfc_dbus.model.members import ROUTE
     from mfc_dbus.model.states import MembershipState, RouteState
     from mfc_dbus.model.status import MembershipStatus, Status
     from mfc_dbus.service.encoded_routes import encode_route
+    from mfc_dbus.service.journal import fields
     from mfc_dbus.service.methods import Methods
+    from mfc_dbus.service.past_changes import list_changes
     from mfc_dbus.service.properties import describe_membership
     from mfc_dbus.storage import rows
 
+    generate = importlib.import_module("generate")  # of data/man
     red = cast(Any, route).parse_route(*STREAM, colour=7)
     range_ = membership.parse_memberships(*JOINED)
     (joined,) = cast(Any, range_).memberships(colour=7)
@@ -116,6 +127,17 @@ def knowing() -> Iterator[str]:
     described = [entries.report(red, RouteState.ACTIVE)]
     if entries.read_report(document.to_json(described).decode()).route[0].colour == 7:
         yield "Describe"
+
+    # What is told of changes
+    history = History()
+    edits = [Edit(red, joined)]
+    history.begin([PastChange(1, 0, 0, "", Act.ADD, 0, 1, 0, 0, edits)])
+    (((past,), _),) = [asyncio.run(list_changes(history, {"number": 1}))]
+    if all('"colour":7' in past[name].value for name in ("before", "after")):
+        yield "ListChanges"
+    logged = dict(fields(Record(Message.ROUTE_CHANGED, "", None, red, joined)))
+    if all('"colour":7' in logged[name] for name in ("MFC_BEFORE", "MFC_AFTER")):
+        yield "the journal"
 
     # Documents, and the store
     said = [entries.to_entry(red)], [entries.to_membership_entry(joined)]
@@ -156,6 +178,10 @@ def knowing() -> Iterator[str]:
         request = {"action": action, "payload": payload | {"colour": 7}}
         if parse_request(json.dumps(request).encode()).payload["colour"] == 7:
             yield action
+    if [*generate.commands()].count('.It Fl \\-colour Ar "\\&N"') == 3:
+        yield "the manual page of the command line"
+    if "".join(generate.document()).count('"\\&colour"') == 2:
+        yield "the manual page of documents"
     if " ".join(batch.DESCRIPTION.split()).count("colour (the number of a colour)") == 3:
         yield "the help of batch"
     shown = io.StringIO()

@@ -20,7 +20,8 @@ DERIVED = {
     "the schema", "the store", "mfc add", "the help of mfc add", "the completion of mfc add",
     "mfc change", "the help of mfc change", "the completion of mfc change", "group join",
     "the help of group join", "the completion of group join", "ADD_MFC", "CHANGE_MFC",
-    "JOIN_GROUP", "the help of batch", "the lines of apply",
+    "JOIN_GROUP", "the help of batch", "the lines of apply", "ListChanges", "the journal",
+    "the manual page of the command line", "the manual page of documents",
 }  # fmt: skip
 
 
