@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from mfc_dbus.cli.parser import UsageError
 from mfc_dbus.cli.text import on_bus
 from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, SECONDS, Option
 
@@ -72,7 +73,7 @@ def add_options(
 def given(args: argparse.Namespace, options: Iterable[Option]) -> Mapping[str, Any]:
     """Collect the values of the options that were given, by the names of the client's parameters.
 
-    Of several thresholds of one interface the last one counts.
+    Raises UsageError where an interface has two thresholds.
     """
     values = ((option, getattr(args, option.name)) for option in options)
     return {
@@ -106,11 +107,20 @@ def _texts(values: Iterable[object]) -> Iterator[str]:
 def _collected(option: Option, value: Any) -> Any:
     match option.signature:
         case "a{sy}":
-            return dict(value)
+            return _thresholds(option, value)
         case "as":
             return [*chain.from_iterable(value)]
         case _:
             return value
+
+
+def _thresholds(option: Option, value: Iterable[tuple[str, int]]) -> Mapping[str, int]:
+    thresholds: dict[str, int] = {}
+    for name, ttl in value:
+        if thresholds.setdefault(name, ttl) != ttl:
+            both = f"{name}={thresholds[name]} and {name}={ttl}"
+            raise UsageError(f"{option.flag.word}: {both} contradict each other")
+    return thresholds
 
 
 def _reader(option: Option) -> Callable[[str], int]:

@@ -112,7 +112,9 @@ class Controller:
         self._bulk = BulkChanges(
             self.tables, self.memberships, self._unstored, self._queue, self._interfaces
         )
-        self.undoing = Undoing(self.tables, self.memberships, self._preconditions, self._bulk)
+        self.undoing = Undoing(
+            self.tables, self.memberships, self._preconditions, self._bulk, self.history
+        )
         self.joining = Joining(
             self.memberships, self._reconciler.known, self._queue, self._interfaces, self.follow
         )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mfc_dbus.control.bulk_changes import BulkChanges
 from mfc_dbus.control.changes import Changes
+from mfc_dbus.control.history import History
 from mfc_dbus.control.preconditions import Preconditions
 from mfc_dbus.control.rights import (
     BULK,
@@ -14,6 +15,7 @@ from mfc_dbus.control.rights import (
     ask_for_membership,
     touched,
 )
+from mfc_dbus.loop.slices import in_slices
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import format_address, format_source, source_prefix
 from mfc_dbus.model.boot_clock import since_boot
@@ -55,6 +57,7 @@ class Undoing:
         memberships: Memberships,
         preconditions: Preconditions,
         bulk: BulkChanges,
+        history: History,
         now: Callable[[], int] = since_boot,
     ) -> None:
         """now: returns nanoseconds since boot."""
@@ -62,9 +65,10 @@ class Undoing:
         self._memberships = memberships
         self._preconditions = preconditions
         self._bulk = bulk
+        self._history = history
         self._now = now
 
-    def ask(self, past: PastChange) -> UndoQuestions:
+    async def ask(self, past: PastChange) -> UndoQuestions:
         """Return what polkit is asked before a change is undone. Raises ChangedSince, InvalidArgs.
 
         Where that is little, it is checked as well, so that nobody types a password for nothing. To
@@ -72,13 +76,15 @@ class Undoing:
         """
         routes, memberships = _back(past)
         if len(routes) <= _MOST_ASKED and len(memberships) <= _MOST_ASKED_MEMBERSHIPS:
-            return self.check(past).questions
+            return (await self.check(past)).questions
         return self._ask(routes, memberships)
 
-    def check(self, past: PastChange) -> Reversal:
-        """Return what undoes a change. Raises ChangedSince, InvalidArgs."""
+    async def check(self, past: PastChange) -> Reversal:
+        """Return what undoes a change. Others are served in between, and may change the same where
+        the turn of this change has not come. Raises ChangedSince, InvalidArgs.
+        """
         routes, memberships = _back(past)
-        for edit in (*routes, *memberships):
+        async for edit in in_slices([*routes, *memberships]):
             self._check_present(past, edit)
         by_table = {
             id_: _difference([each for each in routes if _table(each) == id_], Route)
@@ -99,7 +105,7 @@ class Undoing:
         """
 
         async def plan() -> tuple[Changes, Sequence[Membership]]:
-            back, questions = self.check(past)
+            back, questions = await self.check(past)
             if shown is not None and questions != shown:
                 raise AccessDenied(f"What change {past.number} was about was changed: try again")
             self._preconditions.count(back)
@@ -112,6 +118,8 @@ class Undoing:
         """Raise ChangedSince where that is not there which the change has left."""
         left, before = edit
         if self._find(left or before) != left:
+            if undo := self._history.undone_by().get(past.number):
+                raise ChangedSince(f"Change {past.number} is undone already, by change {undo}")
             noun = "Route" if isinstance(left or before, Route) else "Membership"
             raise ChangedSince(
                 f"{noun} {left or before} was changed since change {past.number}, which is not "

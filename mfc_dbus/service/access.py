@@ -85,8 +85,7 @@ class Access:
         waiting = self._waiting.limited
         with (
             waiting("this caller", call.sender, _MAX_CHECKS_OF_SENDER),
-            waiting("this user", f"uid {uid}", _MAX_CHECKS_OF_USER),
-            waiting("all users", "all", _MAX_CHECKS),
+            self._waiting.of_user(uid, _MAX_CHECKS_OF_USER, _MAX_CHECKS),
             waiting("this user", f"bytes of uid {uid}", _MAX_BYTES_OF_USER, call.body_length),
         ):
             yield

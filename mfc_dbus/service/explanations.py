@@ -50,15 +50,10 @@ class Explanations:
     @asynccontextmanager
     async def place(self, sender: str, uid: int | None) -> AsyncIterator[None]:
         """Have one more explanation go on for a caller. Raises LimitExceeded."""
-        limited = self._quota.limited
         with ExitStack() as stack:
-            stack.enter_context(limited("this caller", sender, _MOST_OF_SENDER))
+            stack.enter_context(self._quota.limited("this caller", sender, _MOST_OF_SENDER))
             if uid != 0:
-                user = f"uid {uid}"
-                is_first = not self._quota.waiting(user)
-                stack.enter_context(limited("this user", user, _MOST_OF_USER))
-                if not is_first:  # others cannot have all places
-                    stack.enter_context(limited("all users", "all", _MOST))
+                stack.enter_context(self._quota.of_user(uid, _MOST_OF_USER, _MOST))
             yield
 
     async def explain(self, question: Question, seconds: int, uid: int | None) -> Sequence[Finding]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from weakref import WeakValueDictionary
 
 from mfc_dbus.model.errors import LimitExceeded
@@ -35,9 +35,20 @@ class Quota:
             if not self._waiting[key]:
                 del self._waiting[key]
 
-    def waiting(self, key: str) -> int:
-        """Return how many calls, or bytes, are counted under a key."""
-        return self._waiting[key]
+    @contextmanager
+    def of_user(self, uid: int | None, most: int, most_of_all: int) -> Iterator[None]:
+        """Count one call more of a user while the context lasts. Raises LimitExceeded.
+
+        most: of one user. most_of_all: of all users, beside the first one of each: others cannot
+        have all places.
+        """
+        user = f"uid {uid}"
+        is_first = not self._waiting[user]
+        with ExitStack() as stack:
+            stack.enter_context(self.limited("this user", user, most))
+            if not is_first:
+                stack.enter_context(self.limited("all users", "all", most_of_all))
+            yield
 
 
 class OneByOne:

@@ -233,12 +233,12 @@ class Methods:
 
         async def more() -> Mapping[Action, Sequence[Question]]:
             past = self._controller.history.find(number, await self._access.uid(header.sender))
-            return _undo_questions(self._controller.undoing.ask(past))
+            return _undo_questions(await self._controller.undoing.ask(past))
 
         async def act() -> Body:
             author = await self._access.author(header.sender)
             past = self._controller.history.find(number, author.uid)
-            asked_for = self._controller.undoing.ask(past)
+            asked_for = await self._controller.undoing.ask(past)
             for action, questions in _undo_questions(asked_for).items():
                 await self._access.authorise(header, action, questions)
             shown = None if await self._access.may_all(header) else asked_for

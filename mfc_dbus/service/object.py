@@ -191,13 +191,12 @@ class MulticastForwarding:
         """Wait until no long change is half done. Raises LimitExceeded."""
         if self._controller.is_whole:
             return
-        limited = self._waiting.limited
-        with limited("this caller", sender, _MAX_WAITING_OF_SENDER):
+        with self._waiting.limited("this caller", sender, _MAX_WAITING_OF_SENDER):
             uid = await self._access.known_uid(sender)
             with ExitStack() as stack:
                 if uid != ROOT:
-                    stack.enter_context(limited("this user", f"uid {uid}", _MAX_WAITING_OF_USER))
-                    stack.enter_context(limited("all users", "all", _MAX_WAITING))
+                    of_user = self._waiting.of_user(uid, _MAX_WAITING_OF_USER, _MAX_WAITING)
+                    stack.enter_context(of_user)
                 await self._controller.until_whole()
 
     def changed(self, change: Change, cause: Cause) -> None:

@@ -9,7 +9,7 @@ import pytest
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.bus.frames import Header, MessageType
 from mfc_dbus.control.rights import Question
-from mfc_dbus.model.errors import AccessDenied
+from mfc_dbus.model.errors import AccessDenied, LimitExceeded
 from mfc_dbus.model.members import Action
 from mfc_dbus.service.access import Access
 from mfc_dbus.service.polkit import Decision, Polkit
@@ -78,3 +78,52 @@ def test_a_process_that_the_bus_names_late_is_known_from_the_next_change_on() ->
 
     assert asyncio.run(scenario()) == [0, 4711, 4711]
     assert bus.asked == 2
+
+
+class Crowd(Bus):
+    """A bus of many users: a caller's name begins with the uid."""
+
+    async def call_bus(self, *arguments: Any) -> list[Any]:
+        _, _, (sender,) = arguments
+        return [int(sender.partition(".")[0][1:])]
+
+
+class Silence:
+    """A polkit that never answers."""
+
+    async def check(self, *_: Any, **options: Any) -> Decision:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_users_who_answer_no_prompt_leave_each_other_user_a_place() -> None:
+    waiting: list[asyncio.Task[None]] = []
+
+    async def ask(access: Access, uid: int, most: int) -> int:
+        """Have a user ask as often as he may; how many of his calls wait."""
+        begun = 0
+        for number in range(most):
+            sender = f":{uid}.{number // 4}"
+            call = Header("<", MessageType.METHOD_CALL, 0, 1, 0, sender=sender)
+            asking = access.authorise(call, Action.MANAGE_ROUTES, [Question({}, "")])
+            task = asyncio.create_task(asking)
+            done, _ = await asyncio.wait([task], timeout=0.001)
+            if done:
+                assert isinstance(task.exception(), LimitExceeded)
+                return begun
+            waiting.append(task)
+            begun += 1
+        return begun
+
+    async def scenario() -> tuple[list[int], list[int]]:
+        access = Access(cast("Connection", Crowd()), cast("Polkit", Silence()))
+        greedy = [await ask(access, uid, 100) for uid in range(1000, 1005)]
+        modest = [await ask(access, uid, 2) for uid in range(2000, 2100)]
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        return greedy, modest
+
+    greedy, modest = asyncio.run(scenario())
+    assert greedy == [16, 16, 16, 16, 5]
+    assert modest == [1] * 100

@@ -12,7 +12,7 @@ from mfc_dbus.cli.arguments import COMMANDS, EXITS, complete, parse
 from mfc_dbus.cli.options import given as said_in
 from mfc_dbus.cli.parser import UsageError
 from mfc_dbus.cli.status import Status
-from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP
+from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, Option
 
 ADD = ["mfc", "add", "--group", "239.1.1.1", "--iif", "eth1"]
 CHANGE = ["mfc", "change", "--group", "239.1.1.1"]
@@ -321,3 +321,15 @@ def test_what_may_repeat_may_be_given_twice() -> None:
 def test_help_names_every_status() -> None:
     for status in Status:
         assert f"  {status.value} " in EXITS
+
+
+@pytest.mark.parametrize("words", [["--ttl", "a=1", "a=2"], ["--ttl=a=1", "--ttl=a=2"]])
+@pytest.mark.parametrize(("command", "options"), [(ADD, ADD_ROUTE), (CHANGE, CHANGE_ROUTE)])
+def test_two_thresholds_of_one_interface_contradict_each_other(
+    words: list[str], command: list[str], options: Sequence[Option]
+) -> None:
+    extra = ["-o", "a"] if command is ADD else []
+    with pytest.raises(UsageError, match="--ttl: a=1 and a=2 contradict each other"):
+        said_in(parsed(*command, *extra, *words), options)
+    same = said_in(parsed(*command, *extra, "--ttl", "a=1", "a=1"), options)
+    assert same["ttls"] == {"a": 1}

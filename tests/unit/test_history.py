@@ -214,6 +214,37 @@ def test_a_change_of_several_is_undone_whole_or_not_at_all(ground: Callers) -> N
     assert ground.routes_now == {*routes}
 
 
+def test_what_is_undone_already_is_told_with_the_number_of_its_undo(ground: Callers) -> None:
+    ground.add_as(ALICE)
+    ground.undo_as(BOB, 1)
+    with pytest.raises(ChangedSince, match=r"^Change 1 is undone already, by change 2$"):
+        ground.undo_as(ALICE, 1)
+    ground.undo_as(BOB, 2)
+    with pytest.raises(ChangedSince, match=r"^Change 2 is undone already, by change 3$"):
+        ground.undo_as(ALICE, 2)
+    ground.change_as(BOB, *STREAM, comment="mine")
+    with pytest.raises(ChangedSince, match="was changed since change 1"):
+        ground.undo_as(ALICE, 1)
+
+
+def test_others_are_served_while_it_is_checked_whether_much_can_be_undone(ground: Callers) -> None:
+    routes = [parse_route(STREAM[0], f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(100)]
+    run(ground.controller.documents.apply([*routes], cause=asked(Act.APPLY, ALICE)))
+    past = ground.history[0]
+
+    async def scenario() -> int:
+        turns = 0
+        checking = asyncio.create_task(ground.controller.undoing.check(past))
+        while not checking.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert len(checking.result().questions.routes) == 1
+        return turns
+
+    with in_small_parts():
+        assert run(scenario()) > 100
+
+
 def test_others_are_served_while_a_large_change_is_described(ground: Callers) -> None:
     routes = [parse_route(STREAM[0], f"239.1.1.{n}", "eth0", ["eth1"]) for n in range(100)]
     run(ground.controller.documents.apply([*routes], cause=asked(Act.APPLY, ALICE)))
@@ -240,10 +271,10 @@ def test_a_route_whose_time_has_run_out_is_not_brought_back(ground: Callers) -> 
     ground.delete_as(ALICE)
     (past,) = ground.history
     undoing = ground.controller.undoing
-    undoing.check(past)
+    run(undoing.check(past))
     undoing._now = lambda: now + 10**12
     with pytest.raises(ChangedSince, match="has run out since"):
-        undoing.check(past)
+        run(undoing.check(past))
 
 
 def test_an_interface_that_has_gone_need_not_be_there(ground: Callers) -> None:
@@ -261,7 +292,7 @@ def test_polkit_is_asked_as_for_the_calls_that_do_the_same(ground: Callers) -> N
     route = ground.add(*STREAM)
     ground.delete_as(ALICE)
     (past,) = ground.history
-    planned = ground.controller.undoing.check(past)
+    planned = run(ground.controller.undoing.check(past))
     shown = ground.controller.check_add(route, replace=False)
     assert [*planned.questions.routes] == shown.questions(route)
     assert len(planned.questions.routes) == 2
@@ -273,7 +304,7 @@ def test_of_many_polkit_is_asked_at_once(ground: Callers) -> None:
     cause = asked(Act.APPLY, ALICE)
     run(ground.controller.documents.apply([*routes], cause=cause))
     (past,) = ground.history
-    assert ground.controller.undoing.check(past).questions.routes == [BULK]
+    assert run(ground.controller.undoing.check(past)).questions.routes == [BULK]
 
 
 def test_what_takes_long_to_check_is_not_checked_before_polkit_was_asked(
@@ -288,16 +319,16 @@ def test_what_takes_long_to_check_is_not_checked_before_polkit_was_asked(
     checked: list[int] = []
     check = controller.undoing.check
 
-    def note(past: PastChange) -> Reversal:
+    async def note(past: PastChange) -> Reversal:
         checked.append(past.number)
-        return check(past)
+        return await check(past)
 
     monkeypatch.setattr(controller.undoing, "check", note)
     one, many_memberships, many_routes = ground.history
-    assert controller.undoing.ask(many_routes) == ([BULK], [])
-    assert controller.undoing.ask(many_memberships) == ([], [MANY_MEMBERSHIPS])
+    assert run(controller.undoing.ask(many_routes)) == ([BULK], [])
+    assert run(controller.undoing.ask(many_memberships)) == ([], [MANY_MEMBERSHIPS])
     assert not checked
-    assert len(controller.undoing.ask(one).routes) == 1
+    assert len(run(controller.undoing.ask(one)).routes) == 1
     assert checked == [one.number]
     ground.undo_as(ALICE, many_routes.number)
     with pytest.raises(ChangedSince):
@@ -308,7 +339,7 @@ def test_what_is_another_than_polkit_was_asked_about_is_not_done(ground: Callers
     ground.add(*STREAM)
     ground.delete_as(ALICE)
     (past,) = ground.history
-    shown = ground.controller.undoing.ask(past)
+    shown = run(ground.controller.undoing.ask(past))
     ground.add("*", "239.1.0.0/16", oifs="eth3")
     cause = Cause(CauseKind.CALL, Act.UNDO, ALICE, past.number)
     with pytest.raises(AccessDenied, match="try again"):
