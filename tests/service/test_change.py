@@ -159,7 +159,7 @@ async def test_a_timeout_can_be_given_and_taken_again(bus: PrivateBus, daemon: D
         await caller.follow()
         for route in (ROUTE, other):
             await caller.add(route)
-            await caller.change(route, timeout=1)
+            await caller.change(route, timeout=3)
         await caller.change(timeout=0, persistent=True)
         await caller.until(lambda: bool(caller.told("RoutesRemoved")))
         (((gone,),),) = caller.told("RoutesRemoved")

@@ -138,7 +138,7 @@ async def test_a_timed_route_goes_when_its_time_has_run_out_and_not_before(
     async with Caller.at(own_bus.address) as caller:
         await caller.follow()
         await caller.add(PERSISTENT)
-        await caller.add(TIMED, timeout=1)
+        await caller.add(TIMED, timeout=3)
         assert len(entries(own_network, IPV4)) == 2
         shown = (await caller.get("Routes"))[1]
         await caller.until(lambda: bool(caller.told("RoutesRemoved")))
@@ -155,11 +155,11 @@ async def test_a_replaced_route_lives_as_long_as_the_last_one_said(
     async with Caller.at(own_bus.address) as caller:
         await caller.follow()
         for route in (PERSISTENT, LASTING):
-            await caller.add(route, timeout=1)
+            await caller.add(route, timeout=3)
         await caller.add(PERSISTENT, replace=True)
         await caller.add(LASTING, replace=True, timeout=LONG)
         await caller.add(TIMED, timeout=LONG)
-        await caller.add(TIMED, timeout=1, replace=True)
+        await caller.add(TIMED, timeout=3, replace=True)
         await caller.until(lambda: bool(caller.told("RoutesRemoved")))
         assert [route[1] for ((route,),) in caller.told("RoutesRemoved")] == [TIMED.group]
         left = await extras(caller)

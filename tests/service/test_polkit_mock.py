@@ -441,7 +441,9 @@ async def test_whatever_races_with_root_the_routes_of_another_interface_are_his_
                 for number, caller in enumerate(callers)
             ]
             chance = random.Random(0)
-            for _ in range(150):
+            rounds = 0
+            while rounds < 150 or done["done"] <= 20 or done[" try again"] <= 5:
+                rounds += 1
                 key = chance.choice(keys)
                 if key in own and chance.random() < 0.5:
                     await on.root.delete(key, iif="eth1")
@@ -455,8 +457,6 @@ async def test_whatever_races_with_root_the_routes_of_another_interface_are_his_
                 task.cancel()
             await asyncio.wait(toggling)
         polkit.tell_some(0)
-    assert done["done"] > 20
-    assert done[" try again"] > 5
 
 
 async def test_polkit_is_asked_about_all_that_a_route_takes_from_others(
