@@ -2,7 +2,8 @@
 
 function __mfc_dbus_cli_complete
     set -l words (commandline -opc)
-    set -l typed (commandline -ct)
+    # Without the quotes and backslashes that are typed, of which one may not be closed yet.
+    set -l typed (commandline -ct | string replace -ra '[\\\\"\']' '')
     for offer in (command $words[1] __complete $words[2..] "$typed" 2>/dev/null)
         switch $offer
             case \tfiles

@@ -84,13 +84,16 @@ def test_a_shell_completes_what_is_typed(shell: Typist, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_what_bash_completes_inside_an_open_quote_stays_quoted(
-    cli: CLI, network: Namespace, tmp_path: Path
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_is_completed_inside_an_open_quote_stays_quoted(
+    name: str, cli: CLI, network: Namespace, tmp_path: Path
 ) -> None:
+    if not shutil.which(name):
+        pytest.skip(f"there is no {name}")
     single, double = "q';>x;'", 'z";>x;"'
     oifs = f"""oifs = ["gone7", "{ODD}", "{single}", '{double}']"""
     cli.apply(DOCUMENT.replace(f'oifs = ["gone7", "{ODD}"]', oifs), "--wait")
-    with network, typist("bash", tmp_path, cli.environment) as shell:
+    with network, typist(name, tmp_path, cli.environment) as shell:
         for keys, word in {
             "'q\t": single,
             '"q\t': single,
@@ -99,7 +102,8 @@ def test_what_bash_completes_inside_an_open_quote_stays_quoted(
             '"w\t': ODD,
             "'w\t": ODD,
         }.items():
-            assert shell.run(f"mfc flush -i {keys}") == ["mfc", "flush", "-i", word], keys
+            ran = shell.run(f"mfc flush -i {keys}")
+            assert ran == ["mfc", "flush", "-i", word], shell.shown.decode(errors="replace")
     assert not (tmp_path / "x").exists()
 
 
