@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from mfc_dbus.cli.arguments import COMMANDS, PROGRAM, Command, complete, make_parser
 from mfc_dbus.cli.parser import Parser, UsageError
-from mfc_dbus.cli.values import Asked, Offer, Typed, values
+from mfc_dbus.cli.values import Offer, Typed, WordToComplete, values
 
 
 def run(words: Sequence[str]) -> None:
@@ -130,7 +130,7 @@ class _Place:
                 yield Offer(action.option_strings[-1], action.help or "")
 
     def _values(self, action: argparse.Action, beginning: str) -> Iterator[Offer]:
-        yield from values(action, Asked(beginning, self._typed, self._command))
+        yield from values(action, WordToComplete(beginning, self._typed, self._command))
 
     @property
     def _actions(self) -> Sequence[argparse.Action]:

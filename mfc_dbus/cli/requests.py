@@ -18,7 +18,7 @@ class InvalidRequest(Exception):
         self.action = action
 
 
-class Request(NamedTuple):
+class BatchRequest(NamedTuple):
     """An action, and its payload by the names of the client's parameters."""
 
     action: str
@@ -83,7 +83,7 @@ _ACTIONS = {
 }
 
 
-def parse_request(line: bytes | None) -> Request:
+def parse_request(line: bytes | None) -> BatchRequest:
     """Parse a line; None stands for one that was too long. Raises InvalidRequest."""
     if line is None:
         raise InvalidRequest(f"The line is longer than {MAX_LINE} bytes")
@@ -109,7 +109,7 @@ def parse_request(line: bytes | None) -> Request:
     if not isinstance(payload, dict):
         raise InvalidRequest("'payload' is not an object", action)
     _check(action, payload)
-    return Request(action, payload)
+    return BatchRequest(action, payload)
 
 
 def _check(action: str, payload: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ class Offer(NamedTuple):
     help: str = ""
 
 
-class Asked(NamedTuple):
+class WordToComplete(NamedTuple):
     """What a value is to begin with, what was typed before it, and for which command."""
 
     beginning: str
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
         return "host" in self.typed
 
 
-def values(action: argparse.Action, asked: Asked) -> Iterator[Offer]:
+def values(action: argparse.Action, asked: WordToComplete) -> Iterator[Offer]:
     """Offer values of an argument, also such as do not begin so. Raises UsageError."""
     if action.choices:
         yield from map(Offer, action.choices)
@@ -73,11 +73,11 @@ def kinds_of(action: argparse.Action) -> list[str]:
     return str(action.metavar or action.dest.upper()).split("|")
 
 
-def _states(_: Asked) -> Iterator[Offer]:
+def _states(_: WordToComplete) -> Iterator[Offer]:
     yield from map(Offer, STATES)
 
 
-def _words(asked: Asked) -> Iterator[Offer]:
+def _words(asked: WordToComplete) -> Iterator[Offer]:
     command = COMMANDS
     for word in asked.typed.get("words", ()):
         command = command.words[complete(word, command.words)]
@@ -85,7 +85,7 @@ def _words(asked: Asked) -> Iterator[Offer]:
         yield Offer(word, each.summary)
 
 
-def _interfaces(asked: Asked) -> Iterator[Offer]:
+def _interfaces(asked: WordToComplete) -> Iterator[Offer]:
     """Offer the interfaces of this machine, and those that routes and memberships name."""
     names: set[str] = set()
     for entry in _entries(asked, None):
@@ -96,33 +96,33 @@ def _interfaces(asked: Asked) -> Iterator[Offer]:
     yield from map(Offer, sorted(names))
 
 
-def _thresholds(asked: Asked) -> Iterator[Offer]:
+def _thresholds(asked: WordToComplete) -> Iterator[Offer]:
     if "=" not in asked.beginning:
         for name, _ in _interfaces(asked):
             yield Offer(f"{name}=")
 
 
-def _groups(asked: Asked) -> Iterator[Offer]:
+def _groups(asked: WordToComplete) -> Iterator[Offer]:
     entries = _entries(asked, _covering(asked.beginning))
     yield from map(Offer, sorted({entry.group for entry in entries}))
 
 
-def _sources(asked: Asked) -> Iterator[Offer]:
+def _sources(asked: WordToComplete) -> Iterator[Offer]:
     yield from map(Offer, sorted({entry.source for entry in _entries(asked, None)}))
 
 
-def _addresses(asked: Asked) -> Iterator[Offer]:
+def _addresses(asked: WordToComplete) -> Iterator[Offer]:
     if asked.beginning:  # there are shorter words to begin with
         entries = _entries(asked, None)
         yield from map(Offer, sorted({each for one in entries for each in (one.group, one.source)}))
 
 
-def _tables(asked: Asked) -> Iterator[Offer]:
+def _tables(asked: WordToComplete) -> Iterator[Offer]:
     tables = _ask(asked, lambda client: client.tables()) or ()
     yield from (Offer(str(number)) for number in sorted({each.table for each in tables}))
 
 
-def _changes(asked: Asked) -> Iterator[Offer]:
+def _changes(asked: WordToComplete) -> Iterator[Offer]:
     changes, _ = _ask(asked, lambda client: client.history()) or ((), 0)
     for change in changes:
         what = f"({change.source}, {change.group})" if change.group else ""
@@ -131,7 +131,7 @@ def _changes(asked: Asked) -> Iterator[Offer]:
         )
 
 
-def _entries(asked: Asked, group: str | None) -> "Sequence[Entry]":
+def _entries(asked: WordToComplete, group: str | None) -> "Sequence[Entry]":
     """Return routes and memberships of the source and group that were typed, as far as they were.
 
     group: a prefix in which their groups are. Of all routes there are none where these are more
@@ -161,7 +161,7 @@ def _covering(beginning: str) -> str | None:
 
 
 def _ask(
-    asked: Asked, question: "Callable[[Client], Coroutine[Any, Any, _Answer]]"
+    asked: WordToComplete, question: "Callable[[Client], Coroutine[Any, Any, _Answer]]"
 ) -> "_Answer | None":
     """Return what the service answers, or None where it does not in time."""
     if asked.is_elsewhere:
@@ -183,7 +183,7 @@ def _ask(
 
 
 # What a value may be, by the name of its argument or by what stands for it in the help.
-KINDS: Mapping[str, Callable[[Asked], Iterator[Offer]]] = {
+KINDS: Mapping[str, Callable[[WordToComplete], Iterator[Offer]]] = {
     "group": _groups,
     "source": _sources,
     "state": _states,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 
-from mfc_dbus.explain.situation import Question
+from mfc_dbus.explain.situation import StreamQuestion
 from mfc_dbus.loop.slices import in_slices
 from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.interfaces import is_pattern, matches
@@ -19,7 +19,7 @@ _MOST_LOOKS = 4000  # at routes that may share a stream
 _MOST_NEAR = 3
 
 
-def covering(table: Table, question: Question) -> Iterator[Route]:
+def covering(table: Table, question: StreamQuestion) -> Iterator[Route]:
     """Find the enabled routes that cover a stream, the most specific first."""
     source, group = question.source, question.group
     exact = table.routes.get(stream_key(source.address, group.address, question.table))
@@ -30,13 +30,13 @@ def covering(table: Table, question: Question) -> Iterator[Route]:
             yield route
 
 
-def _from(route: Route, question: Question) -> bool:
+def _from(route: Route, question: StreamQuestion) -> bool:
     return not question.iif or matches(route.iif, question.iif)
 
 
 def decide(
     table: Table,
-    question: Question,
+    question: StreamQuestion,
     candidates: Sequence[Route],
     sightings: Sequence[Sighting],
 ) -> tuple[Route | None, str]:
@@ -65,7 +65,7 @@ def decide(
     return first, iif
 
 
-def equals(table: Table, question: Question, route: Route) -> Sequence[str]:
+def equals(table: Table, question: StreamQuestion, route: Route) -> Sequence[str]:
     """Return the iifs of the any-source routes of a group among which only the iif decides.
 
     Empty where another than these decides, or an entry of its own has the stream. The kernel asks
@@ -81,7 +81,7 @@ def equals(table: Table, question: Question, route: Route) -> Sequence[str]:
     return [each.iif for each in islice(own, _MOST_LOOKS) if each.enabled]
 
 
-def disabled(table: Table, question: Question) -> Iterator[Route]:
+def disabled(table: Table, question: StreamQuestion) -> Iterator[Route]:
     """Find routes that are not enabled and would cover a stream."""
     for source in dict.fromkeys((question.source, Prefix(bytes(len(question.source.address)), 0))):
         for route in table.routes.of_stream(source, question.group):
@@ -89,7 +89,7 @@ def disabled(table: Table, question: Question) -> Iterator[Route]:
                 yield route
 
 
-async def nearest(table: Table, question: Question) -> Sequence[Route]:
+async def nearest(table: Table, question: StreamQuestion) -> Sequence[Route]:
     """Find the routes that differ least from one that covers a stream."""
     best: list[tuple[tuple[int, int], Route]] = []  # the nearest first
     async for route in in_slices([*table.routes]):
@@ -100,7 +100,7 @@ async def nearest(table: Table, question: Question) -> Sequence[Route]:
     return [route for _, route in best]
 
 
-def _distance(route: Route, question: Question) -> tuple[int, int] | None:
+def _distance(route: Route, question: StreamQuestion) -> tuple[int, int] | None:
     """Return how far a route is from covering a stream; None where it has nothing of it."""
     if route.group.covers(question.group):
         return (0 if route.source.covers(question.source) else 1), 0
@@ -121,7 +121,7 @@ def leaving(route: Route, placed: object, iif: str) -> Sequence[Oif]:
     return [oif for oif in found.values() if oif.name != iif or route.hairpin]
 
 
-def entry_key(table: Table, question: Question, route: Route) -> tuple[bytes, bytes] | None:
+def entry_key(table: Table, question: StreamQuestion, route: Route) -> tuple[bytes, bytes] | None:
     """Return source and group of the kernel's entry that has a stream; None where there is none, or
     several that the kernel's counters do not tell apart.
     """

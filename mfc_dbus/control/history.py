@@ -18,7 +18,7 @@ from mfc_dbus.model.history import (
 )
 
 
-class Asked(NamedTuple):
+class RecordedChange(NamedTuple):
     """A change, and what of the present commit it has changed."""
 
     cause: Cause
@@ -48,7 +48,7 @@ class History:
             self._edits += len(change.edits)
         self._forget_before(self._oldest(()))
 
-    def compose(self, asked: Iterable[Asked]) -> HistoryUpdate | None:
+    def compose(self, asked: Iterable[RecordedChange]) -> HistoryUpdate | None:
         """Make what is to be added to the history, None where that is nothing."""
         number = self._changes[-1].number + 1 if self._changes else 1
         when = self._now() // 1000

@@ -18,7 +18,7 @@ from mfc_dbus.control.deciding import (
     leaving,
     nearest,
 )
-from mfc_dbus.explain.situation import Interface, Question, ReversePath, Situation
+from mfc_dbus.explain.situation import Interface, ReversePath, Situation, StreamQuestion
 from mfc_dbus.explain.snapshot import Snapshot
 from mfc_dbus.kernel import counters, groups, link_details, mdb, queues, rules, sysctls, unicast
 from mfc_dbus.kernel.link_details import Details
@@ -57,11 +57,11 @@ class Observer:
         self._seen = seen
         self._settings = settings
 
-    def check(self, question: Question) -> None:
+    def check(self, question: StreamQuestion) -> None:
         """Raise InvalidArgs where the question names a table that there is not."""
         find_table(self._tables, question.table_id)
 
-    async def look(self, question: Question) -> Situation:
+    async def look(self, question: StreamQuestion) -> Situation:
         """Find what is known of a stream. Others are served in between.
 
         Raises InvalidArgs for a group whose routes have several sources, where none was named; and
@@ -112,7 +112,7 @@ class Observer:
             _read_situation, found, iif, oifs, used, dict(self._links(iif, oifs)), self._names()
         )
 
-    async def count(self, question: Question, *, first: bool) -> Snapshot:
+    async def count(self, question: StreamQuestion, *, first: bool) -> Snapshot:
         """Count at this moment. first: the entry is read last, and otherwise first: see `Rise`."""
         table = find_table(self._tables, question.table_id)
         if not first:
@@ -123,7 +123,7 @@ class Observer:
             vifs, entry = _vif_counts(table), _entry_count(table, question)
         return found._replace(entry=entry, vifs=vifs)
 
-    async def _only_source(self, table: Table, question: Question) -> Prefix:
+    async def _only_source(self, table: Table, question: StreamQuestion) -> Prefix:
         """Return the source of the only routes for a group, where none is for any source."""
         if next(covering(table, question), None) is not None:
             return question.source
@@ -151,7 +151,7 @@ class Observer:
 # What the kernel says
 
 
-def _entry_count(table: Table, question: Question) -> SGCount | None:
+def _entry_count(table: Table, question: StreamQuestion) -> SGCount | None:
     """Count what came by the entry that has a stream.
 
     Of several any-source entries that differ in their iif, only the interface tells them apart: it
@@ -221,7 +221,7 @@ def _read_situation(
     )
 
 
-def _reverse_path(question: Question, iif: str, names: Mapping[int, str]) -> ReversePath:
+def _reverse_path(question: StreamQuestion, iif: str, names: Mapping[int, str]) -> ReversePath:
     family = question.group.family
     of_all = of_iif = 0
     if family == Family.AF_INET:

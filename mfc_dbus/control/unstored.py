@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from mfc_dbus.control.history import Asked, History
+from mfc_dbus.control.history import History, RecordedChange
 from mfc_dbus.control.reconciler import Reconciler
 from mfc_dbus.control.status_changes import StatusChanges
 from mfc_dbus.control.timeouts import Timeouts
@@ -36,7 +36,7 @@ class Keeper(Protocol):
         """Return when all of it is kept. Raises StoreError, and has kept nothing."""
 
 
-class _Asked(NamedTuple):
+class _PartOfCommit(NamedTuple):
     """Which of the transitions that were done are those of one change."""
 
     cause: Cause
@@ -69,7 +69,7 @@ class UnstoredChanges:
         self._go_on = go_on
         self._history = history
         self._done: list[Transition] = []
-        self._asked: list[_Asked] = []  # whose these transitions are
+        self._asked: list[_PartOfCommit] = []  # whose these transitions are
         self._halfway = 0  # changes that are done in part, or taken back in part
         self._moved = Bell()
         self.store = StoreCounters()
@@ -91,7 +91,7 @@ class UnstoredChanges:
         """
         before = len(self._done)
         self._do(Part(transitions), cause, wait=False)
-        self._asked.append(_Asked(cause, before, len(self._done)))
+        self._asked.append(_PartOfCommit(cause, before, len(self._done)))
         self._status_changes.note((key for each in transitions for key in each.keys), cause)
 
     async def change_in_parts(
@@ -111,7 +111,7 @@ class UnstoredChanges:
                 await self._take_back(done)
                 await let_go(done)
                 raise
-            self._asked.append(_Asked(cause, before, len(self._done)))
+            self._asked.append(_PartOfCommit(cause, before, len(self._done)))
             done = self._done[before:]
             keys = (key for each in done for key in each.keys)
             await self._status_changes.note_all(keys, cause)
@@ -149,7 +149,7 @@ class UnstoredChanges:
     async def _store(
         self,
         done: Sequence[Transition],
-        asked: Sequence["_Asked"],
+        asked: Sequence["_PartOfCommit"],
         joined: Mapping[MembershipKey, tuple[Cause, Edit]],
         changed: dict[Key, Edit],
     ) -> None:
@@ -190,19 +190,21 @@ class UnstoredChanges:
     def _look_through(
         self,
         done: Sequence[Transition],
-        asked: Sequence["_Asked"],
+        asked: Sequence["_PartOfCommit"],
         joined: Mapping[MembershipKey, tuple[Cause, Edit]],
         changed: dict[Key, Edit],
     ) -> HistoryUpdate | None:
         """Return what the history has of a commit. changed: all that is to be stored is added."""
         changed |= edits(done)
-        by_change: dict[int, Asked] = {}
+        by_change: dict[int, RecordedChange] = {}
         for cause, first, last in asked:
             alone = last - first == len(done) and not joined
-            by_change[id(cause)] = Asked(cause, changed if alone else edits(done[first:last]))
+            by_change[id(cause)] = RecordedChange(
+                cause, changed if alone else edits(done[first:last])
+            )
         for key, (cause, (old, new)) in joined.items():
             changed[key] = edit = Edit(storable(old), storable(new))
-            its = by_change.setdefault(id(cause), Asked(cause, {}))
+            its = by_change.setdefault(id(cause), RecordedChange(cause, {}))
             its.edits[key] = edit
         return self._history.compose(by_change.values())
 

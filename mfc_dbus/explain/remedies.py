@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from mfc_dbus.explain.situation import Question
+from mfc_dbus.explain.situation import StreamQuestion
 from mfc_dbus.model.addresses import Prefix, format_source
 from mfc_dbus.model.interfaces import is_pattern
 from mfc_dbus.model.route import Route
@@ -15,7 +15,7 @@ def typed(*words: str) -> str:
     return shlex.join(words)
 
 
-def add(question: Question, source: Prefix, iif: str, oifs: Sequence[str]) -> str:
+def add(question: StreamQuestion, source: Prefix, iif: str, oifs: Sequence[str]) -> str:
     """Add a route for a stream."""
     stream = [*_stream(source, question.group, question.table), "--iif", iif or "IF"]
     return typed(CLI, "mfc", "add", *stream, "--oifs", *(oifs or ["IF"]))
@@ -42,7 +42,7 @@ def move(route: Route, iif: str) -> str:
     return change(route, *first, "--to-iif", iif)
 
 
-def join(question: Question, iif: str) -> str:
+def join(question: StreamQuestion, iif: str) -> str:
     """Join the group, so that switches and routers send it here."""
     source = [] if not question.source.length else ["--source", str(question.source)]
     return typed(CLI, "group", "join", "--group", str(question.group), *source, "--interface", iif)
@@ -58,7 +58,7 @@ def no_rp_filter(iif: str, *, of_all: bool) -> str:
     return sysctl(*(f"net/ipv4/conf/{name}/rp_filter=0" for name in names))
 
 
-def watch(question: Question, iif: str) -> str:
+def watch(question: StreamQuestion, iif: str) -> str:
     """See the packets of the stream as they arrive."""
     words = ["tcpdump", "-ni", iif, "dst", str(question.group)]
     if question.source.length:

@@ -14,7 +14,7 @@ from mfc_dbus.model.status import Sighting
 STRICT = 1  # of rp_filter; 2 is loose
 
 
-class Question(NamedTuple):
+class StreamQuestion(NamedTuple):
     """What is asked: why is this stream not forwarded?
 
     source: one address, or of length 0 for any. group: one address, maybe no multicast group. iif,
@@ -94,7 +94,7 @@ class Situation(NamedTuple):
     tables: the numbers of those that are there for sure.
     """
 
-    question: Question
+    question: StreamQuestion
     table_reason: str = ""
     route: Route | None = None
     overridden: Route | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mfc_dbus.explain import remedies
 from mfc_dbus.explain.rules import chosen_table
-from mfc_dbus.explain.situation import STRICT, Interface, Question, Situation
+from mfc_dbus.explain.situation import STRICT, Interface, Situation, StreamQuestion
 from mfc_dbus.explain.wording import SECOND, facts_of, name, problem, stream
 from mfc_dbus.model.addresses import (
     is_link_local,
@@ -18,7 +18,7 @@ from mfc_dbus.model.quoting import join, quote
 from mfc_dbus.model.route import MAX_VIFS, Route
 
 
-def of_addresses(question: Question) -> Iterator[Finding]:
+def of_addresses(question: StreamQuestion) -> Iterator[Finding]:
     """Find what no route can change: addresses that are never forwarded."""
     source, group = question.source, question.group
     if not is_multicast(group):
@@ -114,11 +114,11 @@ def _no_route(situation: Situation) -> Finding:
     )
 
 
-def _is_of(question: Question, source: bytes) -> bool:
+def _is_of(question: StreamQuestion, source: bytes) -> bool:
     return not question.source.length or question.source.address == source
 
 
-def _differs(question: Question, route: Route) -> str:
+def _differs(question: StreamQuestion, route: Route) -> str:
     """Name a route, and what keeps it from covering the stream."""
     ways = []
     if not route.group.covers(question.group):

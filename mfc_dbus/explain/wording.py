@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mfc_dbus.explain.situation import Question
+from mfc_dbus.explain.situation import StreamQuestion
 from mfc_dbus.model.addresses import format_address, format_source, format_stream
 from mfc_dbus.model.findings import Code, Fact, Finding, Level
 from mfc_dbus.model.quoting import quote
@@ -18,7 +18,7 @@ def problem(
     return Finding(code, Level.PROBLEM, sentence, remedy, facts or {})
 
 
-def stream(question: Question) -> str:
+def stream(question: StreamQuestion) -> str:
     return format_stream(question.source, question.group)
 
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from mfc_dbus.client import Client, ClientError
 from mfc_dbus.metrics.arguments import FAILED, MAX_ROUTES, PROGRAM, STOPPED, make_parser
 from mfc_dbus.metrics.families import families
-from mfc_dbus.metrics.http import Page, Request, Server
+from mfc_dbus.metrics.http import HttpRequest, Page, Server
 from mfc_dbus.metrics.reading import Reading, read
 from mfc_dbus.metrics.text import FORMATS, registry
 
@@ -51,7 +51,7 @@ class Exporter:
         self._read_at = 0.0  # when the last reading ended
         self.lost = asyncio.Event()  # the bus
 
-    async def answer(self, request: Request) -> Page:
+    async def answer(self, request: HttpRequest) -> Page:
         if request.path == "/":
             page = b'<!DOCTYPE html><title>mfc-dbus</title><a href="/metrics">Metrics</a>\n'
             return Page(HTTPStatus.OK, page, "text/html; charset=utf-8")

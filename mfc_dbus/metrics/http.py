@@ -15,7 +15,7 @@ _TIMEOUT_OF_REQUEST = 2.0  # seconds to send it
 _TIMEOUT = 10.0  # seconds to take the answer
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request; the names of its headers are in lower case."""
 
     method: str
@@ -37,7 +37,7 @@ class Server:
     Where there are too many, the oldest one goes that waits for no answer.
     """
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Page]]) -> None:
+    def __init__(self, answer: Callable[[HttpRequest], Awaitable[Page]]) -> None:
         self._answer = answer
         self._clients = 0
         self._idle: dict[asyncio.StreamWriter, None] = {}  # who waits for no answer, in order
@@ -95,7 +95,7 @@ class Server:
             while await reader.read(_MAX_REQUEST):
                 pass
 
-    async def _respond(self, request: Request) -> Page:
+    async def _respond(self, request: HttpRequest) -> Page:
         if request.method not in ("GET", "HEAD"):
             return Page(HTTPStatus.METHOD_NOT_ALLOWED, b"There is only GET\n")
         with self._guard:
@@ -103,7 +103,7 @@ class Server:
         return Page(HTTPStatus.INTERNAL_SERVER_ERROR, b"The exporter failed; its log says how\n")
 
 
-def _parse(head: bytes) -> Request:
+def _parse(head: bytes) -> HttpRequest:
     """Read a request up to its empty line. Raises ValueError."""
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, path, version = first.split(" ")
@@ -111,4 +111,4 @@ def _parse(head: bytes) -> Request:
         raise ValueError(version)
     fields = [line.partition(":") for line in lines]
     headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-    return Request(method, path.partition("?")[0], headers)
+    return HttpRequest(method, path.partition("?")[0], headers)

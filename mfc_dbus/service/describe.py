@@ -165,7 +165,7 @@ def _counted(view: View, status: Status, *, alone: bool) -> RouteReport:
     return described
 
 
-class Readers:
+class LongAnswers:
     """Has long answers made one by one, for users in turn; each caller may wait for one."""
 
     def __init__(self) -> None:

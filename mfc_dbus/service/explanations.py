@@ -9,7 +9,7 @@ from typing import Any
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.control.observation import Observer
 from mfc_dbus.explain.explanation import explain
-from mfc_dbus.explain.situation import Question
+from mfc_dbus.explain.situation import StreamQuestion
 from mfc_dbus.explain.snapshot import Rise
 from mfc_dbus.explain.standing import of_addresses
 from mfc_dbus.model.addresses import parse_asked
@@ -26,7 +26,9 @@ _MOST = 64
 _SIGNATURES = {bool: "b", int: "t", float: "d"}
 
 
-def parse_question(source: str, group: str, options: Mapping[str, Any]) -> tuple[Question, int]:
+def parse_question(
+    source: str, group: str, options: Mapping[str, Any]
+) -> tuple[StreamQuestion, int]:
     """Return what is asked, and for how many seconds to watch. Raises InvalidArgs."""
     seconds = options.get("seconds", DEFAULT_SECONDS)
     if seconds > MAX_SECONDS:
@@ -34,7 +36,7 @@ def parse_question(source: str, group: str, options: Mapping[str, Any]) -> tuple
     iif, oif = (
         parse_interface(options[name]) if name in options else "" for name in ("iif", "oif")
     )
-    return Question(*parse_asked(source, group), iif, oif, options.get("table", 0)), seconds
+    return StreamQuestion(*parse_asked(source, group), iif, oif, options.get("table", 0)), seconds
 
 
 class Explanations:
@@ -56,7 +58,9 @@ class Explanations:
                 stack.enter_context(self._quota.of_user(uid, _MOST_OF_USER, _MOST))
             yield
 
-    async def explain(self, question: Question, seconds: int, uid: int | None) -> Sequence[Finding]:
+    async def explain(
+        self, question: StreamQuestion, seconds: int, uid: int | None
+    ) -> Sequence[Finding]:
         """Return what was found, first what decides. Raises InvalidArgs."""
         if found := [*of_addresses(question)]:
             return found

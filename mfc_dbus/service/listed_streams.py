@@ -23,7 +23,7 @@ from mfc_dbus.model.interfaces import matches, parse_interface
 from mfc_dbus.model.quoting import join, quote
 from mfc_dbus.model.status import Stream
 from mfc_dbus.names import ANY_SOURCE
-from mfc_dbus.service.describe import Readers
+from mfc_dbus.service.describe import LongAnswers
 
 OPTIONS = {
     "group": "s",
@@ -81,7 +81,7 @@ _SORTS: Mapping[Sort, Callable[[Stream], float]] = {
 }
 
 
-class Question(NamedTuple):
+class StreamsQuery(NamedTuple):
     """Which streams are asked for, and how many of them; None stands for any.
 
     source: zeros for those from any source alone, of the one family; or "*", of both families.
@@ -119,7 +119,7 @@ class Question(NamedTuple):
         return source.overlaps(self.source)
 
 
-def parse_question(options: Mapping[str, Any]) -> Question:
+def parse_question(options: Mapping[str, Any]) -> StreamsQuery:
     """Make a question of the options of a call. Raises InvalidArgs."""
     sort = options.get("sort", Sort.RATE)
     if sort not in [*Sort]:
@@ -127,7 +127,7 @@ def parse_question(options: Mapping[str, Any]) -> Question:
     limit = options.get("limit", MOST)
     if limit > MOST:
         raise InvalidArgs(f"Option 'limit' is at most {MOST}, and not {limit}")
-    return Question(
+    return StreamsQuery(
         parse_group_prefix(options["group"]) if "group" in options else None,
         _parse_source(options["source"]) if "source" in options else None,
         parse_interface(options["iif"], pattern=True) if "iif" in options else None,
@@ -149,15 +149,15 @@ class ListedStreams:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._readers = Readers()
+        self._readers = LongAnswers()
         self._version: Hashable = None
-        self._answers: dict[Question, bytes] = {}
+        self._answers: dict[StreamsQuery, bytes] = {}
         self._forgetting: asyncio.TimerHandle | None = None
 
-    async def answer(self, question: Question, sender: str, uid: int | None) -> bytes:
+    async def answer(self, question: StreamsQuery, sender: str, uid: int | None) -> bytes:
         """Return the answer as a body, when it is the turn of this caller; see `list_streams`.
 
-        Raises LimitExceeded where too many wait: see `Readers`.
+        Raises LimitExceeded where too many wait: see `LongAnswers`.
         """
         async with self._readers.turn(sender, uid):
             if question.limit:  # who wants to know the number alone needs no counters
@@ -178,7 +178,7 @@ class ListedStreams:
             return found
 
 
-async def list_streams(view: View, question: Question) -> bytes:
+async def list_streams(view: View, question: StreamsQuery) -> bytes:
     """Return the first streams that are asked for, and the number of all of them, as a body.
 
     They are as they were when this began. Other callers are served in between.

@@ -18,8 +18,8 @@ class Queries:
         self._connection = connection
         self._access = access
         self._controller = controller
-        self._readers = describe.Readers()
-        self._history_readers = describe.Readers()
+        self._readers = describe.LongAnswers()
+        self._history_readers = describe.LongAnswers()
         self._streams = listed_streams.ListedStreams(controller.view)
         self._explanations = explanations.Explanations(controller.observer)
         self.prepare: Mapping[str, Prepare] = {

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfc_dbus.cli.lines import requests
-from mfc_dbus.cli.requests import MAX_LINE, InvalidRequest, Request, parse_request
+from mfc_dbus.cli.requests import MAX_LINE, BatchRequest, InvalidRequest, parse_request
 from mfc_dbus.cli.status import Status
 from mfc_dbus.cli.verbs import batch
 from mfc_dbus.client import Client, ClientError, InterfaceInfo, RouteInfo, finish
@@ -338,7 +338,7 @@ def test_another_key_beside_the_payload_is_refused() -> None:
 @given(st.binary() | JSON.map(lambda it: json.dumps(it).encode()))
 def test_any_line_is_a_request_or_an_error(line: bytes) -> None:
     try:
-        assert isinstance(parse_request(line), Request)
+        assert isinstance(parse_request(line), BatchRequest)
     except InvalidRequest as error:
         assert str(error)
 

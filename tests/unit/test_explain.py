@@ -8,7 +8,7 @@ import pytest
 
 from mfc_dbus.explain.explanation import explain
 from mfc_dbus.explain.rules import chosen_table
-from mfc_dbus.explain.situation import Interface, Question, ReversePath, Situation
+from mfc_dbus.explain.situation import Interface, ReversePath, Situation, StreamQuestion
 from mfc_dbus.explain.snapshot import Rise, Snapshot
 from mfc_dbus.kernel.counters import LinkCount
 from mfc_dbus.kernel.link_details import Details
@@ -23,7 +23,7 @@ from mfc_dbus.model.status import Sighting
 from mfc_dbus.service.explanations import describe
 
 SOURCE, GROUP = "10.1.0.10", "239.1.2.3"
-QUESTION = Question(*parse_asked(SOURCE, GROUP))
+QUESTION = StreamQuestion(*parse_asked(SOURCE, GROUP))
 ROUTE = parse_route(SOURCE, GROUP, "up0", ["down0", "down1"])
 
 
@@ -243,7 +243,7 @@ def test_the_reverse_path_filter_is_blamed_only_where_the_way_back_has_it_drop(
 
 
 def test_of_any_source_the_way_back_is_not_known() -> None:
-    question = Question(*parse_asked("*", GROUP))
+    question = StreamQuestion(*parse_asked("*", GROUP))
     counted = {"TcpExtIPReversePathFilter": 5}
     asked = situation(question=question, reverse=ReversePath(0, 1))
     (finding,) = explain(asked, rise(0, ipv4=counted))

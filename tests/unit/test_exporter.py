@@ -9,9 +9,9 @@ import pytest
 from mfc_dbus.client import Client, ClientError
 from mfc_dbus.metrics import exporter
 from mfc_dbus.metrics.exporter import Exporter
-from mfc_dbus.metrics.http import Page, Request
+from mfc_dbus.metrics.http import HttpRequest, Page
 
-ASK = Request("GET", "/metrics", {})
+ASK = HttpRequest("GET", "/metrics", {})
 
 
 class Readings:

@@ -9,7 +9,7 @@ from lab.ground import Ground, run
 from lab.parts import in_small_parts
 from msgspec.structs import replace
 
-from mfc_dbus.control.history import Asked, History
+from mfc_dbus.control.history import History, RecordedChange
 from mfc_dbus.control.rights import BULK, MANY_MEMBERSHIPS
 from mfc_dbus.control.undoing import Reversal
 from mfc_dbus.model import history as limits
@@ -362,15 +362,15 @@ def test_of_a_change_of_very_many_only_the_numbers_are_kept(
 # The history by itself
 
 
-def changes(count: int, edits: int = 1) -> Sequence[Asked]:
+def changes(count: int, edits: int = 1) -> Sequence[RecordedChange]:
     routes = [parse_route("*", f"239.1.{n >> 8}.{n & 255}", "eth0", []) for n in range(edits)]
     return [
-        Asked(asked(Act.ADD, ALICE), {route.key: Edit(None, route) for route in routes})
+        RecordedChange(asked(Act.ADD, ALICE), {route.key: Edit(None, route) for route in routes})
         for _ in range(count)
     ]
 
 
-def grown(history: History, *asked_for: Asked) -> None:
+def grown(history: History, *asked_for: RecordedChange) -> None:
     for each in asked_for:
         update = history.compose([each])
         assert update

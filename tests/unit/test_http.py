@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mfc_dbus.metrics import http
-from mfc_dbus.metrics.http import Page, Request, Server
+from mfc_dbus.metrics.http import HttpRequest, Page, Server
 
 MOST = 4
 ASK = b"GET / HTTP/1.1\r\n\r\n"
@@ -48,7 +48,7 @@ class Stage:
         self.may_answer = asyncio.Event()
         self.error: Exception | None = None
 
-    async def answer(self, _request: Request) -> Page:
+    async def answer(self, _request: HttpRequest) -> Page:
         self._asked += 1
         if self._asked == MOST:
             self.most_asked.set()

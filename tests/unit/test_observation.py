@@ -3,7 +3,7 @@
 import pytest
 from lab.ground import Ground, run
 
-from mfc_dbus.explain.situation import Question, Situation
+from mfc_dbus.explain.situation import Situation, StreamQuestion
 from mfc_dbus.model.addresses import parse_asked
 from mfc_dbus.model.errors import InvalidArgs
 
@@ -16,7 +16,7 @@ def ground() -> Ground:
 
 
 def look(ground: Ground, source: str = "*", iif: str = "") -> Situation:
-    question = Question(*parse_asked(source, GROUP), iif=iif)
+    question = StreamQuestion(*parse_asked(source, GROUP), iif=iif)
     return run(ground.controller.observer.look(question))
 
 

@@ -12,7 +12,7 @@ from lab.parts import in_small_parts
 
 from mfc_dbus.model.addresses import FAMILIES
 from mfc_dbus.model.errors import InvalidArgs
-from mfc_dbus.service.listed_streams import Question, parse_question
+from mfc_dbus.service.listed_streams import StreamsQuery, parse_question
 
 IPV4, IPV6 = FAMILIES
 
@@ -364,7 +364,7 @@ def test_answers_are_kept_for_a_time_only(
     ground.add("10.0.0.1", "239.1.1.1")
 
     async def ask() -> None:
-        await listing._listed.answer(Question(), ":1.1", 0)
+        await listing._listed.answer(StreamsQuery(), ":1.1", 0)
         assert listing._listed._answers
         later = asyncio.Event()
         asyncio.get_running_loop().call_later(0.001, later.set)

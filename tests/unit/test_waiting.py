@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from mfc_dbus.model.errors import LimitExceeded
-from mfc_dbus.service.describe import Readers
+from mfc_dbus.service.describe import LongAnswers
 from mfc_dbus.service.limits import OneByOne, Quota
 
 STRANGER, OTHER = 1000, 0
@@ -59,14 +59,14 @@ def test_users_are_served_in_turn_however_many_connections_they_have() -> None:
 
 
 def test_long_answers_are_made_for_users_in_turn() -> None:
-    order = asyncio.run(served(Readers().turn, 64))
+    order = asyncio.run(served(LongAnswers().turn, 64))
     assert order.index(OTHER) <= 2
     assert len(order) == 65
 
 
 def test_who_waits_for_too_many_long_answers_is_refused() -> None:
     async def test() -> None:
-        readers = Readers()
+        readers = LongAnswers()
 
         async def ask(number: int) -> None:
             async with readers.turn(f":1.{number}", STRANGER):

@@ -22,7 +22,7 @@ from mfc_dbus.service.encoded_routes import (
     encode_route,
     signal_bodies,
 )
-from mfc_dbus.service.listed_streams import Question, Sort, list_streams
+from mfc_dbus.service.listed_streams import Sort, StreamsQuery, list_streams
 
 STATES = st.sampled_from(RouteState)
 COMMENTS = st.text(st.characters(codec="utf-8", categories=["L", "N"]), max_size=30)
@@ -193,7 +193,7 @@ class _View:
 def test_streams_that_were_encoded_one_by_one_are_what_would_have_been_encoded_at_once(
     streams: list[Stream],
 ) -> None:
-    body = asyncio.run(list_streams(cast(View, _View(streams)), Question(sort=Sort.GROUP)))
+    body = asyncio.run(list_streams(cast(View, _View(streams)), StreamsQuery(sort=Sort.GROUP)))
     assert isinstance(body, bytes)
     told, count = decode("aa{sv}u", body)
     assert encode("aa{sv}u", [told, count]) == body
