@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed, Turned
 from mfc_dbus.model.route import TableId
+from mfc_dbus.routing.present_links import PresentLinks
 from mfc_dbus.routing.table import Table
 
 
@@ -24,7 +25,7 @@ class Arrivals:
         """tell: is called with each event when it takes effect. holds: tells whether a table cannot
         take a new VIF for now.
         """
-        self.present: dict[str, Link] = {}
+        self.present = PresentLinks()
         self._coming: dict[str, Link] = {}
         self._tables = tables
         self._tell = tell
@@ -69,13 +70,13 @@ class Arrivals:
         ]
         for link in free:
             del self._coming[link.name]
-            self.present[link.name] = link
+            self.present.put(link)
             self._tell(Came(link))
         return dict.fromkeys(link.name for link in free)
 
     def _remove(self, link: Link) -> Iterable[str]:
         self._coming.pop(link.name, None)
-        if self.present.pop(link.name, None) is None:
+        if self.present.remove(link.name) is None:
             return ()
         self._tell(Gone(link))
         return (link.name,)
@@ -89,18 +90,18 @@ class Arrivals:
             gone = self._remove(before)
             self._coming[link.name] = link
             return gone
-        self.present[link.name] = link
+        self.present.put(link)
         self._tell(event)
         return (link.name,)
 
     def _find_lost(self) -> Iterable[str]:
         """Treat interfaces as new that went and came back under their old name and ifindex."""
         lost = {
-            name: self.present.pop(name)
+            name: link
             for table in self._tables.values()
             if table.owned
             for name in table.lost_vifs()
-            if name in self.present
+            if (link := self.present.remove(name)) is not None
         }
         self._coming.update(lost)
         return lost

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.addresses import Prefix
-from mfc_dbus.model.interfaces import expand, is_pattern
+from mfc_dbus.model.interfaces import is_pattern
 from mfc_dbus.model.route import Oif, Route, RouteKey, shared_oif
+from mfc_dbus.routing.present_links import find_matching
 
 
 class LearnedRoute(Struct, frozen=True, gc=False):
@@ -120,13 +121,4 @@ def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
     """The interfaces of a name or pattern."""
     if not is_pattern(name):
         return (name,) if name in present else ()
-    # A list, since there may be thousands.
-    return tuple(sorted([each for each in expand(name, present) if is_for_patterns(present[each])]))
-
-
-def is_for_patterns(link: Link) -> bool:
-    """Whether patterns are for an interface: such as say of themselves that they carry multicast.
-
-    So the flag is the way to keep one out of all patterns. A route that names it has its word.
-    """
-    return link.multicast and link.name != "lo"
+    return tuple(find_matching(name, present))

@@ -10,7 +10,7 @@ from itertools import islice
 from mfc_dbus.kernel.links import Came, Event, Gone, Link
 from mfc_dbus.model.interfaces import matches
 from mfc_dbus.model.route import MAX_VIFS
-from mfc_dbus.routing.placement import is_for_patterns
+from mfc_dbus.routing.present_links import is_for_patterns
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import add_vif
 from mfc_dbus.routing.vifs import Vif
