@@ -34,9 +34,11 @@ def table(lab: Topology) -> Iterator[Table]:
 
 
 @pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    """Reconciler of the lab's tables, as the daemon has it."""
-    with Routing(lab.router) as routing:
+def routing(request: pytest.FixtureRequest, lab: Topology) -> Iterator[Routing]:
+    """The controller of the lab's tables, as the daemon has it: see the mark `watching`."""
+    marker = request.node.get_closest_marker("watching")
+    watched, arguments = (marker.args, marker.kwargs) if marker else ((), {})
+    with Routing(lab.router, watched=watched, **arguments) as routing:
         yield routing
 
 

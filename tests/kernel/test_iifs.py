@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from lab.packets import Run, Sender
+from lab.packets import Flow, Run, Sender
 from lab.routing import Routing
 from lab.topology import Topology
 
@@ -21,6 +21,8 @@ from mfc_dbus.model.route import TableId
 
 WIDE = {socket.AF_INET: "239.0.0.0/8", socket.AF_INET6: "ff1e::/16"}
 RATE = 500  # packets a second of each copy
+
+pytestmark = pytest.mark.watching("up*")
 
 
 @pytest.fixture
@@ -30,14 +32,16 @@ def lab(family: socket.AddressFamily) -> Iterator[Topology]:
 
 
 @pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router, watched=["up*"]) as routing:
-        yield routing
-
-
-@pytest.fixture
 def wide(family: socket.AddressFamily) -> str:
     return WIDE[family]
+
+
+def is_found(lab: Topology, flow: Flow, begin: int, oif: str, count: int) -> bool:
+    """Return whether, when so many packets were sent, as many as `count` of the next arrive."""
+    flow.wait_for(begin)
+    lab.arrived()
+    flow.wait_for(count)
+    return len(lab.arrived()[oif]) >= count
 
 
 # Where no route covers it
@@ -75,10 +79,7 @@ def test_of_many_covered_interfaces_the_one_that_brings_it_is_found(
     with routing.hearing():
         elsewhere.send(1)
         with elsewhere.flow(RATE), sender.flow(20) as flow:
-            flow.wait_for(150)
-            lab.arrived()
-            flow.wait_for(40)
-    assert len(lab.arrived()["down0"]) >= 40
+            assert is_found(lab, flow, 150, "down0", 40)
 
 
 def test_a_flood_of_uncovered_packets_asks_seldom(
@@ -101,10 +102,7 @@ def test_the_kernels_own_entry_of_a_group_keeps_what_it_has(
         flow.wait_for(1000)
     assert lab.arrived() == {"down0": flow.sent}
     with routing.hearing(), lab.sender("up2").flow(100), other.flow(100) as flow:
-        flow.wait_for(700)
-        lab.arrived()
-        flow.wait_for(100)
-    assert len(lab.arrived()["down1"]) >= 100
+        assert is_found(lab, flow, 700, "down1", 100)
 
 
 # What waits when something changes

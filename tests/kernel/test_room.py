@@ -8,7 +8,7 @@ up1 ──┘        └── down1
 import socket
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from lab.privileges import NOBODY, become, in_child, is_mapped
@@ -20,10 +20,7 @@ WIDE = {socket.AF_INET: "239.0.0.0/8", socket.AF_INET6: "ff1e::/16"}
 STEM = {socket.AF_INET: "239.33.7.", socket.AF_INET6: "ff1e::7:"}
 
 
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router, watched=["up*"], max_learned=ROOM) as routing:
-        yield routing
+pytestmark = pytest.mark.watching("up*", max_learned=ROOM)
 
 
 def groups(lab: Topology, count: int) -> list[str]:

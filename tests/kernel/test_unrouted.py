@@ -6,7 +6,6 @@ up1 ──┘        └── down1
 """
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 from lab.routing import Routing
@@ -15,11 +14,7 @@ from lab.topology import Topology
 WIDE = {socket.AF_INET: "239.0.0.0/8", socket.AF_INET6: "ff1e::/16"}
 LOCAL = {socket.AF_INET: "224.0.0.251", socket.AF_INET6: "ff02::fb"}
 
-
-@pytest.fixture
-def routing(lab: Topology) -> Iterator[Routing]:
-    with Routing(lab.router, watched=["up*"]) as routing:
-        yield routing
+pytestmark = pytest.mark.watching("up*")
 
 
 def test_a_stream_is_told_of_once_in_ten_seconds_with_its_iif(

@@ -1,7 +1,7 @@
 """Changes of a few routes, done as those of many are: in parts, with others served in between."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -24,6 +24,26 @@ def in_small_parts(meanwhile: Callable[[], object] = lambda: None) -> Iterator[N
         stack.enter_context(mock.patch("mfc_dbus.control.status_changes._MANY", 1))
         stack.enter_context(pausing_everywhere(pause))
         yield
+
+
+class AtPauses:
+    """Does what is to be done at some of the pauses of a change, counted from 1.
+
+    always: is called at each of them, after that.
+    """
+
+    def __init__(
+        self, acts: Mapping[int, Callable[[], object]], always: Callable[[], object]
+    ) -> None:
+        self._acts = acts
+        self._always = always
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+        if act := self._acts.get(self.count):
+            act()
+        self._always()
 
 
 @contextmanager

@@ -50,6 +50,16 @@ _REPLY = "(bba{ss})"
 NO: Answer = (_REPLY, [[False, False, {}]])
 CHALLENGE: Answer = (_REPLY, [[False, True, {"polkit.retains_authorization_after_challenge": "1"}]])
 YES: Answer = (_REPLY, [[True, False, {}]])
+# Each answer that grants nothing, None where nobody answers, and the error of the call.
+DENIALS = pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (None, "AccessDenied"),
+        (NO, "AccessDenied"),
+        (CHALLENGE, "InteractiveAuthorizationRequired"),
+    ],
+    ids=["no polkit", "no", "a challenge"],
+)
 
 
 class Check(NamedTuple):

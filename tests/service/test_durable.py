@@ -75,11 +75,14 @@ def host(
         yield host
 
 
-async def add_three(host: Host) -> None:
+async def add_three(host: Host, manager: Manager | None = None) -> None:
+    """Add three routes. manager: waits until it keeps the sockets."""
     async with Caller.at(host.bus.address) as caller:
         await caller.add(DURABLE, ttls={"eth2": 9}, comment="durable")
         await caller.add(TRANSIENT, persistent=False)
         await caller.add(TIMED, timeout=MINUTES)
+    if manager:
+        manager.wait_for(*SOCKETS)
 
 
 async def routes(host: Host) -> list[object]:
@@ -257,8 +260,7 @@ async def test_a_kept_socket_of_another_kind_takes_no_more_than_its_table_away(h
 async def test_where_the_store_was_emptied_it_begins_anew(host: Host) -> None:
     with Manager() as manager:
         daemon = host.start(manager)
-        await add_three(host)
-        manager.wait_for(*SOCKETS)
+        await add_three(host, manager)
         daemon.kill()
         assert host.groups() == {DURABLE.group, TRANSIENT.group, TIMED.group}
         manager.forget_all()
@@ -272,8 +274,7 @@ async def test_what_was_not_acknowledged_is_taken_from_a_kept_socket(host: Host)
     """The old process died between the kernel and the disk."""
     with Manager() as manager:
         daemon = host.start(manager)
-        await add_three(host)
-        manager.wait_for(*SOCKETS)
+        await add_three(host, manager)
         daemon.kill()
         database = sqlite3.connect(host.home / "state" / "routes.db")
         with closing(database), database:
@@ -286,8 +287,7 @@ async def test_what_was_not_acknowledged_is_taken_from_a_kept_socket(host: Host)
 async def test_a_table_that_the_configuration_gave_up_is_not_kept(host: Host) -> None:
     with Manager() as manager:
         daemon = host.start(manager)
-        await add_three(host)
-        manager.wait_for(*SOCKETS)
+        await add_three(host, manager)
         daemon.configure('tables = ["ipv6"]')
         async with Caller.at(host.bus.address) as caller:
             await caller.reload()
@@ -304,8 +304,7 @@ async def test_a_table_that_the_configuration_does_not_want_any_more_is_left_at_
 ) -> None:
     with Manager() as manager:
         daemon = host.start(manager)
-        await add_three(host)
-        manager.wait_for(*SOCKETS)
+        await add_three(host, manager)
         daemon.configure('tables = ["ipv6"]')
         daemon.kill()
         daemon = host.start(manager)

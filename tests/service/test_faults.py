@@ -63,6 +63,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("name", "log"), cases)
 
 
+def copy(origin: Path) -> Path:
+    """Make a home of what is in another one; the one that was made before is gone."""
+    home = origin.with_name("home")
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(origin, home)
+    return home
+
+
 def test_what_a_start_finds_is_what_was_answered(
     name: str, log: str, faults: Faults, victims: Victims, prepared: Path, thorough: bool
 ) -> None:
@@ -73,9 +81,7 @@ def test_what_a_start_finds_is_what_was_answered(
     for call, error, (how, failures) in itertools.product(CALLS, errors, _FAILURES.items()):
         answers: Counter[str] = Counter()
         for skip in range(_MAX_CALLS):
-            shutil.rmtree(home, ignore_errors=True)
-            shutil.copytree(prepared, home)
-            victims.start(home, log)
+            victims.start(copy(prepared), log)
             faults.plan(call, skip, failures, error)
             answer = victims.ask(name)
             failed = faults.failed
@@ -102,9 +108,7 @@ def test_what_a_start_finds_is_what_was_answered(
 def test_a_change_of_any_kind_costs_one_sync(
     name: str, faults: Faults, victims: Victims, prepared: Path
 ) -> None:
-    home = prepared.with_name("home")
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.copytree(prepared, home)
+    home = copy(prepared)
     victims.start(home, "going")
     faults.plan("fdatasync", failures=0)
     assert victims.ask(name) == "done"
@@ -118,9 +122,7 @@ def test_a_change_of_any_kind_costs_one_sync(
 def test_after_a_failure_the_next_change_is_kept(
     call: str, faults: Faults, victims: Victims, prepared: Path
 ) -> None:
-    home = prepared.with_name("home")
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.copytree(prepared, home)
+    home = copy(prepared)
     victims.start(home, "going")
     faults.plan(call, failures=ALL)
     assert victims.ask("add") != "done"
@@ -169,8 +171,7 @@ def test_no_failure_at_the_start_ends_it_or_loses_anything(
     home = origin.with_name("home")
     for how, failures in _FAILURES.items():
         for skip in range(_MAX_CALLS):
-            shutil.rmtree(home, ignore_errors=True)
-            shutil.copytree(origin, home)
+            copy(origin)
             faults.plan(call, skip, failures, path="/state/")
             victims.start(home, "new")
             failed = faults.failed

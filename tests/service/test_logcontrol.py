@@ -5,7 +5,7 @@ from lab.bus import PrivateBus
 from lab.caller import STANDARD, Caller, plain, refused
 from lab.daemon import BUS_NAME, Daemon
 from lab.foreign import busctl, run
-from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
+from lab.polkit import DENIALS, YES, Answer, MockPolkit
 
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.names import PROPERTIES
@@ -29,15 +29,7 @@ async def level(caller: Caller) -> object:
     return plain(value)
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (None, "AccessDenied"),
-        (NO, "AccessDenied"),
-        (CHALLENGE, "InteractiveAuthorizationRequired"),
-    ],
-    ids=["no polkit", "no", "a challenge"],
-)
+@DENIALS
 @pytest.mark.parametrize("interface", [PROPERTIES, ""])
 async def test_a_stranger_may_read_the_level_and_not_set_it(
     answer: Answer | None, error: str, interface: str, own_bus: PrivateBus, nobody: int

@@ -8,7 +8,7 @@ from lab.bus import PrivateBus
 from lab.caller import INTERFACE, OWN, ROUTE, STANDARD, Caller, Route, refused
 from lab.daemon import Daemon
 from lab.netns import Namespace
-from lab.polkit import CHALLENGE, NO, YES, Answer, MockPolkit
+from lab.polkit import DENIALS, YES, Answer, MockPolkit
 from lab.witness import Entry, entries, vifs
 
 from mfc_dbus.bus.backend import Variant
@@ -37,15 +37,7 @@ def changed(caller: Caller) -> list[dict[str, str]]:
 # What is refused
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (None, "AccessDenied"),
-        (NO, "AccessDenied"),
-        (CHALLENGE, "InteractiveAuthorizationRequired"),
-    ],
-    ids=["no polkit", "no", "a challenge"],
-)
+@DENIALS
 async def test_a_stranger_may_not(
     answer: Answer | None, error: str, own_bus: PrivateBus, own_daemon: Daemon, nobody: int
 ) -> None:

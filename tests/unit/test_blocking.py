@@ -208,6 +208,23 @@ def test_nothing_is_waited_for_when_the_time_is_over() -> None:
         ask(connection, timeout=0.05)
 
 
+@contextmanager
+def connected_at_a_path(
+    directory: Path, serve: Callable[[socket.socket], None]
+) -> Iterator[BlockingConnection]:
+    """Connect to a bus that a thread serves at a listening socket, until that ends."""
+    path = str(directory / "bus")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        listening.settimeout(10)
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        with closing(BlockingConnection.open(f"unix:path={path}", timeout=10)) as connection:
+            yield connection
+        thread.join()
+
+
 @pytest.mark.parametrize(("signals", "connections"), [(1, 1), (10, 2)])
 def test_a_flood_that_came_between_two_calls_is_left_behind_with_its_connection(
     signals: int, connections: int, tmp_path: Path
@@ -215,7 +232,7 @@ def test_a_flood_that_came_between_two_calls_is_left_behind_with_its_connection(
     asked, sent = threading.Event(), threading.Event()
     calls: list[int] = []  # on each connection
 
-    def serve() -> None:
+    def serve(listening: socket.socket) -> None:
         while len(calls) < connections:
             with listening.accept()[0] as sock:
                 bus = ScriptedBus(sock)
@@ -230,20 +247,12 @@ def test_a_flood_that_came_between_two_calls_is_left_behind_with_its_connection(
                             bus.send(MessageType.SIGNAL, bytes(1000), path="/x", sender=CALLER)
                         sent.set()
 
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "bus"))
-        listening.listen()
-        listening.settimeout(10)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        address = f"unix:path={tmp_path}/bus"
-        with closing(BlockingConnection.open(address, timeout=10)) as connection:
-            assert ask(connection) == ["it"]
-            asked.set()
-            assert sent.wait(10)
-            assert ask(connection) == ["it"]
-            assert ask(connection) == ["it"]
-        thread.join()
+    with connected_at_a_path(tmp_path, serve) as connection:
+        assert ask(connection) == ["it"]
+        asked.set()
+        assert sent.wait(10)
+        assert ask(connection) == ["it"]
+        assert ask(connection) == ["it"]
     assert calls == ([1, 2] if connections == 2 else [3])
 
 
@@ -251,7 +260,7 @@ def test_a_flood_that_came_between_two_calls_is_left_behind_with_its_connection(
 def test_a_flooded_bus_that_lets_nobody_in_again_is_lost(gone: bool, tmp_path: Path) -> None:
     entered, flooded = threading.Event(), threading.Event()
 
-    def serve() -> None:
+    def serve(listening: socket.socket) -> None:
         with listening.accept()[0] as sock:
             bus = ScriptedBus(sock)
             bus.let_in()
@@ -265,20 +274,12 @@ def test_a_flooded_bus_that_lets_nobody_in_again_is_lost(gone: bool, tmp_path: P
         if not gone:
             listening.accept()[0].close()
 
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "bus"))
-        listening.listen()
-        listening.settimeout(10)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        address = f"unix:path={tmp_path}/bus"
-        with closing(BlockingConnection.open(address, timeout=10)) as connection:
-            entered.set()
-            assert flooded.wait(10)
-            for _ in range(2):
-                with pytest.raises(ConnectionLost):
-                    ask(connection)
-        thread.join()
+    with connected_at_a_path(tmp_path, serve) as connection:
+        entered.set()
+        assert flooded.wait(10)
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                ask(connection)
 
 
 def test_over_a_socket_that_was_given_a_flood_is_read_through() -> None:

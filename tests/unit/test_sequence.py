@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from itertools import product
 
 import pytest
 from lab.fake import Oifs
 from lab.ground import Ground, expected, run
-from lab.parts import in_small_parts
+from lab.parts import AtPauses, in_small_parts
 from msgspec import structs
 
 from mfc_dbus.config.settings import Settings
@@ -85,22 +86,16 @@ def test_streams_are_learned_meanwhile(ground: Ground, change: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_interfaces_are_followed_meanwhile(ground: Ground, change: str) -> None:
-    pauses = 0
-
-    def take_and_bring() -> None:
-        nonlocal pauses
-        pauses += 1
-        if pauses == 3:
-            ground.links.remove("eth1")
-        elif pauses == 5:
-            ground.links.add("eth1")
+    def look() -> None:
         ground.controller.follow()
-        if pauses in (3, 4):
+        if pauses.count in (3, 4):
             assert all("eth1" not in str(entry) for entry in ground.held())
 
-    with in_small_parts(take_and_bring):
+    acts = {3: lambda: ground.links.remove("eth1"), 5: lambda: ground.links.add("eth1")}
+    pauses = AtPauses(acts, look)
+    with in_small_parts(pauses):
         CHANGES[change](ground)
-    assert pauses > 5
+    assert pauses.count > 5
     assert ground.held() == {expected(each) for each in ground.routes() if each.is_sg}
     assert {*ground.states().values()} <= {"active"}
 
@@ -109,21 +104,13 @@ def change_while_an_interface_turns(
     ground: Ground, change: str, moment: int, *, comes: bool, broken: bool
 ) -> int:
     """Do a change, at whose given pause eth7 comes or eth1 goes. Return how many pauses it had."""
-    pauses = 0
-
-    def turn() -> None:
-        nonlocal pauses
-        pauses += 1
-        if pauses == moment and comes:
-            ground.links.add("eth7")
-        elif pauses == moment:
-            ground.links.remove("eth1")
-        ground.controller.follow()
-
+    links = ground.links
+    turn = partial(links.add, "eth7") if comes else partial(links.remove, "eth1")
+    pauses = AtPauses({moment: turn}, ground.controller.follow)
     ground.keeper.broken = broken
-    with in_small_parts(turn), pytest.raises(StoreError) if broken else nullcontext():
+    with in_small_parts(pauses), pytest.raises(StoreError) if broken else nullcontext():
         CHANGES[change](ground)
-    return pauses
+    return pauses.count
 
 
 # Where there is little time, each change is tried with one of the four.
@@ -202,15 +189,7 @@ def test_a_store_that_fails_takes_it_back_in_parts(ground: Ground, change: str) 
 
 
 def test_it_is_taken_back_with_the_interfaces_that_there_are_then(ground: Ground) -> None:
-    pauses = 0
-
-    def take() -> None:
-        nonlocal pauses
-        pauses += 1
-        if pauses == 3:
-            ground.links.remove("eth1")
-            ground.controller.follow()
-
+    take = AtPauses({3: lambda: ground.links.remove("eth1")}, ground.controller.follow)
     ground.keeper.broken = True
     with in_small_parts(take), pytest.raises(StoreError):
         ground.apply(*streams(2, 4, "eth2", "eth3"))
