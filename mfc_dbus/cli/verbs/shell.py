@@ -21,8 +21,8 @@ and comments (#) are as in other shells, and there are no variables or pipes.
 
 At a terminal it asks for a line with "mfc>", completes words with the tabulator, and ends with
 "exit" or control-D. Elsewhere it ends at the first line that fails, with its exit status.
-Commands that go on until they are interrupted, and "batch", have no place here, nor has --host:
-say it before "shell"."""
+Commands that go on until they are interrupted, and "batch", have no place here, nor have --may and
+--host: say --host before "shell"."""
 
 EXAMPLES = """\
   mfc-dbus-cli shell
