@@ -222,11 +222,13 @@ def _read(sections: dict[str, Any], form: _Form) -> Document:
                 for inner, sentence in _explain(item, name, kind, form):
                     problems.add((*path, *inner), InvalidArgs(sentence))
                 continue
-            twice = next((v for v in parsed if seen.setdefault(v.key, index) != index), None)
-            if twice is not None:
-                other = write_path((name, seen[twice.key]))
-                what = "The same" if len(parsed) == 1 else str(twice)
-                problems.add(path, InvalidArgs(f"{what} is in {other} already"))
+            for each in parsed:
+                first = seen.setdefault(each.key, index)
+                if first != index:
+                    other = write_path((name, first))
+                    what = "The same" if len(parsed) == 1 else str(each)
+                    problems.add(path, InvalidArgs(f"{what} is in {other} already"))
+                    break
             values[name] += parsed
             if isinstance(entry, MembershipEntry):
                 joins.append(entry)

@@ -114,7 +114,13 @@ _REPORT = msgspec.json.Decoder(Report)
 
 
 def to_entry(route: Route) -> RouteEntry:
-    return RouteEntry(**_fields(route))
+    return RouteEntry(
+        source=format_source(route.source),
+        group=str(route.group),
+        iif=route.iif,
+        oifs=[oif.name for oif in route.oifs],
+        **said_of_route(route),
+    )
 
 
 def to_membership_entry(membership: Membership) -> MembershipEntry:
@@ -124,11 +130,15 @@ def to_membership_entry(membership: Membership) -> MembershipEntry:
 def report(route: Route, state: str, reason: str = "") -> RouteReport:
     """Describe a route, without its counters."""
     return RouteReport(
-        **_fields(route),
+        source=format_source(route.source),
+        group=str(route.group),
+        iif=route.iif,
+        oifs=[oif.name for oif in route.oifs],
         state=state,
         reason=reason,
         origin=route.origin,
         expires=route.expires // 1000,
+        **said_of_route(route),
     )
 
 
@@ -136,16 +146,6 @@ def report_membership(membership: Membership, state: str, reason: str) -> Member
     return MembershipReport(
         **_membership_fields(membership), state=state, reason=reason, origin=membership.origin
     )
-
-
-def _fields(route: Route) -> dict[str, Any]:
-    return {
-        "source": format_source(route.source),
-        "group": str(route.group),
-        "iif": route.iif,
-        "oifs": [oif.name for oif in route.oifs],
-        **said_of_route(route),
-    }
 
 
 def _membership_fields(membership: Membership) -> dict[str, Any]:

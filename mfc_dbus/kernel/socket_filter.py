@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cffi import FFI
+from mfc_dbus.kernel.abi import ffi
 
 _SO_ATTACH_FILTER = 26
 _LOADS = {1: 0x30, 2: 0x28, 4: 0x20}  # BPF_LD | BPF_ABS of a byte, a half and a whole word
@@ -50,8 +50,6 @@ def leave_out(sock: socket.socket, *kinds: Sequence[Condition]) -> None:
             program += _INSTRUCTION.pack(_JUMP_IF_EQUAL, *jumps, number)
         program += _INSTRUCTION.pack(_RETURN, 0, 0, 0)
     program += _INSTRUCTION.pack(_RETURN, 0, 0, _ALL)
-    ffi = FFI()
-    instructions = ffi.new("char[]", program)
-    address = int(ffi.cast("uintptr_t", instructions))
+    address = int(ffi().cast("uintptr_t", ffi().from_buffer(program)))
     count = len(program) // _INSTRUCTION.size
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(count, address))

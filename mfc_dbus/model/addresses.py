@@ -50,8 +50,9 @@ class Prefix(NamedTuple):
         return self.covers(other) or other.covers(self)
 
     def __str__(self) -> str:
-        text = format_address(self.address)
-        return text if self.exact else f"{text}/{self.length}"
+        address, length = self
+        text = format_address(address)
+        return text if length == 8 * len(address) else f"{text}/{length}"
 
 
 def host_prefix(address: bytes) -> Prefix:
@@ -122,10 +123,8 @@ def parse_stream(source: str, group: str) -> tuple[Prefix, Prefix]:
     """
     groups = _parse_group(group)
     sources = _parse_sources(source, groups)
-    if sources.length:
-        reason = refused_source(sources)
-        if reason:
-            raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
+    if reason := sources.length and refused_source(sources):
+        raise InvalidArgs(f"Source {quote(source)} is {reason}, so it sends nothing")
     return sources, groups
 
 
@@ -205,8 +204,9 @@ def format_address(packed: bytes) -> str:
     return socket.inet_ntop(FAMILY_BY_LENGTH[len(packed)], packed)
 
 
+@functools.lru_cache(maxsize=4096)
 def format_source(source: Prefix) -> str:
-    """Write a source, any source as "*"."""
+    """Write a source, any source as "*". It is cached since many streams have the same."""
     return str(source) if source.length else "*"
 
 
@@ -217,7 +217,7 @@ def format_stream(source: Prefix, group: Prefix) -> str:
 
 def _parse_prefix(text: str, what: str) -> Prefix:
     """what: "Source" or "Group"."""
-    written, slash, digits = text.partition("/")
+    written, slash, digits = text.partition("/") if "/" in text else (text, "", "")
     try:
         address = _packed(written)
     except (OSError, ValueError):  # ValueError: NUL, or a lone surrogate

@@ -128,11 +128,13 @@ class Route(Struct, frozen=True, gc=False):
     interfaces: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        exact = self.source.exact and self.group.exact
-        key = RouteKey(self.source, self.group, "" if exact else self.iif, self.table)
-        force_setattr(self, "key", key)
-        interfaces = _interfaces(self.iif, self.oifs, self.hairpin) if self.enabled else ()
-        force_setattr(self, "interfaces", interfaces)
+        source, group, iif = self.source, self.group, self.iif
+        exact = source.exact and group.exact
+        force_setattr(self, "key", RouteKey(source, group, "" if exact else iif, self.table))
+        if self.enabled:
+            force_setattr(self, "interfaces", _interfaces(iif, self.oifs, self.hairpin))
+        else:
+            force_setattr(self, "interfaces", ())
 
     @property
     def table_id(self) -> TableId:
@@ -161,7 +163,7 @@ class Route(Struct, frozen=True, gc=False):
     @property
     def ttls(self) -> dict[str, int]:
         """The TTL thresholds of oifs, where they are not the default."""
-        return {oif.name: oif.ttl for oif in self.oifs if oif.ttl != 1}
+        return {name: ttl for name, ttl in self.oifs if ttl != 1}
 
     @property
     def origin(self) -> str:
@@ -208,14 +210,15 @@ def parse_route(
             f"{MAX_VIFS} interfaces a table; this one has {len(oifs)}"
         )
     sources, groups = parse_stream(source, group)
-    if oifs and is_link_local(sources):
+    if oifs and groups.family == socket.AF_INET6 and is_link_local(sources):
         raise InvalidArgs(
             f"Source {quote(source)} is link-local, and a router has to keep it on its link "
             "(RFC 4007): only a route without oifs may name it"
         )
     thresholds = tuple(ttls.items()) if ttls else ()
     way = _parse_way(iif, tuple(oifs), thresholds, hairpin, groups.family)
-    check_comment(comment)
+    if comment:
+        check_comment(comment)
     return Route(
         sources, groups, *way, comment, persistent, table=table, hairpin=hairpin, enabled=enabled
     )
