@@ -246,5 +246,5 @@ def _extent(data: bytearray, at: int) -> tuple[int, int, int]:
 
 
 def align(at: int, boundary: int) -> int:
-    """Return the next multiple of the boundary, from `at` on."""
-    return -(-at // boundary) * boundary
+    """Return the next multiple of the boundary, a power of 2, from `at` on."""
+    return at + boundary - 1 & -boundary

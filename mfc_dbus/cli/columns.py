@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mfc_dbus.cli.streams import rate, span
@@ -29,6 +30,7 @@ def _order(group: str, source: str, interface: str) -> _Order:
     return len(groups[0]), groups, _prefix_order(source), interface
 
 
+@lru_cache(maxsize=4096)
 def _prefix_order(text: str) -> _Prefix:
     """Return a sort key: "*" comes first, then addresses in their order, wider prefixes first."""
     address, _, length = text.partition("/")

@@ -10,15 +10,24 @@ from mfc_dbus.cli.text import options_of_membership, options_of_route
 from mfc_dbus.client import MembershipInfo, RouteInfo, Snapshot
 from mfc_dbus.documents import document
 from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
-from mfc_dbus.model.options import MEMBERSHIP, ROUTE, TTLS, Option
+from mfc_dbus.model.options import (
+    MEMBERSHIP,
+    ROUTE,
+    TTLS,
+    Option,
+    said_of_membership,
+    said_of_route,
+)
 from mfc_dbus.model.quoting import printable
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 _MAX_LINES = 200  # on a terminal
+_ROUTE_OPTIONS = [option for option in ROUTE if option is not TTLS]  # these are among the oifs
 Key = tuple[str, ...]
 
 Entry = RouteEntry | MembershipEntry
 Info = RouteInfo | MembershipInfo
+_MEMBERSHIPS = (MembershipEntry, MembershipInfo)
 
 
 class Diff(NamedTuple):
@@ -97,19 +106,28 @@ def plain(info: MembershipInfo) -> MembershipEntry: ...
 def plain(info: Info) -> Entry:
     """Make a document's entry of a route or membership of the service."""
     if isinstance(info, RouteInfo):
-        values = {name: getattr(info, name) for name in RouteEntry.__struct_fields__}
-        return RouteEntry(**values | {"oifs": list(info.oifs)})
+        return RouteEntry(
+            source=info.source,
+            group=info.group,
+            iif=info.iif,
+            oifs=list(info.oifs),
+            **said_of_route(info),
+        )
     return MembershipEntry(
-        **{name: getattr(info, name) for name in MembershipEntry.__struct_fields__}
+        source=info.source,
+        group=info.group,
+        interface=info.interface,
+        **said_of_membership(info),
     )
 
 
 def key_of(entry: Entry | Info) -> Key:
     """Return the key that no other entry of the service has."""
-    if isinstance(entry, MembershipEntry | MembershipInfo):
-        return "membership", entry.source, entry.group, entry.interface
-    exact = entry.source != "*" and "/" not in entry.source + entry.group
-    return "route", entry.source, entry.group, "" if exact else entry.iif, str(entry.table)
+    source, group = entry.source, entry.group
+    if isinstance(entry, _MEMBERSHIPS):
+        return "membership", source, group, entry.interface
+    exact = source != "*" and "/" not in source and "/" not in group
+    return "route", source, group, "" if exact else entry.iif, str(entry.table)
 
 
 def _line(entry: Entry) -> str:
@@ -121,17 +139,19 @@ def _line(entry: Entry) -> str:
 
 def _change(old: Entry, new: Entry) -> str:
     line = f"{new.source} {new.group}"
-    fields: dict[str, tuple[str, str]] = {}
+    changes: list[tuple[str, str, str]] = []
     options: Sequence[Option] = MEMBERSHIP
     if isinstance(old, RouteEntry) and isinstance(new, RouteEntry):
-        fields = {"iif": (old.iif, new.iif), "oifs": (_oifs(old), _oifs(new))}
-        options = [option for option in ROUTE if option is not TTLS]  # these are among the oifs
+        changes = [("iif", old.iif, new.iif), ("oifs", _oifs(old), _oifs(new))]
+        options = _ROUTE_OPTIONS
     elif isinstance(new, MembershipEntry):
         line += f" interface {new.interface}"
-    for name in (option.name for option in options):
-        fields[name] = (_write(getattr(old, name)), _write(getattr(new, name)))
-    changes = (f"{name} {a} → {b}" for name, (a, b) in fields.items() if a != b)
-    return f"{line} {', '.join(changes)}".rstrip()
+    for option in options:
+        before, after = getattr(old, option.name), getattr(new, option.name)
+        if before != after:
+            changes.append((option.name, _write(before), _write(after)))
+    written = ", ".join([f"{name} {a} → {b}" for name, a, b in changes if a != b])
+    return f"{line} {written}".rstrip()
 
 
 def _write(value: object) -> str:
@@ -139,9 +159,6 @@ def _write(value: object) -> str:
 
 
 def _oifs(entry: RouteEntry) -> str:
-    return (
-        ",".join(
-            f"{name}(ttl>{entry.ttls[name]})" if name in entry.ttls else name for name in entry.oifs
-        )
-        or "(stop)"
-    )
+    ttls = entry.ttls
+    named = [f"{name}(ttl>{ttls[name]})" if name in ttls else name for name in entry.oifs]
+    return ",".join(named) or "(stop)"

@@ -43,6 +43,8 @@ def options_of_membership(membership: "MembershipInfo | MembershipEntry") -> str
 def _options(options: Iterable[Option], said: Mapping[str, Any]) -> str:
     """Write " table 100", or " transient" for an option that is true or false; texts come last."""
     words = ""
+    if not said:  # as of nearly all
+        return words
     for option in sorted(options, key=lambda option: option.signature == "s"):
         if option.name in said:
             switch = option.signature == "b"

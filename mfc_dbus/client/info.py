@@ -324,5 +324,8 @@ def info(type_: type[Info], variants: Mapping[str, Any]) -> Info:
 
 def _known(type_: type[Info], variants: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the fields that we know; a newer service may send more."""
-    values = {name.replace("-", "_"): variant.value for name, variant in variants.items()}
-    return {name: value for name, value in values.items() if name in type_._fields}
+    return {
+        field: variant.value
+        for name, variant in variants.items()
+        if (field := name.replace("-", "_")) in type_._fields
+    }

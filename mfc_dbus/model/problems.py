@@ -83,6 +83,7 @@ def write_key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else write_string(key)
 
 
+@lru_cache(maxsize=1024)
 def write_string(text: str) -> str:
-    """Write a string on one line, as JSON and TOML both read it."""
+    """Write a string on one line, as JSON and TOML both read it; many entries have the same."""
     return _encode(text).replace("\x7f", "\\u007f")
