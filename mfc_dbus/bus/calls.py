@@ -30,11 +30,15 @@ _MANY_SENDERS = 8  # that wait at once; then their users are looked up, since th
 
 
 class Call(NamedTuple):
-    """A method call that came in, with its decoded body, or with the unread bytes of it."""
+    """A method call that came in, with its decoded body, or with the unread bytes of it.
+
+    only_asks: whether it asks what would become of it, and does nothing.
+    """
 
     header: Header
     body: list[Any]
     unread: bytes = b""
+    only_asks: bool = False
 
     def read(self) -> list[Any]:
         """Decode the unread bytes. Raises BusError."""

@@ -5,7 +5,7 @@ Source: D-Bus specification, "Message Format".
 
 import enum
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -198,9 +198,20 @@ def call_flags(*, interactive: bool, activate: bool) -> int:
 
 def write_header(header: Header) -> bytes:
     """Write the header of a message, up to where its body begins."""
-    order, type_, flags, serial, body_length, *values = header
+    order, type_, flags, serial, body_length = header[:5]
+    # A reply has a number that no other has; signals have the same fields again and again.
+    write_fields = _write_fields if header.reply_serial else _write_known_fields
+    fields, padding = write_fields(order, header[5:])
+    length = len(fields) - padding
+    letter = _LETTERS[order]
+    fixed = _WRITTEN[order].pack(letter, type_, flags, _VERSION, body_length, serial, length)
+    return fixed + fields
+
+
+def _write_fields(order: str, values: Sequence[str | int]) -> tuple[bytes, int]:
+    """Write the fields of a header; and say how many bytes behind the last one pad it."""
     written = []
-    padding = 0  # behind the last field, which is no part of the fields
+    padding = 0
     for code, value in enumerate(values, 1):
         if not value:
             continue
@@ -210,11 +221,10 @@ def write_header(header: Header) -> bytes:
         else:
             written.append(bytes((code, *_NUMBER)) + _UINT32[order].pack(value))
             padding = 0
-    fields = b"".join(written)
-    length = len(fields) - padding
-    letter = _LETTERS[order]
-    fixed = _WRITTEN[order].pack(letter, type_, flags, _VERSION, body_length, serial, length)
-    return fixed + fields
+    return b"".join(written), padding
+
+
+_write_known_fields = lru_cache(maxsize=64)(_write_fields)
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from mfc_dbus.model.cause import Cause, CauseKind
@@ -95,13 +96,12 @@ class History:
         """Return the number of the oldest change that is kept when these are added."""
         changes = len(self._changes) + len(added)
         edits = self._edits + sum(len(change.edits) for change in added)
-        for change in (*self._changes, *added) if _is_too_much(changes, edits) else ():
+        for change in chain(self._changes, added):
             if not _is_too_much(changes, edits):
                 return change.number
             changes -= 1
             edits -= len(change.edits)
-        first = self._changes or added
-        return first[0].number if first else 0
+        return 0
 
     def _forget_before(self, oldest: int) -> None:
         while self._changes and self._changes[0].number < oldest:

@@ -34,13 +34,16 @@ class LinkEvents:
         Logs the first error of a row, the loss of events, and each interface that is left alone.
         """
         try:
-            events = [event for event in self._links.update() if self._takes(event)]
+            told = self._links.update()
         except OSError as error:
             if not self._deaf:
                 log.error("The network interfaces cannot be listed, and are asked again: %s", error)
             self._deaf = True
             return []
         self._deaf = False
+        if not told:  # as mostly: each change looks twice
+            return []
+        events = [event for event in told if self._takes(event)]
         if any(isinstance(event, Missed) for event in events):
             log.info("Events of network interfaces were lost: looking at all of them")
         return events

@@ -100,6 +100,8 @@ class Links(EventSocket):
             if not there:
                 deleted.add(told.ifindex)
         missed = []
+        if not now and self._complete:
+            return []
         if not self._complete:
             missed = [Missed()] if self._links else []
             now = dict.fromkeys(self._links) | {link.ifindex: link for link in _dump()}

@@ -94,6 +94,10 @@ class Access:
         """Return whether the caller is root, who may do anything unasked. Raises AccessDenied."""
         return await self.uid(call.sender) == ROOT
 
+    def is_known_root(self, sender: str) -> bool:
+        """Return whether the bus has said already that this is root."""
+        return self._uids.get(sender) == ROOT
+
     async def uid(self, sender: str) -> int:
         """Return the user of a unique name. Raises AccessDenied where the bus does not say it.
 

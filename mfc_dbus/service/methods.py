@@ -89,12 +89,17 @@ class Methods:
         route = parse_route(source, group, iif, oifs, **said)
         if given.get("timeout") == 0:
             raise InvalidArgs("A timeout of 0 seconds leaves no time")
-        expiry(given, since_boot())
+        is_timed = expiry(given, since_boot()) != 0
         replace, wait = given.get("replace", False), given.get("wait", False)
-        touched = self._controller.check_add(route, replace=replace, wait=wait)
+        touched = Touched(None)
+        # Of root nothing is asked, and the change finds whatever forbids it.
+        if call.only_asks or not self._access.is_known_root(call.header.sender):
+            touched = self._controller.check_add(route, replace=replace, wait=wait)
 
         async def act() -> Body:
-            timed = structs.replace(route, expires=expiry(given, since_boot()))
+            timed = route
+            if is_timed:
+                timed = structs.replace(route, expires=expiry(given, since_boot()))
             shown = None if await self._access.may_all(call.header) else touched
             cause = await self._cause(call, Act.ADD)
             await self._controller.add(timed, replace=replace, wait=wait, shown=shown, cause=cause)

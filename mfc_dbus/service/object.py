@@ -203,9 +203,14 @@ class MulticastForwarding:
         """Signal a change of few routes."""
         routes = self._properties.routes
         self._tell_cause(cause)
-        self._tell("RoutesRemoved", [routes.remove(route) for route in change.removed])
-        self._tell("RoutesChanged", [routes.put(route) for route in change.changed])
-        self._tell("RoutesAdded", [routes.put(route) for route in change.added])
+        for member, statuses, encode in (
+            ("RoutesRemoved", change.removed, routes.remove),
+            ("RoutesChanged", change.changed, routes.put),
+            ("RoutesAdded", change.added, routes.put),
+        ):
+            if statuses:
+                for body in signal_bodies([encode(status) for status in statuses]):
+                    self._emit_counted(member, body)
         self._properties.changed("Routes", "Interfaces", "Tables")
 
     async def prepare(self, change: Change, cause: Cause) -> Callable[[], Awaitable[None]]:
@@ -256,7 +261,7 @@ class MulticastForwarding:
 
     def _tell_cause(self, cause: Cause) -> None:
         """Signal who or what makes the change of which the next signals tell."""
-        self._emit("ChangeCaused", [describe_cause(cause)])
+        self._emit("ChangeCaused", describe_cause(cause))
 
     def tables_changed(self) -> None:
         """Signal that a table became ours, or is ours no longer."""
@@ -276,10 +281,6 @@ class MulticastForwarding:
     def watched(self) -> None:
         """Signal that other interfaces have VIFs."""
         self._properties.changed("Interfaces", "Tables")
-
-    def _tell(self, member: str, routes: list[bytes]) -> None:
-        for body in signal_bodies(routes):
-            self._emit_counted(member, body)
 
     def _emit_counted(self, member: str, body: Body) -> None:
         self._properties.generation += 1

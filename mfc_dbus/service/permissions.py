@@ -120,5 +120,6 @@ def _unwrap(call: Call) -> Call:
         header._replace(member=member, signature=method.arguments, body_length=len(arguments)),
         [],
         arguments,
+        only_asks=True,
     )
     return inner if method.late else inner._replace(body=inner.read(), unread=b"")

@@ -37,6 +37,7 @@ _DELETE = "DELETE FROM kept WHERE key = ?"
 _UNUSABLE = (sqlite3.Error, OSError, ValueError, Unusable, Newer)
 _MAX_TOLD = 5
 _TRIES = 3
+_FORGOTTEN_TOGETHER = 8  # changes of the history: each time costs a page of the log
 
 # The routes and memberships to put, by key; None for a key to delete.
 Changes = Mapping[Key, Desired | None]
@@ -90,6 +91,9 @@ class Store:
         self._database.close()
 
     def _begin(self) -> None:
+        # Of the history: the number of the change that was written last, and of the first one that
+        # is there. Nobody knows them yet.
+        self._latest = self._oldest = -_FORGOTTEN_TOGETHER
         if not self.refusal:
             os.fsync(self._directory)  # the file may be new there
         self._read_header()
@@ -201,17 +205,26 @@ class Store:
         delete = [[rows.pack(key)] for key, each in changes.items() if each is None]
 
         def change(database: sqlite3.Connection) -> None:
-            database.executemany(_DELETE, delete)
+            if delete:
+                database.executemany(_DELETE, delete)
             database.executemany(PUT, put)
             if history:
-                # A change that could not be read may have had this number.
-                first = min(each.number for each in history.added)
-                database.execute(past.DELETE_FROM, [past.first_row(first)])
-                added = (past.write(each, self._life) for each in history.added)
-                database.executemany(past.PUT, chain.from_iterable(added))
-                database.execute(past.DELETE_BEFORE, [past.first_row(history.oldest)])
+                self._add_to_history(database, history)
 
         self._commit(change)
+        if history:
+            self._latest = history.added[-1].number
+
+    def _add_to_history(self, database: sqlite3.Connection, history: HistoryUpdate) -> None:
+        first, oldest = history.added[0].number, history.oldest
+        if first != self._latest + 1:
+            # A change that could not be read may have had this number.
+            database.execute(past.DELETE_FROM, [past.first_row(first)])
+        added = (past.write(each, self._life) for each in history.added)
+        database.executemany(past.PUT, chain.from_iterable(added))
+        if oldest < self._oldest or oldest >= self._oldest + _FORGOTTEN_TOGETHER:
+            database.execute(past.DELETE_BEFORE, [past.first_row(oldest)])
+            self._oldest = oldest
 
     def take_in(self, desired: Iterable[Desired], name: str) -> None:
         """Replace all rows that do not outlive a reboot by these. Raises StoreError.

@@ -46,6 +46,9 @@ class Watching:
         """Give each watched interface a VIF, and no other. Return whether that changed anything."""
         if not table.owned:
             return False
+        if not self._watched and not any(_idle(table)):
+            self._full = False
+            return False
         surplus = [vif for vif in _idle(table) if vif.name not in self._watched]
         for vif in surplus:
             lose(table, vif.name)

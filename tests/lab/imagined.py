@@ -105,7 +105,7 @@ def knowing() -> Iterator[str]:
     # What comes over the bus
     controller = Recorder()
     methods = Methods(cast(Any, None), cast(Any, None), cast(Any, controller), cast(Any, None))
-    methods._add_route(cast(Any, SimpleNamespace(body=[*STREAM, coloured])))
+    methods._add_route(cast(Any, SimpleNamespace(body=[*STREAM, coloured], only_asks=True)))
     controller.old = cast(Any, route).parse_route(*STREAM)
     asked = [*STREAM[:2], coloured]
     methods._change_route(cast(Any, SimpleNamespace(body=asked)))
