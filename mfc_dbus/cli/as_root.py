@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mfc_dbus.client import FindingInfo
     from mfc_dbus.model.addresses import Prefix
 
-_BY_FIREWALLS = {Code.FORWARD, Code.POSTROUTING_OR_EGRESS, Code.INGRESS, Code.PREROUTING}
+_BY_FIREWALLS = (Code.INGRESS, Code.PREROUTING, Code.FORWARD, Code.POSTROUTING, Code.EGRESS)
 
 
 async def add(
@@ -46,7 +46,7 @@ async def add(
     if first.code == Code.TABLE_NOT_OURS:
         added += _owners(first, family)
     if first.code in _BY_FIREWALLS:
-        added += _rules(first, family)
+        first, *added = _with_rules(first, source, group)
     return [first, *added, *others]
 
 
@@ -201,18 +201,22 @@ def _owners(finding: "FindingInfo", family: str) -> "list[FindingInfo]":
     ]
 
 
-def _rules(finding: "FindingInfo", family: str) -> "list[FindingInfo]":
-    from mfc_dbus.cli.firewall import dropping
+def _with_rules(finding: "FindingInfo", source: "Prefix", group: "Prefix") -> "list[FindingInfo]":
+    """Add what could drop the stream at the hooks of a finding, and how to let it pass there."""
+    from mfc_dbus.cli import dropping
+    from mfc_dbus.cli.firewall import Packet
 
-    rules = dropping(family)
+    iif, oif = (str(finding.evidence.get(name, "")) for name in ("iif", "oif"))
+    packet = Packet(_sender(finding, source), group.address, iif, oif)
+    rules = dropping.find(packet, finding.code)
     if rules is None:
-        return []
-    told = "; ".join(rules) if rules else "nft lists none: look at iptables, tc and BPF programs"
-    return [
-        finding._replace(
-            level=Level.NOTE,
-            sentence=f"The firewall's rules that could do that: {told}",
-            remedy="",
-            evidence={"rules": rules},
-        )
-    ]
+        return [finding]
+    sentence = f"What could drop it there: {'; '.join(each.sentence for each in rules)}"
+    if rules:
+        finding = finding._replace(remedy=rules[0].remedy)
+    else:
+        sentence = "Neither nft nor iptables nor tc lists what could drop it there: look at BPF"
+        sentence += " and XDP programs"
+    names = [each.words for each in rules]
+    note = finding._replace(level=Level.NOTE, sentence=sentence, remedy="")
+    return [finding, note._replace(evidence={"rules": names})]

@@ -16,6 +16,9 @@ from mfc_dbus.model.findings import Code, Fact, Finding, Level
 from mfc_dbus.model.quoting import join, quote
 
 _MOST_NAMED = 3
+# Packets of an unresolved entry. It tells nobody how many it holds: neither its dump nor
+# /proc/net/ip_mr_cache counts them (ipmr_cache_unresolved, mr_fill_mroute, ipmr_mfc_seq_show).
+_MOST_HELD = 4
 
 
 def judge(situation: Situation, rise: Rise) -> Finding:
@@ -59,6 +62,23 @@ def _on_another_interface(situation: Situation, rise: Rise) -> Finding | None:
             {"iif": iif.name, "arrives-on": elsewhere.iif},
         )
     return None
+
+
+def _at_ingress(situation: Situation, rise: Rise) -> Finding | None:
+    """Find that filters of tc drop what arrives; they may drop what leaves there, too."""
+    iif = situation.iif
+    assert iif is not None
+    dropped = min(rise.filter_drops(iif.name), rise.received(iif.name))
+    if not dropped:
+        return None
+    return problem(
+        Code.INGRESS,
+        f"Filters of tc on {quote(iif.name)} dropped {packets(dropped)} in {rise.seconds:.1f} s, "
+        f"probably those of {stream(situation.question)} as they arrived: the multicast table got "
+        "none",
+        remedies.typed("tc", "-s", "filter", "show", "dev", iif.name, "ingress"),
+        {"iif": iif.name, "filter-drops": dropped},
+    )
 
 
 def _filtered(situation: Situation, rise: Rise) -> Finding | None:
@@ -158,9 +178,9 @@ def _not_learned(situation: Situation, rise: Rise) -> Finding | None:
         Code.LEARNING,
         Level.NOTE,
         f"{what} yet. The kernel asked about it {ago / SECOND:.0f} s ago, and asks again when 10 "
-        "s have passed; meanwhile it holds the first packets",
+        f"s have passed; meanwhile it holds the first packets, {_MOST_HELD} at most",
         "",
-        {"iif": iif.name, "seconds": ago / SECOND},
+        {"iif": iif.name, "seconds": ago / SECOND, "held-at-most": _MOST_HELD},
     )
 
 
@@ -175,13 +195,16 @@ def _by_a_rule(situation: Situation, rise: Rise) -> Finding | None:
     if chosen is None or chosen.sure or not counted:
         return None
     ip = "ip -6" if question.is_ipv6 else "ip"
+    remedy = f"{ip} mrule show"
+    if len(chosen.unsure) == 1:
+        remedy = f"{ip} mrule del preference {chosen.unsure[0]}"
     return problem(
         Code.MRULE,
         f"{packets(counted)} reached multicast routing, and the entry of {stream(question)} "
         "counted none of them: a rule for a table of another program, or for a mark, probably "
         f"leads them elsewhere. '{remedies.watch(question, iif.name)}' shows whether any is of "
         "this stream",
-        f"{ip} mrule show",
+        remedy,
         {"iif": iif.name, "multicast-received": counted},
     )
 
@@ -222,7 +245,10 @@ def _nothing(situation: Situation, rise: Rise) -> Finding:
 
 
 # In the order of how certain they are.
-_LOOKS = (_on_another_interface, _filtered, _of_another_source, _not_learned, _by_a_rule)
+_LOOKS = (
+    *(_on_another_interface, _filtered, _at_ingress),
+    *(_of_another_source, _not_learned, _by_a_rule),
+)
 
 
 def _busy(situation: Situation, rise: Rise) -> Iterator[str]:

@@ -19,6 +19,15 @@ from mfc_dbus.model.quoting import join, quote
 _TABLE_SHARE = 100
 _LINK_SHARE = 10
 
+# The hooks of the firewall behind the table, and what counts what has passed them: IPv4 on the
+# whole machine, IPv6 on the oif. Source: ipmr.c, ip_output.c; ip6mr.c, ip6_output.c.
+_HOOKS = (
+    (Code.FORWARD, "IpForwDatagrams", "Ip6OutForwDatagrams"),
+    (Code.POSTROUTING, "IpExtOutMcastPkts", "Ip6OutMcastPkts"),
+)
+# Queues that are there to let no more pass than was set.
+_SHAPERS = ("tbf", "htb", "hfsc", "cake", "netem")
+
 
 def judge(situation: Situation, rise: Rise, troubled: Collection[str]) -> Iterator[Finding]:
     """Find by which interfaces a stream that arrives leaves, and why not by the others.
@@ -78,6 +87,7 @@ def _leaving(situation: Situation, rise: Rise, oif: Interface) -> Finding | None
     """Find why not all packets that arrived left by an interface; None where they did."""
     out, sent = rise.out(oif.name), rise.sent(oif.name)
     facts: Mapping[str, Fact] = {
+        "iif": situation.iif.name if situation.iif is not None else "",
         "oif": oif.name,
         "packets": rise.packets,
         "packets-out": out,
@@ -142,12 +152,23 @@ def _lost_after_the_table(
     what = f"{lost} of {packets(rise.packets)} that the multicast table sent to {quote(oif.name)} "
     what += "did not leave there"
     if drops := rise.queue_drops(oif.name):
+        kind = rise.queue_kind(oif.name)
+        why, remedy = "the interface", ["-s", "qdisc", "show", "dev", oif.name]
+        if kind in _SHAPERS:
+            why, remedy = f"what {kind} is set to", ["qdisc", "del", "dev", oif.name, "root"]
         return problem(
             Code.QUEUE_FULL,
-            f"{what}: its queue had no room for {packets(drops)}. The stream is faster than the "
-            "interface, or than what is set for it",
-            remedies.typed("tc", "-s", "qdisc", "show", "dev", oif.name),
-            {**facts, "queue-drops": drops},
+            f"{what}: its queue ({kind}) had no room for {packets(drops)}. What leaves there is "
+            f"faster than {why}",
+            remedies.typed("tc", *remedy),
+            {**facts, "queue-drops": drops, "queue": kind},
+        )
+    if filtered := rise.filter_drops(oif.name):
+        return problem(
+            Code.EGRESS,
+            f"{what}: filters of tc on that interface dropped {packets(filtered)}",
+            remedies.typed("tc", "-s", "filter", "show", "dev", oif.name, "egress"),
+            {**facts, "filter-drops": filtered},
         )
     if dropped := rise.dropped(oif.name):
         return problem(
@@ -166,23 +187,29 @@ def _lost_after_the_table(
                 remedies.typed("ip", "link", "set", "dev", oif.name, "mtu", "MTU"),
                 {**facts, "mtu": oif.details.mtu, "fragments-failed": failed},
             )
-        forwarded, expected = rise.ipv6(oif.name, "Ip6OutForwDatagrams"), rise.out(oif.name)
-    else:
-        # The machine's counter has the packets to each oif, and those that are no multicast.
-        forwarded = rise.ipv4("IpForwDatagrams")
+    return _dropped_at_a_hook(situation, rise, oif, what, facts)
+
+
+def _dropped_at_a_hook(
+    situation: Situation, rise: Rise, oif: Interface, what: str, facts: Mapping[str, Fact]
+) -> Finding:
+    """Find the first hook of the firewall that not all packets have passed."""
+    is_ipv6 = situation.question.is_ipv6
+    lost = rise.packets - rise.sent(oif.name)
+    expected = rise.out(oif.name)
+    if not is_ipv6:  # the machine's counters have the packets to each oif, and others
         expected = sum(rise.out(each.name) for each in situation.oifs)
-    facts = {**facts, "forwarded": forwarded}
-    if 2 * (expected - forwarded) > lost:  # and not just one that is still on its way
-        return problem(
-            Code.FORWARD,
-            f"{what}: a rule of the firewall at its forward hook dropped them",
-            remedies.typed("nft", "list", "ruleset"),
-            facts,
-        )
+    code = Code.EGRESS
+    for hook, of_ipv4, of_ipv6 in _HOOKS:
+        passed = rise.ipv6(oif.name, of_ipv6) if is_ipv6 else rise.ipv4(of_ipv4)
+        facts = {**facts, f"{hook}-passed": passed}
+        if 2 * (expected - passed) > lost:  # and not just one that is still on its way
+            code = hook
+            break
+    sure = "" if is_ipv6 else " (probably: IPv4 counts for the whole machine)"
     return problem(
-        Code.POSTROUTING_OR_EGRESS,
-        f"{what}: a rule of the firewall at its postrouting or egress hook dropped them (probably: "
-        "at the forward hook only if this machine forwards other packets too)",
+        code,
+        f"{what}: a rule of the firewall at its {code} hook dropped them{sure}",
         remedies.typed("nft", "list", "ruleset"),
         facts,
     )

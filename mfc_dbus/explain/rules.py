@@ -10,13 +10,14 @@ class Chosen(NamedTuple):
     """The table of the first rule that is for a packet; None where that rule drops it.
 
     sure: whether nothing else of the packet decides. considered: the tables of this rule and those
-    that may come before it.
+    that may come before it. unsure: the preferences of the latter.
     """
 
     table: int | None
     priority: int
     sure: bool
     considered: frozenset[int | None]
+    unsure: Sequence[int]
 
 
 def chosen_table(rules: Sequence[AnyRule], iif: str, tables: Collection[int]) -> Chosen | None:
@@ -25,7 +26,7 @@ def chosen_table(rules: Sequence[AnyRule], iif: str, tables: Collection[int]) ->
     tables: those that are there. A rule for another one counts only if some program has that.
     """
     considered: set[int | None] = set()
-    sure = True
+    unsure: list[int] = []
     for rule in rules:
         may = _selects(rule, iif)
         if may is False:
@@ -34,8 +35,10 @@ def chosen_table(rules: Sequence[AnyRule], iif: str, tables: Collection[int]) ->
             may = None
         considered.add(rule.table)
         if may:
-            return Chosen(rule.table, rule.priority, sure, frozenset(considered))
-        sure = False
+            return Chosen(
+                rule.table, rule.priority, not unsure, frozenset(considered), tuple(unsure)
+            )
+        unsure.append(rule.priority)
     return None
 
 

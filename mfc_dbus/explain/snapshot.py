@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mfc_dbus.kernel.counters import LinkCount
 from mfc_dbus.kernel.mroute import SGCount, VIFCount
+from mfc_dbus.kernel.queues import Dropped
 
 _NO_ENTRY = SGCount(0, 0, 0)
 _NO_VIF = VIFCount(0, 0, 0, 0)
@@ -16,7 +17,7 @@ class Snapshot(NamedTuple):
 
     entry: of the kernel's entry that has the stream; None where there is none. vifs, links: by the
     name of the interface. ipv4: of the whole machine. ipv6: of each interface with a VIF, by its
-    name. drops: packets that the queues of an interface had no room for, by its name.
+    name. drops: what queues and filters of an interface dropped, by its name.
     """
 
     entry: SGCount | None = None
@@ -24,7 +25,7 @@ class Snapshot(NamedTuple):
     links: Mapping[str, LinkCount] = {}
     ipv4: Mapping[str, int] = {}
     ipv6: Mapping[str, Mapping[str, int]] = {}
-    drops: Mapping[str, int] = {}
+    drops: Mapping[str, Dropped] = {}
 
 
 class Rise(NamedTuple):
@@ -74,7 +75,16 @@ class Rise(NamedTuple):
 
     def queue_drops(self, interface: str) -> int:
         """Packets that the queues of an interface had no room for."""
-        return max(0, self.after.drops.get(interface, 0) - self.before.drops.get(interface, 0))
+        before = self.before.drops.get(interface, Dropped()).queue
+        return max(0, self.after.drops.get(interface, Dropped()).queue - before)
+
+    def filter_drops(self, interface: str) -> int:
+        """Packets that filters of tc dropped as they arrived or left."""
+        before = self.before.drops.get(interface, Dropped()).filters
+        return max(0, self.after.drops.get(interface, Dropped()).filters - before)
+
+    def queue_kind(self, interface: str) -> str:
+        return self.after.drops.get(interface, Dropped()).kind
 
     def ipv4(self, name: str) -> int:
         """Packets that IPv4 counted on the whole machine."""

@@ -62,7 +62,8 @@ class Code(StrEnum):
     TOO_BIG = "too-big"
     QUEUE_FULL = "queue-full"
     FORWARD = "forward"
-    POSTROUTING_OR_EGRESS = "postrouting-or-egress"
+    POSTROUTING = "postrouting"
+    EGRESS = "egress"
     SNOOPING_OIF = "snooping-oif"
 
 

@@ -18,6 +18,7 @@ from lab.privileges import NOBODY, Child, become
 from lab.topology import Topology
 
 from mfc_dbus.kernel import counters, groups, link_details, mdb, queues, rules, sysctls, unicast
+from mfc_dbus.kernel.queues import Dropped
 from mfc_dbus.kernel.rules import AnyRule
 
 WORDS = {socket.AF_INET: "-4", socket.AF_INET6: "-6"}
@@ -82,12 +83,22 @@ def test_what_a_queue_has_no_room_for_is_counted(lab: Topology) -> None:
     type_(lab, "tc qdisc add dev down0 root tbf rate 8kbit burst 200 limit 200")
     with lab.router, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         ifindex = lab.ifindex("down0")
-        assert queues.drops()[ifindex] == 0
+        assert queues.drops()[ifindex] == Dropped(0, "tbf")
         sock.setblocking(False)
         for _ in range(20):
             with contextlib.suppress(OSError):  # there is no room
                 sock.sendto(bytes(100), ("down0", 0x88B6))
-        assert queues.drops()[ifindex] > 0
+        assert queues.drops()[ifindex].queue > 0
+
+
+def test_what_filters_drop_is_counted_beside_the_queue(lab: Topology) -> None:
+    type_(lab, "tc qdisc add dev down0 clsact")
+    type_(lab, "tc filter add dev down0 egress bpf direct-action bytecode '1,6 0 0 2'")
+    with lab.router, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        for _ in range(3):
+            with contextlib.suppress(OSError):  # it hears of it
+                sock.sendto(bytes(100), ("down0", 0x88B6))
+        assert queues.drops()[lab.ifindex("down0")] == Dropped(0, "noqueue", 3)
 
 
 def test_settings_are_those_of_the_namespace(lab: Topology) -> None:

@@ -9,15 +9,11 @@ does not want another, is from up0 to down0 and down1.
 """
 
 import asyncio
-import json
 import os
-import re
 import shlex
 import socket
 import struct
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +23,8 @@ from lab.bus import PrivateBus
 from lab.caller import OWN, STANDARD, Caller
 from lab.cli import CLI
 from lab.daemon import BUS_NAME, CONFIGURATION, Daemon
-from lab.firewall import dropping
 from lab.installed import eventually
-from lab.packets import Flow
+from lab.scene import RATE, SECONDS, Scene, settings
 from lab.switch import Switch
 from lab.topology import Topology
 
@@ -38,101 +33,6 @@ from mfc_dbus.kernel.mroute import MRoute
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 BOTH = (V4, V6)
-SECONDS = 1
-RATE = 200  # packets a second
-SETTINGS = """\
-tables = ["ipv4", "ipv6", "ipv4/100", "ipv6/100"]
-discovery.interfaces = [{watched}]
-limits.learned = {learned}
-"""
-
-
-def settings(watched: str = '"up*"', learned: int = 100) -> str:
-    return SETTINGS.format(watched=watched, learned=learned)
-
-
-class Scene:
-    """The lab with the service, what a cause does to both, and the hand that types."""
-
-    def __init__(self, lab: Topology, daemon: Daemon, cli: CLI) -> None:
-        self.lab, self.daemon, self.cli = lab, daemon, cli
-        self.source, self.group = lab.addresses.source, lab.addresses.group
-        self.asked = [self.source, self.group]  # what is typed after "explain"
-        self.upstream, self.sender, self.ttl, self.padding = "up0", self.source, 64, 0
-        self.sends = True
-        self.frame: bytes | None = None  # is sent in the place of packets
-        self.stack = ExitStack()  # of what a remedy ends
-        self.remedy = ""  # that of the first finding
-        self.returncode = 0  # of the last "explain"
-
-    @property
-    def is_ipv6(self) -> bool:
-        return self.lab.family == V6
-
-    def add(
-        self,
-        *more: str,
-        source: str = "",
-        iif: str = "up0",
-        oifs: Sequence[str] = ("down0", "down1"),
-    ) -> None:
-        stream = ["--source", source or self.source, "--group", self.group, "--iif", iif]
-        leaving = ["--oifs", *oifs] if oifs else ["--stop"]
-        self.type("mfc-dbus-cli", "mfc", "add", *stream, *leaving, *more)
-
-    def type(self, *words: str) -> None:
-        """Run a command in the router, which must succeed."""
-        if words[0] == "mfc-dbus-cli":
-            done = self.cli(*words[1:])
-            assert (done.returncode, done.stderr) == (0, ""), words
-            return
-        with self.lab.router:
-            subprocess.run(words, check=True, capture_output=True)
-
-    def configure(self, **more: Any) -> None:
-        self.daemon.configure(settings(**more))
-        self.type("mfc-dbus-cli", "reload")
-
-    @contextmanager
-    def flow(self) -> Iterator[None]:
-        if self.frame is not None:
-            with self._frames(self.frame):
-                yield
-            return
-        if not self.sends:
-            yield
-            return
-        sender = self.lab.sender(
-            self.upstream,
-            source=self.sender,
-            group=self.group,
-            ttl=self.ttl,
-            padding=self.padding,
-        )
-        with sender.flow(RATE) as flow:
-            flow.wait_for(5)
-            yield
-
-    @contextmanager
-    def _frames(self, frame: bytes) -> Iterator[None]:
-        """Send the same frame again and again."""
-        with self.lab.outside:
-            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        with sock:
-            flow = Flow(lambda: sock.sendto(frame, (self.upstream, 0)), 1 / RATE)
-            try:
-                flow.wait_for(5)
-                yield
-            finally:
-                flow.stop()
-
-    def explain(self) -> list[dict[str, Any]]:
-        with self.lab.router:
-            done = self.cli("--json", "explain", *self.asked, "--seconds", str(SECONDS))
-        assert done.stderr == ""
-        self.returncode = done.returncode
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return found
 
 
 Make = Callable[[Scene], None]
@@ -141,14 +41,16 @@ Make = Callable[[Scene], None]
 class Cause(NamedTuple):
     """A cause: what makes it, the code that is found first, and what has the stream flow again.
 
-    remedy: what the words in capitals of the finding's remedy are replaced by; or what is done in
-    its place, where nothing that is typed here helps.
+    words: what the words in capitals of the finding's remedy are replaced by before that is typed.
+    then: what is done after it, where the remedy only shows more, or there is none, since what is
+    wrong is not on this machine, or is for its operator to choose.
     """
 
     name: str
     code: str
     make: Make
-    remedy: Mapping[str, str] | Make | None = None
+    then: Make | None = None
+    words: Mapping[str, str] = {}
     families: Sequence[socket.AddressFamily] = BOTH
 
     def __str__(self) -> str:
@@ -353,33 +255,51 @@ def foreign_table(scene: Scene) -> None:
     scene.type("ip", family, "mrule", "add", "iif", "up0", "table", "200", "pref", "500")
 
 
-def no_rule(scene: Scene) -> None:
-    family = "-6" if scene.is_ipv6 else "-4"
-    assert scene.remedy == ("ip -6 mrule show" if scene.is_ipv6 else "ip mrule show")
-    scene.type("ip", family, "mrule", "del", "pref", "500")
+def rule(hook: str, device: str = "") -> Make:
+    """A firewall that drops the stream at a hook. device: of ingress and egress."""
 
-
-def firewall(hook: str, device: str = "") -> Make:
     def make(scene: Scene) -> None:
         scene.add()
-        scene.stack.enter_context(dropping(scene.lab.router, scene.lab.family, hook, device))
+        ip = "ip6" if scene.is_ipv6 else "ip"
+        table = "netdev lab" if device else f"{ip} lab"
+        where = f"device {device} " if device else ""
+        commands = (
+            f"add table {table}",
+            f"add chain {table} {hook} {{ type filter hook {hook} {where}priority 0; }}",
+            f"add rule {table} {hook} {ip} daddr {scene.group} drop",
+        )
+        scene.type("nft", "; ".join(commands))
 
     return make
 
 
-def without_firewall(scene: Scene) -> None:
-    assert scene.remedy == "nft list ruleset"
-    scene.stack.close()
+def filter_of_tc(device: str, direction: str) -> Make:
+    """A program that drops everything."""
+
+    def make(scene: Scene) -> None:
+        scene.add()
+        scene.type(*shlex.split(f"tc qdisc add dev {device} clsact"))
+        words = f"tc filter add dev {device} {direction} bpf direct-action bytecode"
+        scene.type(*words.split(), "1,6 0 0 2")
+
+    return make
+
+
+def an_address_upstream(scene: Scene) -> None:
+    scene.add()
+    address = "fd01::1/64 dev up0 nodad" if scene.is_ipv6 else "10.1.0.1/24 dev up0"
+    scene.lab.router.ip(f"address add {address}")
+
+
+def no_unicast_forwarding(scene: Scene) -> None:
+    scene.add()
+    name = "ipv6/conf/all/forwarding" if scene.is_ipv6 else "ipv4/ip_forward"
+    scene.lab.router.sysctl(name, 0)
 
 
 def full_queue(scene: Scene) -> None:
     scene.add()
     scene.type(*shlex.split("tc qdisc add dev down1 root tbf rate 8kbit burst 200 limit 200"))
-
-
-def no_queue(scene: Scene) -> None:
-    assert scene.remedy == "tc -s qdisc show dev down1"
-    scene.type(*shlex.split("tc qdisc del dev down1 root"))
 
 
 def long_packets(scene: Scene) -> None:
@@ -394,33 +314,57 @@ def another_sender(scene: Scene) -> None:
 
 
 def ask_about_that_sender(scene: Scene) -> None:
-    scene.type(*shlex.split(scene.remedy))
     scene.asked = [scene.sender, scene.group]
 
 
-def framed(scene: Scene, mac: bytes, checksum: int) -> bytes:
+def framed(scene: Scene, mac: bytes, checksum: int = 0) -> bytes:
     """A frame with a packet of the stream: its MAC address, and what its checksum is off by."""
     source, group = (ip_address(each).packed for each in (scene.source, scene.group))
+    udp = struct.pack("!HHHH", 5000, 5000, 8, 0)
+    ethernet = mac + bytes.fromhex("020000000001")
+    if scene.is_ipv6:
+        header = struct.pack("!IHBB16s16s", 6 << 28, len(udp), 17, 64, source, group)
+        return ethernet + b"\x86\xdd" + header + udp
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, source, group)
     words = sum(struct.unpack("!10H", header))
     right = ~(words % 0xFFFF) & 0xFFFF
     header = header[:10] + struct.pack("!H", (right + checksum) & 0xFFFF) + header[12:]
-    udp = struct.pack("!HHHH", 5000, 5000, 8, 0)
-    return mac + bytes.fromhex("020000000001") + b"\x08\x00" + header + udp
+    return ethernet + b"\x08\x00" + header + udp
+
+
+def right_mac(scene: Scene) -> bytes:
+    group = ip_address(scene.group).packed
+    if scene.is_ipv6:
+        return b"\x33\x33" + group[-4:]
+    return bytes.fromhex("01005e") + bytes([group[1] & 0x7F]) + group[2:]
 
 
 def bad_checksum(scene: Scene) -> None:
     scene.add()
-    scene.frame = framed(scene, bytes.fromhex("01005e010203"), 1)
+    scene.frame = framed(scene, right_mac(scene), 1)
 
 
 def wrong_mac(scene: Scene) -> None:
     scene.add()
-    scene.frame = framed(scene, bytes.fromhex("020000000099"), 0)
+    scene.frame = framed(scene, bytes.fromhex("020000000099"))
 
 
 def good_frames(scene: Scene) -> None:
-    scene.frame = framed(scene, bytes.fromhex("01005e010203"), 0)
+    scene.frame = framed(scene, right_mac(scene))
+
+
+def not_sent(scene: Scene) -> None:
+    scene.add()
+    scene.sends = False
+
+
+def sent(scene: Scene) -> None:
+    scene.sends = True
+
+
+def without_flag(name: str) -> Make:
+    """An interface that says of itself that it carries no multicast."""
+    return ip(f"link set dev {name} multicast off")
 
 
 def own_address(scene: Scene) -> None:
@@ -451,21 +395,33 @@ def two_are_learned(scene: Scene) -> None:
 
 CAUSES = [
     Cause("flowing", "flowing", plain),
+    # What is no cause, whatever one may think.
+    Cause("iif without MULTICAST", "flowing", without_flag("up0")),
+    Cause("oif without MULTICAST", "flowing", without_flag("down1")),
+    Cause("iif with an address, oifs without", "flowing", an_address_upstream),
+    Cause("no unicast forwarding", "flowing", no_unicast_forwarding),
+    Cause("an input chain drops", "flowing", rule("input")),
     Cause("flowing, from any source", "flowing", any_source),
     Cause("flowing, by prefixes and a pattern", "flowing", prefixes),
-    Cause("no route", "no-route", nothing, {"IF": "down0 down1"}),
-    Cause("route of another source", "no-route", another_source, {"IF": "down0 down1"}),
-    Cause("stopped", "stopped", stopped_alone, {"IF": "down0"}),
+    Cause("no route", "no-route", nothing, words={"IF": "down0 down1"}),
+    Cause("route of another source", "no-route", another_source, words={"IF": "down0 down1"}),
+    Cause("stopped", "stopped", stopped_alone, words={"IF": "down0"}),
     Cause("stopped, under a wider route", "stopped", stopped_under_a_wider_one),
     Cause("disabled", "disabled", disabled),
     Cause("not multicast", "not-multicast", not_multicast, asked_rightly),
-    Cause("link-local group", "never-forwarded", asks("", "224.0.0.77"), asked_rightly, [V4]),
-    Cause("link-local group", "never-forwarded", asks("", "ff02::77"), asked_rightly, [V6]),
-    Cause("link-local source", "never-forwarded", asks("fe80::1", ""), asked_rightly, [V6]),
-    Cause("multicast source", "wrong-source", asks("239.1.1.1", ""), asked_rightly, [V4]),
-    Cause("multicast source", "wrong-source", asks("ff1e::1", ""), asked_rightly, [V6]),
-    Cause("iif missing", "iif-missing", missing_iif, {"IF": "up0"}),
-    Cause("oif missing", "oif-missing", missing_oif, {"IF": "down1"}),
+    Cause(
+        "link-local group", "never-forwarded", asks("", "224.0.0.77"), asked_rightly, families=[V4]
+    ),
+    Cause(
+        "link-local group", "never-forwarded", asks("", "ff02::77"), asked_rightly, families=[V6]
+    ),
+    Cause(
+        "link-local source", "never-forwarded", asks("fe80::1", ""), asked_rightly, families=[V6]
+    ),
+    Cause("multicast source", "wrong-source", asks("239.1.1.1", ""), asked_rightly, families=[V4]),
+    Cause("multicast source", "wrong-source", asks("ff1e::1", ""), asked_rightly, families=[V6]),
+    Cause("iif missing", "iif-missing", missing_iif, words={"IF": "up0"}),
+    Cause("oif missing", "oif-missing", missing_oif, words={"IF": "down1"}),
     Cause("iif down", "interface-down", ip("link set dev up0 down")),
     Cause("oif down", "interface-down", ip("link set dev down0 down")),
     Cause(
@@ -486,7 +442,7 @@ CAUSES = [
     Cause("no room", "no-room", no_room, give_room),
     Cause("table not chosen", "table-not-chosen", other_table),
     Cause("a rule drops it", "mrule", foreign_rule),
-    Cause("a rule leads it elsewhere", "mrule", foreign_table, no_rule),
+    Cause("a rule leads it elsewhere", "mrule", foreign_table),
     Cause("wrong interface", "wrong-interface", wrong_interface),
     Cause("arrives elsewhere", "arrives-elsewhere", arrives_on_another),
     Cause("arrives by an oif", "wrong-interface", arrives_by_an_oif),
@@ -500,19 +456,26 @@ CAUSES = [
     ),
     Cause("rp_filter, loose, no way back", "rp-filter", rp_filter("up0", 2), families=[V4]),
     Cause("rp_filter of all", "rp-filter", rp_filter("all", 1, elsewhere_by("up1")), families=[V4]),
+    Cause("no sender", "nothing-arrives", not_sent, sent),
     Cause("another source", "source-differs", another_sender, ask_about_that_sender),
-    Cause("an address of this machine", "wrong-source", own_address, address_of_the_sender, [V4]),
-    Cause("rule at ingress", "ingress", firewall("ingress", "up0"), without_firewall),
-    Cause("rule at prerouting", "prerouting", firewall("prerouting"), without_firewall),
-    Cause("rule at forward", "forward", firewall("forward"), without_firewall),
     Cause(
-        "rule at postrouting", "postrouting-or-egress", firewall("postrouting"), without_firewall
+        "an address of this machine",
+        "wrong-source",
+        own_address,
+        address_of_the_sender,
+        families=[V4],
     ),
-    Cause("rule at egress", "postrouting-or-egress", firewall("egress", "down1"), without_firewall),
-    Cause("a wrong checksum", "checksum", bad_checksum, good_frames, [V4]),
-    Cause("a wrong MAC address", "otherhost", wrong_mac, good_frames, [V4]),
-    Cause("a full queue", "queue-full", full_queue, no_queue),
-    Cause("packets longer than the MTU", "too-big", long_packets, {"MTU": "1500"}),
+    Cause("rule at ingress", "ingress", rule("ingress", "up0")),
+    Cause("filter at ingress", "ingress", filter_of_tc("up0", "ingress")),
+    Cause("rule at prerouting", "prerouting", rule("prerouting")),
+    Cause("rule at forward", "forward", rule("forward")),
+    Cause("rule at postrouting", "postrouting", rule("postrouting")),
+    Cause("rule at egress", "egress", rule("egress", "down1")),
+    Cause("filter at egress", "egress", filter_of_tc("down1", "egress")),
+    Cause("a wrong checksum", "checksum", bad_checksum, good_frames, families=[V4]),
+    Cause("a wrong MAC address", "otherhost", wrong_mac, good_frames),
+    Cause("a full queue", "queue-full", full_queue),
+    Cause("packets longer than the MTU", "too-big", long_packets, words={"MTU": "1500"}),
     Cause("as many are learned as may be", "limit", one_is_learned, two_are_learned),
 ]
 
@@ -551,15 +514,9 @@ def test_each_cause_is_found_first_and_after_its_remedy_the_stream_flows(
         found = scene.explain()
     assert found[0]["code"] == cause.code, found
     assert scene.returncode == (6 if cause.code == "no-route" else cause.code != "flowing")
-    scene.remedy = found[0]["remedy"]
-    if callable(cause.remedy):
-        cause.remedy(scene)
-    else:
-        remedy = scene.remedy
-        for word, value in (cause.remedy or {}).items():
-            remedy = re.sub(rf"\b{word}\b", value, remedy)
-        if remedy:
-            scene.type(*shlex.split(remedy))
+    scene.type_remedy(cause.words)
+    if cause.then is not None:
+        cause.then(scene)
     scene.lab.wait_until_up()
     with scene.flow():
         found = scene.explain()

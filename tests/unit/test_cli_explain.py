@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mfc_dbus.cli import arriving, firewall
+from mfc_dbus.cli import arriving, dropping
 from mfc_dbus.cli.verbs import explain
 from mfc_dbus.client import FindingInfo
 from mfc_dbus.explain import remedies
@@ -48,7 +48,7 @@ class Service:
 def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "up0"), (2, "up1")])
-    monkeypatch.setattr(firewall, "dropping", lambda family: None)
+    monkeypatch.setattr(dropping, "find", lambda packet, code: None)
 
 
 def arrive(monkeypatch: pytest.MonkeyPatch, **here: int) -> None:

@@ -1,58 +1,63 @@
-"""What nft lists is read, whatever it is, for what can drop a forwarded packet."""
+"""A firewall's rules are followed as a packet would, and whatever nft lists is read."""
 
-import json
+import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mfc_dbus.cli.firewall import dropping
+from mfc_dbus.cli import dropping, nftables
+from mfc_dbus.cli.firewall import Chain, Packet, Rule, Suspect, Verdict, suspects
+from mfc_dbus.model.findings import Code
+
+PACKET = Packet(socket.inet_aton("10.1.0.10"), socket.inet_aton("239.1.2.3"), "up0", "down0")
+DROP, ACCEPT, JUMP, GOTO, RETURN = (
+    *(Verdict.DROP, Verdict.ACCEPT, Verdict.JUMP),
+    *(Verdict.GOTO, Verdict.RETURN),
+)
 
 
-def chain(name: str, hook: str = "", policy: str = "accept", family: str = "inet") -> Any:
-    based = {"hook": hook, "policy": policy} if hook else {}
-    return {"chain": {"family": family, "table": "t", "name": name, "handle": 1, **based}}
+def found(*rules: Rule, drops: bool = False, **others: list[Rule]) -> list[tuple[str, bool]]:
+    """What could drop a packet that comes to a chain with these rules; others: more chains."""
+    chains = {"base": Chain("base", rules, "forward", drops)}
+    chains |= {name: Chain(name, there) for name, there in others.items()}
+    chains["elsewhere"] = Chain("elsewhere", [Rule("no", True, DROP)], "input", drops=True)
+    return [(each.words, each.sure) for each in suspects(chains, ["forward"])]
 
 
-def rule(name: str, handle: int, *verdicts: Any, family: str = "inet") -> Any:
-    told = {"family": family, "table": "t", "chain": name, "handle": handle}
-    return {"rule": {**told, "expr": [{"counter": None}, *verdicts]}}
+def test_what_surely_drops_comes_before_what_may() -> None:
+    rules = Rule("maybe", None, DROP), Rule("never", False, DROP), Rule("surely", True, DROP)
+    assert found(*rules) == [("surely", True), ("maybe", False)]
+    assert found(Rule("surely", True, DROP), Rule("maybe", None, DROP)) == [("surely", True)]
 
 
-def listing(path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Have an nft that prints this."""
-    (path / "listed").write_text(text)
-    (path / "nft").write_text(f'#!/bin/sh\n[ "$*" = "--json list ruleset" ] && cat {path}/listed\n')
-    (path / "nft").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
-
-
-def test_policies_and_rules_of_the_hooks_on_a_packets_way_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ruleset = [
-        {"metainfo": {"version": "1"}},
-        chain("in", "input", "drop"),
-        chain("fwd", "forward", "drop"),
-        chain("pre", "prerouting"),
-        chain("other"),
-        chain("six", "forward", "drop", family="ip6"),
-        rule("in", 2, {"drop": None}),
-        rule("pre", 3, {"accept": None}),
-        rule("pre", 4, {"drop": None}),
-        rule("other", 5, {"reject": {"type": "icmp"}}),
+def test_behind_what_ends_a_chain_nothing_is_named() -> None:
+    last = Rule("last", True, DROP)
+    assert found(Rule("", True, ACCEPT), last, drops=True) == []
+    assert found(Rule("", None, ACCEPT), last) == [("last", False)]
+    assert found(Rule("", False, ACCEPT), last) == [("last", True)]
+    assert found(Rule("", True, RETURN), last, drops=True) == [
+        ("the policy of base (forward)", True)
     ]
-    listing(tmp_path, monkeypatch, json.dumps({"nftables": ruleset}))
-    assert dropping("ipv4") == [
-        "chain inet t fwd (forward) drops by its policy",
-        "rule inet t pre handle 4 (prerouting) drops",
-        "rule inet t other handle 5 drops",
+
+
+def test_chains_are_followed_and_come_back() -> None:
+    last, inner = Rule("last", True, DROP), Rule("inner", True, DROP)
+    assert found(Rule("", True, JUMP, "more"), last, more=[inner]) == [("inner", True)]
+    assert found(Rule("", None, JUMP, "more"), last, more=[inner]) == [
+        ("inner", False),
+        ("last", False),
     ]
-    assert dropping("ipv6") == [
-        "chain inet t fwd (forward) drops by its policy",
-        "chain ip6 t six (forward) drops by its policy",
-        "rule inet t pre handle 4 (prerouting) drops",
-        "rule inet t other handle 5 drops",
+    assert found(Rule("", True, JUMP, "more"), last, more=[]) == [("last", True)]
+    assert found(Rule("", True, JUMP, "LOG"), last) == [("last", True)]
+    assert found(Rule("", True, GOTO, "more"), last, more=[]) == []
+    back = [Rule("", True, RETURN), inner]
+    assert found(Rule("", True, JUMP, "more"), last, more=back) == [("last", True)]
+
+
+def test_chains_that_lead_to_one_another_end() -> None:
+    circle = [Rule("", None, JUMP, "more"), Rule("", None, JUMP, "more")]
+    assert found(Rule("", True, JUMP, "more"), Rule("last", True, DROP), more=circle) == [
+        ("last", False)
     ]
 
 
@@ -67,10 +72,31 @@ def test_policies_and_rules_of_the_hooks_on_a_packets_way_are_told(
 def test_what_is_no_ruleset_tells_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    listing(tmp_path, monkeypatch, text)
-    assert not dropping("ipv4")
+    (tmp_path / "listed").write_text(text)
+    (tmp_path / "nft").write_text(f"#!/bin/sh\ncat {tmp_path}/listed\n")
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert nftables.chains(PACKET) is None
 
 
-def test_without_nft_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_no_firewall_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert dropping("ipv4") is None
+    assert dropping.find(PACKET, Code.FORWARD) is None
+
+
+def test_what_counts_packets_meanwhile_comes_first_and_what_counts_none_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = iter([7, 12])
+
+    def listed(*_: object) -> tuple[list[Suspect], bool]:
+        still = Suspect("still", True, counted=3)
+        return [still, Suspect("plain", True), Suspect("rising", False, "", next(looks))], True
+
+    monkeypatch.setattr(dropping, "_listed", listed)
+    rules = dropping.find(PACKET, Code.FORWARD)
+    assert rules is not None
+    assert [each.words for each in rules] == ["rising", "plain", "still"]
+    assert "dropped 5 packets" in rules[0].sentence

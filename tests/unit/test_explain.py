@@ -14,6 +14,7 @@ from mfc_dbus.kernel.counters import LinkCount
 from mfc_dbus.kernel.link_details import Details
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mroute import SGCount, VIFCount
+from mfc_dbus.kernel.queues import Dropped
 from mfc_dbus.kernel.rules import AnyRule
 from mfc_dbus.model.addresses import parse_asked
 from mfc_dbus.model.findings import Code, Finding, Level
@@ -85,9 +86,12 @@ def test_what_flows_by_some_oifs_names_the_others_first() -> None:
     [
         ({}, Code.FORWARD),
         ({"ipv4": {"IpForwDatagrams": 10}}, Code.FORWARD),  # those that down0 had
-        ({"ipv4": {"IpForwDatagrams": 20}}, Code.POSTROUTING_OR_EGRESS),
-        ({"ipv4": {"IpForwDatagrams": 19}}, Code.POSTROUTING_OR_EGRESS),  # one is on its way
-        ({"drops": {"down1": 10}}, Code.QUEUE_FULL),
+        ({"ipv4": {"IpForwDatagrams": 20}}, Code.POSTROUTING),
+        ({"ipv4": {"IpForwDatagrams": 19}}, Code.POSTROUTING),  # one is on its way
+        ({"ipv4": {"IpForwDatagrams": 20, "IpExtOutMcastPkts": 10}}, Code.POSTROUTING),
+        ({"ipv4": {"IpForwDatagrams": 20, "IpExtOutMcastPkts": 20}}, Code.EGRESS),
+        ({"drops": {"down1": Dropped(10, "tbf")}}, Code.QUEUE_FULL),
+        ({"drops": {"down1": Dropped(filters=10)}}, Code.EGRESS),
     ],
 )
 def test_what_is_lost_after_the_table_is_told_by_what_counted_it(
@@ -109,7 +113,7 @@ def test_of_a_slow_stream_one_packet_may_be_on_its_way_and_none_that_left_is_los
 
 
 def test_few_packets_are_lost_where_something_counted_them() -> None:
-    counted = rise(1000, sent={"down1": 995}, drops={"down1": 5})
+    counted = rise(1000, sent={"down1": 995}, drops={"down1": Dropped(5)})
     assert codes(situation(), counted)[0] == Code.QUEUE_FULL
 
 
