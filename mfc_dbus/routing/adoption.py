@@ -71,9 +71,10 @@ def adopt(
         )
         new = whole and before is None and possible is not route
         if new and possible != place(route, present, native=True):
-            continue  # it is new to the kernel, and comes whole or not at all
+            continue  # a route that is new to the kernel is installed whole, or later
         installed[route.key] = possible
-        # Without one of its interfaces it may still have that one's number, unseen.
+        # The entry of a route that lacks an interface may still have the number of that one's VIF,
+        # which the kernel does not show.
         doubtful = possible is not route and missing(route, possible)
         if before is None or doubtful or not devices.are_those(before, possible):
             writing.append(AddEntry(entry(possible, vifs)))
@@ -122,7 +123,7 @@ class _Devices:
         self._found: dict[tuple[str, tuple[Oif, ...]], tuple[int, dict[int, int]]] = {}
 
     def are_those(self, held: HeldEntry, placed: Route | Learned) -> bool:
-        """Whether a held entry is on the devices, and has the thresholds, of what is placed."""
+        """Return whether a held entry has the devices and the thresholds of what is placed."""
         found = self._found.get((placed.iif, placed.oifs))
         if found is None:
             iif, oifs = self._ifindexes[placed.iif], placed.oifs

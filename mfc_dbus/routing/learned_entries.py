@@ -53,11 +53,11 @@ class LearnedEntries:
         self._by_group.clear()
 
     def of(self, owner: RouteKey) -> Iterator[RouteKey]:
-        """The streams that follow a route."""
+        """Return the streams whose entries follow a route."""
         return iter(self._by_owner.get(owner, ()))
 
     def within(self, route: Route) -> Iterator[RouteKey]:
-        """The streams that a route covers, whatever they follow."""
+        """Return the streams that a route covers, whichever route their entries follow."""
         if route.is_sg:
             key = RouteKey(route.source, route.group, "", route.table)
             if key in self._entries:
@@ -82,10 +82,10 @@ def derive(
     iif: str,
     placement: Callable[[RouteKey], Placement | None],
 ) -> Learned | None:
-    """Make the entry to be learned for a stream that arrives on an interface; None for none.
+    """Return the entry to be learned for a stream that arrives on an interface.
 
-    A native route needs no learned entry, and one of this very stream decides on it alone.
-    placement: finds what of a route is in the kernel.
+    Return None where the route that decides on it is native, and so needs no learned entry, or
+    where no route covers it. placement: finds what of a route is in the kernel.
     """
     if isinstance(placement(stream), Route):
         return None
@@ -97,7 +97,7 @@ def derive(
 def follow(
     routes: Routes, learned: Learned, placement: Callable[[RouteKey], Placement | None]
 ) -> Learned | None:
-    """Make the entry that a learned one has to become; None where it has to go."""
+    """Return what a learned entry has to become, None where it has to be deleted."""
     if isinstance(placement(learned.owner), Route):
         own = derive_native(routes, learned.key, learned.iif, placement)
         if own is not None and own.owner == learned.owner:
@@ -128,11 +128,11 @@ def elsewhere(
     iif: str,
     placement: Callable[[RouteKey], Placement | None],
 ) -> Iterator[Learned]:
-    """Go through what could be learned of a stream, if it arrived on an interface but this one.
+    """Yield the entries that would be learned for a stream if it arrived on other interfaces.
 
-    There is nothing where the kernel has entries of its own at most, since these need no help. If
-    not, they come first, lest they lose what they forward; then the most specific route. placement:
-    of a route.
+    Where only native routes cover it there is none: the kernel has their entries already. Otherwise
+    the interfaces of the native ones come first, since a learned entry takes the stream from them;
+    then come those of the most specific route. placement: finds what of a route is in the kernel.
     """
     wide = _elsewhere(routes, stream, iif, placement)
     first = next(wide, None)
@@ -167,7 +167,7 @@ def _elsewhere(
 def natives(
     routes: Routes, stream: RouteKey, placement: Callable[[RouteKey], Placement | None]
 ) -> list[Route]:
-    """Find the any-source entries of the kernel's own that have a stream, on some interface."""
+    """Find the native any-source routes of a stream's group, as far as they are in the kernel."""
     any_source = Prefix(bytes(len(stream.source.address)), 0)
     placed = (placement(route.key) for route in routes.of_stream(any_source, stream.group))
     return [each for each in placed if isinstance(each, Route)]

@@ -17,7 +17,7 @@ from mfc_dbus.model.interfaces import is_pattern, may_meet
 from mfc_dbus.model.route import Route, RouteKey
 from mfc_dbus.routing.ordered import OrderedKeys
 
-_ASKED = 64  # patterns that a group keeps the answer for
+_ASKED = 64  # patterns for which a group remembers the answer
 
 
 class NativeRoutes:
@@ -27,15 +27,15 @@ class NativeRoutes:
     """
 
     def __init__(self, number: int = 0) -> None:
-        """number: of the table that they are for."""
+        """number: of the routes' table."""
         self._number = number
         # The iifs of the routes of each group prefix, and those of the routes that name sources.
         self._iifs: dict[Prefix, _Names] = {}
         self._sourced: dict[Prefix, _Names] = {}
-        self._lengths: Counter[int] = Counter()  # of group prefixes, and how many have each
+        self._lengths: Counter[int] = Counter()  # how many group prefixes have each length
         # The routes of one group from any source, by oif.
         self._leaving: dict[str, OrderedKeys] = {}
-        self._patterns: dict[str, None] = {}  # those of the oifs
+        self._patterns: dict[str, None] = {}  # the oifs that are patterns
 
     def put(self, route: Route) -> None:
         if route.is_sg_on_one_iif:
@@ -59,7 +59,7 @@ class NativeRoutes:
         _take_out(self._iifs, route)
         if route.group not in self._iifs:
             self._lengths[route.group.length] -= 1
-            self._lengths += Counter()  # without those that are 0
+            self._lengths += Counter()  # removes lengths that no prefix has any more
         if _names_sources(route):
             _take_out(self._sourced, route)
         if _may_be_native(route):
@@ -71,7 +71,7 @@ class NativeRoutes:
                     self._patterns.pop(oif.name, None)
 
     def iifs(self, group: Prefix) -> Iterable[str]:
-        """The iifs of the routes of a group prefix, whatever their sources."""
+        """Return the iifs of the routes of a group prefix, whatever their sources."""
         return self._iifs.get(group, ())
 
     def native(self, route: Route) -> bool:
@@ -131,8 +131,8 @@ class _Names:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._patterns: dict[str, None] | None = None  # those of the names
-        # How many of the names the patterns may meet that were asked about.
+        self._patterns: dict[str, None] | None = None  # the names that are patterns
+        # How many of these may mean an interface of a pattern, by patterns that were asked about.
         self._asked: dict[str, int] | None = None
 
     def __bool__(self) -> bool:
@@ -161,16 +161,16 @@ class _Names:
                 self._patterns.pop(name, None)
 
     def meet(self, name: str, *, but_once: str = "") -> bool:
-        """Tell whether one of these and a name or pattern may mean the same interface.
+        """Return whether one of these names may mean the same interface as a name or pattern.
 
-        but_once: a name of which one route fewer counts.
+        but_once: one of the names, of which one route is not counted.
         """
         if but_once and self[but_once] == 1 and may_meet(but_once, name):
             return self._how_many(name) > 1
         return self._how_many(name) > 0
 
     def meeting(self, name: str) -> list[str]:
-        """Find those of the names that may mean the same interface as this."""
+        """Return those of these names that may mean the same interface as a name or pattern."""
         if is_pattern(name):
             return [each for each in self._counts if may_meet(each, name)]
         named = [name] if name in self._counts else []
@@ -193,16 +193,16 @@ class _Names:
 
 
 def _may_be_native(route: Route) -> bool:
-    """Whether it is for any source and one group, from one interface by which nothing leaves.
+    """Return whether a route is for any source and one group, from one iif, and sends nothing back.
 
-    The kernel's own entry for any source never sends back.
+    An any-source entry of the kernel never sends back.
     """
     from_any = not route.source.length and route.group.exact and not is_pattern(route.iif)
     return from_any and not route.sends_back
 
 
 def _names_sources(route: Route) -> bool:
-    """Whether it is for one group too, and for some sources: it decides on what these send."""
+    """Return whether a route decides on what some sources, and not all, send to one group."""
     return route.group.exact and bool(route.source.length)
 
 
@@ -214,7 +214,7 @@ def _take_out(names: dict[Prefix, _Names], route: Route) -> None:
 
 
 def _first_or_last(names: dict[Prefix, _Names], group: Prefix, iif: str, more: int) -> bool:
-    """Tell whether `more` routes made the first of this group and iif, or took the last."""
+    """Return whether `more` routes brought the first of this group and iif, or took the last."""
     of_group = names.get(group)
     now = of_group[iif] if of_group is not None else 0
     return (now == 0) != (now - more == 0)

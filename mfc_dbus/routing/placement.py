@@ -59,7 +59,7 @@ Placed = TypeVar("Placed", bound=Placement | Learned)
 
 
 def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placement | None:
-    """What of a route can be in the kernel with these interfaces: nothing without an iif."""
+    """Return what of a route can be in the kernel with these interfaces, None without an iif."""
     if not route.enabled:
         return None
     if not native:
@@ -71,13 +71,15 @@ def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placeme
     for oif in route.oifs:
         if oif.name not in present:
             break
-    else:  # as mostly
+    else:  # the usual case
         return route
     return replace(route, oifs=_oifs(route.oifs, present, but=_unless_back(route, route.iif)))
 
 
 def learn(stream: RouteKey, iif: str, owner: LearnedRoute) -> Learned | None:
-    """Make the entry of a stream that arrives on an interface; None where the route has it not."""
+    """Return the entry of a stream that arrives on an interface, None where that is no iif of its
+    route.
+    """
     if iif not in owner.iifs:
         return None
     but = _unless_back(owner, iif)
@@ -96,13 +98,13 @@ def narrow(placed: Placed, names: Container[str]) -> Placed | None:
 
 
 def missing(route: Route, placed: Placement) -> list[str]:
-    """The interfaces that the route names, and that are not in what is placed of it."""
+    """Return the interfaces that a route names and that its placement lacks."""
     there = placed.interfaces
     return [name for name in route.interfaces if name not in there and not is_pattern(name)]
 
 
 def _unless_back(placed: Route | LearnedRoute, iif: str) -> str:
-    """The interface by which nothing leaves that arrived there; empty for none."""
+    """Return the iif, unless streams may leave by it: then an empty name."""
     return "" if placed.hairpin else iif
 
 
@@ -118,7 +120,7 @@ def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tu
 
 
 def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
-    """The interfaces of a name or pattern."""
+    """Return the present interfaces that a name or pattern stands for."""
     if not is_pattern(name):
         return (name,) if name in present else ()
     return tuple(find_matching(name, present))

@@ -62,7 +62,7 @@ def _find(pattern: str, present: Mapping[str, Link]) -> list[str]:
 
 
 def is_for_patterns(link: Link) -> bool:
-    """Whether patterns are for an interface: such as say of themselves that they carry multicast.
+    """Return whether patterns stand for an interface: only where it says that it carries multicast.
 
     So the flag is the way to keep one out of all patterns. A route that names it has its word.
     """

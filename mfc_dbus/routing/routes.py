@@ -1,7 +1,7 @@
-"""The desired routes (pure): found by key, stream and interface however many there are.
+"""The desired routes (pure): found by key, stream and interface, however many there are.
 
-Those that are not enabled are counted and gone through with the others, and found by their key or
-by source and group; nothing else finds them.
+Routes that are not enabled are counted, and iterated over with the others. They are found by their
+key, or by source and group, and in no other way.
 """
 
 from collections import Counter
@@ -22,19 +22,20 @@ class Routes:
     """Routes by key; those of more than one stream by source and group too, one for each iif."""
 
     def __init__(self, number: int = 0) -> None:
-        """number: of the table that they are for."""
+        """number: of the routes' table."""
         self._number = number
         self.native_routes = NativeRoutes(number)
         self._routes: dict[RouteKey, Route] = {}
-        # Those that are not enabled, and the keys of each source and group that they have.
+        # The routes that are not enabled, and their keys by source and group.
         self._disabled: dict[RouteKey, Route] = {}
         self._disabled_keys: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
-        # Ordered sets of keys.
-        self._wide_patterns: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}  # as iifs
-        # Of the wide routes of some sources: how many have each, by group.
+        # The keys, as ordered sets, of the wide routes whose iif is a pattern.
+        self._wide_patterns: dict[tuple[Prefix, Prefix], dict[RouteKey, None]] = {}
+        # How many wide routes have each prefix of sources, by their group.
         self._sources: dict[Prefix, Counter[Prefix]] = {}
+        # The keys, as ordered sets, of the routes that have a name or pattern; and the patterns.
         self._naming: dict[str, dict[RouteKey, None]] = {}
-        self._patterns: dict[str, None] = {}  # those of the names
+        self._patterns: dict[str, None] = {}
         # The prefix lengths of group and source that wide routes have, most specific first, and how
         # many have them.
         self._lengths: dict[tuple[int, int], int] = {}
@@ -52,7 +53,7 @@ class Routes:
         return self._routes.get(key) or self._disabled.get(key)
 
     def of_stream(self, source: Prefix, group: Prefix, iif: str | None = None) -> list[Route]:
-        """Find those of a source and a group; iif: those with this one."""
+        """Find the routes of a source and a group. iif: only the one with this iif."""
         exact = source.exact and group.exact
         if exact or iif is not None:
             key = RouteKey(source, group, "" if exact or iif is None else iif, self._number)
@@ -90,10 +91,11 @@ class Routes:
         return None
 
     def sharing(self, source: Prefix, group: Prefix, iif: str) -> Iterator[Route | None]:
-        """Find the wide routes that share streams with one of this source and group, best first.
+        """Yield the wide routes that share streams with one of a source and group, the best first.
 
-        Only those that are as specific, or less: see `best`. iif: of a name, those for it alone.
-        None comes for each source and group that is looked at, so that whoever asks can stop.
+        More specific ones are left out: see `best`. iif: if it is a name, only routes from
+        that interface. None is yielded for each source and group that is looked at, so that the
+        caller can stop a search that takes too long.
         """
         for group_length, source_length in self._lengths:
             if group_length > group.length:
@@ -110,9 +112,9 @@ class Routes:
                         yield from self._best_first(sources, groups, iif)
 
     def _best_first(self, source: Prefix, group: Prefix, iif: str) -> Iterator[Route | None]:
-        """Find the wide routes of a source and group; iif: of a name, those for it alone.
+        """Yield the wide routes of a source and group. iif: if it is a name, only those from there.
 
-        None stands for a look at one that is not among them.
+        None is yielded for a look at a route that is not among them.
         """
         if is_pattern(iif):
             for name in self.native_routes.iifs(group):
@@ -126,16 +128,16 @@ class Routes:
                 yield self._routes[key]
 
     def named(self, interface: str) -> Iterable[RouteKey]:
-        """Those that have this interface by its name."""
+        """Return the keys of the routes that have this interface by its name."""
         return self._naming.get(interface, ())
 
     def naming(self, interface: str) -> list[Route]:
-        """Those with this interface, as iif or oif, by its name or a pattern."""
+        """Return the routes with this interface, as iif or oif, by its name or a pattern."""
         found = {key: None for _, keys in self.concerned([interface]) for key in keys}
         return [self._routes[key] for key in found]
 
     def concerned(self, interfaces: Collection[str]) -> Iterator[tuple[str, Collection[RouteKey]]]:
-        """Find the names and patterns that are for some of these interfaces, and whose they are."""
+        """Yield the names and patterns of some of these interfaces, each with its routes' keys."""
         for name in interfaces:
             if name in self._naming:
                 yield name, self._naming[name]

@@ -25,7 +25,7 @@ _FEW = 50  # routes of one transition: some milliseconds
 
 
 class TableChange(NamedTuple):
-    """What changes in one table, and whether that need not be ours yet."""
+    """What changes in one table. wait: the table need not be ours yet."""
 
     table: Table
     routes: Difference[Route]
@@ -35,7 +35,7 @@ class TableChange(NamedTuple):
 class Part(NamedTuple):
     """Transitions that are done together.
 
-    within: of the routes that stay, nothing is to be on other interfaces than these. None: on any.
+    within: the interfaces that the routes that stay may be on, None for any.
     """
 
     transitions: Sequence[Transition]
@@ -43,7 +43,10 @@ class Part(NamedTuple):
 
 
 async def split(changes: Sequence[TableChange], present: Mapping[str, Link]) -> Iterator[Part]:
-    """Raises what can be told beforehand: TableBusy, KernelError, TooManyInterfaces."""
+    """Split a change into parts that are done one after the other.
+
+    Raises what can be told beforehand: TableBusy, KernelError, TooManyInterfaces.
+    """
     rooms = [await _find_room(each, present) for each in changes]
     if sum(len(each) for _, routes, _ in changes for each in routes) <= _FEW:
         whole = Part([_whole(table, routes) for table, routes, _ in changes])
@@ -61,7 +64,7 @@ class _Room(NamedTuple):
 
     @property
     def narrow(self) -> bool:
-        """Whether some must go before others can come."""
+        """Whether some interfaces must lose their VIFs before others can have one."""
         return len(self.before | self.after) > MAX_VIFS
 
 
@@ -100,13 +103,13 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
     wanted |= dict.fromkeys(used)
     if len(needed) > MAX_VIFS:
         raise too_many([*needed][MAX_VIFS])
-    # Those that have a VIF first.
+    # First come the interfaces that have a VIF already.
     more = sorted((name for name in wanted if name not in needed), key=lambda n: n not in before)
     return _Room(before, frozenset([*needed, *more][:MAX_VIFS]))
 
 
 async def _is_named(table: Table, name: str, changing: Set[RouteKey]) -> bool:
-    """Whether a route that stays is on an interface by its name, and not by a pattern alone."""
+    """Return whether a route that stays is on an interface by its name, not by a pattern alone."""
     async for key in in_slices(table.routes.named(name)):
         if key not in changing and table.is_on(key, name):
             return True
@@ -137,7 +140,7 @@ def _parts(table: Table, routes: Difference[Route], room: _Room) -> Iterator[Par
 
 
 def _leaves(table: Table, route: Route, names: frozenset[str]) -> bool:
-    """Whether what is in the kernel of a route is on other interfaces than these."""
+    """Return whether what the kernel has of a route is on other interfaces than these."""
     placed = table.installed.get(route.key)
     return placed is not None and not names.issuperset(placed.interfaces)
 

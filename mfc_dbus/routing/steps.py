@@ -75,7 +75,7 @@ class DelEntry(NamedTuple):
 
 
 class DelOrphan(NamedTuple):
-    """Delete an entry if there is one, which nobody knows."""
+    """Delete an entry, if it is there, that belongs to no route."""
 
     entry: MFCEntry
 
@@ -83,11 +83,11 @@ class DelOrphan(NamedTuple):
         _delete(kernel, self.entry)
 
     def undo(self, kernel: KernelTable) -> None:
-        """What it was is not known, and nobody wanted it."""
+        """Do nothing: nobody wanted the entry, and what it was is not known."""
 
 
 def _delete(kernel: KernelTable, entry: MFCEntry) -> None:
-    """Have no such entry any more: somebody else may have deleted it already."""
+    """Delete an entry, which somebody else may have deleted already."""
     try:
         kernel.del_mfc(entry)
     except OSError as error:

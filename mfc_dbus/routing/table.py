@@ -94,7 +94,7 @@ class Table:
         return found if self.owned else ()
 
     def fileno(self) -> int | None:
-        """The socket; None where there is none."""
+        """Return the socket's file descriptor, None where there is no socket."""
         return self._kernel.fileno() if self._kernel is not None else None
 
     def reset(self) -> None:
@@ -132,18 +132,21 @@ class Table:
         return f"This system does not route {name} multicast: {cause}"
 
     def is_named(self, interface: str, but: Container[RouteKey]) -> bool:
-        """Whether a route is on an interface that names it; not for a pattern alone."""
+        """Return whether a route is on an interface by its name, and not by a pattern alone.
+
+        but: the keys of routes that do not count.
+        """
         return any(
             key not in but and self.is_on(key, interface) for key in self.routes.named(interface)
         )
 
     def is_on(self, key: RouteKey, interface: str) -> bool:
-        """Whether what is in the kernel of a route uses an interface."""
+        """Return whether what the kernel has of a route uses an interface."""
         placed = self.installed.get(key)
         return placed is not None and interface in placed.interfaces
 
     def lost_vifs(self) -> list[str]:
-        """The interfaces whose VIFs the kernel has dropped: their devices were deleted."""
+        """Return the interfaces whose VIFs the kernel has dropped: their devices were deleted."""
         return [vif.name for vif in self.vifs if not self.kernel.has_vif(vif.number)]
 
     @property

@@ -126,7 +126,7 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
         for (table, each), doubted in zip(planned, removals, strict=True):
             steps = [*doubted, *each.steps]
             if not steps:
-                continue  # and the table may not be ours
+                continue  # the kernel of a table that is not ours may not even be asked for
             kernel = table.kernel
             for step in steps:
                 step.do(kernel)
@@ -200,7 +200,11 @@ def _plan(
     evicting: bool = True,
     evicted: Set[str] = frozenset(),
 ) -> _Planned:
-    """streams: those whose learned entries may be others. evicted: what patterns do not get."""
+    """Plan the way from old routes to new ones.
+
+    streams: the learned streams whose entries may have to change. evicted: interfaces that only
+    patterns want, and that get no VIF.
+    """
     if any(route.enabled for route in new):
         table.check_owned()
     placed, left_out = _place(table, new, present, evicted)
@@ -233,7 +237,7 @@ def _plan(
     try:
         steps = plan(vifs, ifindexes, before, after)
     except TooManyInterfaces:
-        # There may be room when what goes has gone.
+        # There may be room when what is in `before` alone was removed first.
         vifs = with_room
         between = _common(before, after)
         steps = [*plan(vifs, ifindexes, before, between), *plan(vifs, ifindexes, between, after)]
@@ -262,9 +266,9 @@ def _common(
 def _place(
     table: Table, routes: Sequence[Route], present: Mapping[str, Link], evicted: Set[str]
 ) -> tuple[dict[RouteKey, Placement], dict[RouteKey, tuple[str, ...]]]:
-    """Place routes, and tell which interfaces their patterns are for that have no room.
+    """Place routes. Return their placements, and by key the interfaces that found no room.
 
-    What any of them names goes before what a pattern wants.
+    Interfaces that a route names go before those that only a pattern wants.
     """
     placed: dict[RouteKey, Placement] = {}
     left_out: dict[RouteKey, tuple[str, ...]] = {}
@@ -298,7 +302,7 @@ def _place(
 def _without_room(
     route: Route, interfaces: Iterable[str], taken: Set[str], evicted: Set[str]
 ) -> tuple[str, ...]:
-    """The interfaces for which there is no VIF left, where it is a pattern that wants them."""
+    """Return the interfaces that a pattern of the route alone wants, and that get no VIF."""
     named = _named([route])
     more = [name for name in interfaces if name not in taken and name not in named]
     out = [name for name in more if name in evicted]
@@ -315,9 +319,9 @@ def _to_evict(
 ) -> frozenset[str]:
     """Choose interfaces that only patterns want, which lose their VIFs to those that are named.
 
-    names: those of what is placed then, and those of them that the routes name. before: what is
-    placed of it now, by its keys. Nothing is chosen where there is room, or where it would not be
-    enough. The last ones in the order of names go first.
+    names: the interfaces of what is placed after the change. named: those of them that routes name.
+    before: what the change replaces, by the keys in `changing`. Nothing is chosen where there is
+    room, or where it would not be enough. The last ones in the order of names are chosen first.
     """
     if len(table.vifs.used | names) <= MAX_VIFS:
         return frozenset()
@@ -345,12 +349,12 @@ def _holding(table: Table, names: Set[str], but: Set[RouteKey]) -> dict[RouteKey
 
 
 def _named(routes: Iterable[Route]) -> set[str]:
-    """The interfaces that routes have by their names, and not by a pattern alone."""
+    """Return the interfaces that routes have by their names, and not by a pattern alone."""
     return {name for name in _interfaces(routes) if not is_pattern(name)}
 
 
 def _interfaces(routes: Iterable[Placement | Learned]) -> set[str]:
-    """The interfaces of routes, of which very many have the same."""
+    """Return the interfaces of routes; very many routes have the same ones."""
     return {name for names in {each.interfaces for each in routes} for name in names}
 
 
@@ -360,7 +364,7 @@ def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:
         try:
             step.undo(kernel)
         except OSError as second:
-            # The one after it may still succeed, and each one that does is one less that is wrong.
+            # The other steps may still be undone, and each that is makes one thing right again.
             cause = os.strerror(second.errno or 0)
             sentence += f"; and it refused to take back {step}: {cause}"
     return KernelError(sentence)
