@@ -16,8 +16,8 @@ class CallQueue:
     """A queue for each sender. Users take turns, and so do the senders of each user.
 
     The bytes of large calls do not count here: see large_calls.py. user_of: returns the user of a
-    sender; or the sender himself, of whom nobody asks whose he is; or None while that is asked: all
-    these share one turn.
+    sender; None while the bus is asked for him, so that all such senders share one turn; or the
+    sender's name, where nobody has asked for his user.
     """
 
     def __init__(self, user_of: Callable[[str], Hashable]) -> None:

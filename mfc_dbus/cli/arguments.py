@@ -238,7 +238,7 @@ def add_membership_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_may(parser: argparse.ArgumentParser) -> None:
-    """Add what a verb has that makes one change: see cli/asking.py."""
+    """Add --may, for a verb that makes one change: see cli/asking.py."""
     parser.add_argument(
         "--may",
         action="store_true",

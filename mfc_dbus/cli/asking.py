@@ -1,4 +1,4 @@
-"""--may: tells whether a change may be made, in the place of making it."""
+"""--may: tells whether a change may be made, instead of making it."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ class _Answered(Exception):
 
 
 class _Asking(Client):
-    """Asks whether it may make a change, in the place of making it. Raises _Answered."""
+    """Asks whether it may make a change, instead of making it. Raises _Answered."""
 
     async def _change(self, member: str, body: Sequence[Any], **_: Any) -> NoReturn:
         raise _Answered(Permission(await self.check(member, body)))

@@ -108,7 +108,7 @@ class _Place:
         return next((each for each in self._actions if name in each.option_strings), None)
 
     def _next_argument(self) -> argparse.Action | None:
-        """Return the argument that the next word is which is no option."""
+        """Return the positional argument that the next word would be, None where none is left."""
         for action in self._actions:
             is_full = action.dest in self._typed and action.nargs is None
             if not action.option_strings and not is_full:

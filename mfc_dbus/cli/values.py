@@ -1,8 +1,8 @@
 """The values that completion offers: what there is on this machine, and in the service.
 
-What a value is tells the name of its argument, or what stands for it in the help. Nobody waits long
-for the service; and of more than MOST values none is offered, as one that was left out would be
-missed.
+The name of an argument, or what stands for it in the help, tells what its values are. Nobody waits
+long for the service. Where there are more than MOST values none is offered: whoever sees some takes
+them for all.
 """
 
 import argparse

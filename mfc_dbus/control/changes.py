@@ -24,9 +24,9 @@ Tables = Mapping[TableId, Table]
 
 
 class Changes(NamedTuple):
-    """What becomes other by a document, a flush or an undo.
+    """What a document, a flush or an undo changes.
 
-    touched: where in the document the routes are that are added or changed.
+    touched: the indexes, in the document, of the routes that are added or changed.
     """
 
     routes: Mapping[TableId, Difference[Route]]
@@ -52,15 +52,15 @@ class Changes(NamedTuple):
 
 
 def owned_by_documents(desired: Desired) -> bool:
-    """Whether a document applied over the bus speaks for this by leaving it out.
+    """Return whether a document that is applied over the bus deletes this by leaving it out.
 
-    A route with a timeout ends by itself, and no document can say when.
+    It leaves alone what comes from a file, and routes with a timeout, which no document can name.
     """
     return not desired.file and not (isinstance(desired, Route) and desired.expires)
 
 
 def from_a_file(desired: Desired) -> bool:
-    """Tell whether this comes from a file of the configuration."""
+    """Return whether this comes from a file of the configuration."""
     return bool(desired.file)
 
 
@@ -71,10 +71,11 @@ async def compare_all(
     wanted_memberships: Sequence[Membership],
     deletable: Callable[[Desired], bool] | None,
 ) -> Changes:
-    """Compare what is wanted with what there is, which takes the place of its like.
+    """Return the smallest change from what there is to what is wanted.
 
-    So of many that are alike the second ones are freed one by one. deletable: which go where they
-    are not wanted, None for none at all.
+    A route that is there already takes the place of its equal in `wanted_routes`, so that of many
+    equal ones the second objects are freed one by one. deletable: returns whether something is
+    deleted where it is not wanted; None deletes nothing.
     """
     compared: dict[TableId, Comparison[Route]] = {}
     touched: list[int] = []

@@ -44,7 +44,7 @@ class DocumentChanges:
         self._bulk = bulk
 
     def changes_memberships(self, memberships: Sequence[Membership], *, merge: bool) -> bool:
-        """Whether a document with these memberships would change any.
+        """Return whether a document with these memberships would change any.
 
         Raises LimitExceeded where there are too many, before they are looked at: others wait.
         """

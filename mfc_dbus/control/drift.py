@@ -193,7 +193,7 @@ class DriftDetector:
                 del self._suspects[key]
 
     def _is_known(self, table: Table, key: Key) -> bool:
-        """Whether something newer was told of an entry than what a dump shows."""
+        """Return whether something newer was told of an entry than what a dump shows."""
         return key in self._told or (
             not any(key.source)
             and key._replace(iif=0) in self._told

@@ -42,7 +42,7 @@ class MembershipChanges:
         self._listener = listener
 
     def begin(self) -> None:
-        """Take all as told that there is."""
+        """Begin with the memberships that there are, of which nobody needs to be told."""
         self._signalled = {status.membership.key: status for status in self._memberships}
         self._memberships.take_touched()
 

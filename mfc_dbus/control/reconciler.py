@@ -41,7 +41,7 @@ _PATIENCE = 20.0  # seconds that a caller waits until its interfaces are there f
 
 
 class Reconciler:
-    """The interfaces that there are, and what the kernel lacks that it should have.
+    """Follows interfaces, and finds the routes of which the kernel may take more, or less.
 
     present: the interfaces that routes can be on. known: all that there are. install: puts routes
     that are to be desired into the kernel, as `Installer.install` says.
@@ -69,9 +69,9 @@ class Reconciler:
         self.install = self._installer.install
         self._backlog = Backlog()
         self._moved = Bell()  # rings when there is more to be done, or some of it was done
-        self._reserved = False  # whether the room that there is has to stay
+        self._reserved = False  # whether free VIFs are kept for the change that is being done
         self._watching = Watching(watched)
-        self._watched = False  # others than before
+        self._watched = False  # whether other interfaces are watched since `take_watched`
 
     def note_links(self, events: Sequence[Event]) -> None:
         """Note which interfaces exist, before any table is ours."""
@@ -275,7 +275,7 @@ class Reconciler:
 
 
 def _doubts(table: Table) -> bool:
-    """Tell whether an interface cannot have a VIF now, or to give it one would take long.
+    """Return whether an interface can have no VIF now, or only after a long time.
 
     See `Table.unseen`, `Table.doubtful`.
     """

@@ -179,17 +179,17 @@ def _specificity(route: Route) -> tuple[int, int, tuple[bool, int, str]]:
 
 
 def _taken_on(new: Route, other: Route) -> str | None:
-    """On which interfaces of another route a new one takes its packets, if on any."""
+    """Return the interfaces on which a new route takes packets of another, None where on none."""
     if _specificity(other) >= _specificity(new):
         return None
     if new.is_sg_on_one_iif:
         return other.iif
     if not may_meet(new.iif, other.iif):
         return None
-    # Of a name and a pattern the name; of two patterns nobody knows what they share.
+    # A name and a pattern share the name; what two patterns share, nobody knows.
     return other.iif if is_pattern(new.iif) and not is_pattern(other.iif) else new.iif
 
 
 def _within(iif: str, other: str) -> bool:
-    """Whether all interfaces of one name or pattern are known to be among those of another."""
+    """Return whether all interfaces of one name or pattern are known to be among another's."""
     return iif == other or (not is_pattern(iif) and matches(other, iif))

@@ -125,7 +125,7 @@ class RouterDiscovery:
             port.begin()
 
     def _active(self) -> Iterator[tuple[Table, _Port]]:
-        """Where there is somebody to speak to, and something to say."""
+        """Yield the tables that are ours, each with its interfaces that can carry a message."""
         for id_, ports in self._ports.items():
             if id_ in self._tables and self._tables[id_].owned:
                 for port in ports.values():

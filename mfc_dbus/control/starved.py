@@ -23,7 +23,7 @@ class Starved:
         return key in self._interfaces
 
     def put(self, key: RouteKey, interfaces: Interfaces) -> None:
-        """interfaces: those that all of the route would be on."""
+        """Remember a route. interfaces: those that the whole route would be on."""
         self.discard(key)
         self._interfaces[key] = interfaces
         self._keys.setdefault(interfaces, {})[key] = None
@@ -41,16 +41,16 @@ class Starved:
         self._keys.clear()
 
     def first(self, most: int) -> list[RouteKey]:
-        """Those that were tried the longest time ago."""
+        """Return the routes that were tried the longest time ago, `most` at most."""
         return list(islice(self._interfaces, most))
 
     def fitting(
         self, used: Set[str], before: Set[str], room: int
     ) -> Iterator[tuple[Interfaces, Collection[RouteKey]]]:
-        """Find the routes of which there is room for more now, as many as there is room for.
+        """Yield routes that may fit by now, with their interfaces: as many as there is room for.
 
-        used: the interfaces that have VIFs for routes; before: those that had when all of these
-        were tried. room: how many may have one beside them.
+        used: the interfaces that have VIFs for routes. before: those that had VIFs when the routes
+        were tried. room: how many more VIFs there may be.
         """
         grown = len(used) < len(before)
         taken = set(used)

@@ -1,4 +1,4 @@
-"""What becomes of a route now: how much of it is forwarded, and why it is not all of it (pure).
+"""The state of a route: how much of it is forwarded, and why not all of it (pure).
 
 Of a pattern nothing is missing as long as one interface that it is for is up.
 """
@@ -26,7 +26,7 @@ _Trouble = tuple[str, tuple[str, str]]
 
 
 def state_of(table: Table, route: Route, present: _Present) -> tuple[RouteState, str]:
-    """Tell the state of a desired route, and the reason: a sentence, or empty where it is active
+    """Return the state of a desired route, and the reason: a sentence, or empty where it is active
     or disabled.
     """
     if not route.enabled:
@@ -55,7 +55,7 @@ def state_of(table: Table, route: Route, present: _Present) -> tuple[RouteState,
 def states_of(
     table: Table, routes: Iterable[Route], present: _Present
 ) -> Iterator[tuple[RouteState, str]]:
-    """Tell the states of many routes, found once for those with the same interfaces."""
+    """Return the states of many routes, found once for those with the same interfaces."""
     same: dict[tuple[str, tuple[Oif, ...], bool], tuple[RouteState, str]] = {}
     for route in routes:
         whole = table.installed.get(route.key) is route and route.key not in table.left_out
@@ -88,7 +88,7 @@ def _troubles(names: Iterable[str], present: _Present) -> tuple[_Trouble, ...]:
 
 @lru_cache(maxsize=4096)
 def _sentence(troubles: Sequence[_Trouble], left_out: str) -> str:
-    """Many routes have the same reason, and share its text."""
+    """Write a reason. Many routes have the same one, and share its text."""
     clauses: list[str] = []
     for what in (_MISSING, _DOWN, _NO_CARRIER):
         names = [name for name, each in troubles if each == what]

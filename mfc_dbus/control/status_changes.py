@@ -26,7 +26,7 @@ class _Noted(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What one change did; what was removed as it was told of last."""
+    """What one change did. removed: the routes as the listener was told of them last."""
 
     added: list[Status]
     changed: list[Status]
@@ -40,13 +40,14 @@ class Listener(Protocol):
         """Hear of a change of few routes."""
 
     async def prepare(self, change: Change, cause: Cause) -> Callable[[], Awaitable[None]]:
-        """Make ready for a change of many routes. That changes nothing which is seen.
+        """Prepare to show a change of many routes, without showing anything yet.
 
-        What it returns does, in its first step. The change is emptied after that.
+        Return a function whose coroutine shows the whole change in its first step. The change is
+        emptied after that.
         """
 
     async def read_anew(self) -> None:
-        """Read all routes: of some change it has not heard, since it failed."""
+        """Read all routes: this listener has failed at a change, and has not heard of it."""
 
 
 class StatusChanges:
@@ -76,7 +77,7 @@ class StatusChanges:
         self._log = log
 
     def begin(self) -> None:
-        """Take all as told that there is."""
+        """Begin with the routes that there are, of which nobody needs to be told."""
         for table in self._tables.values():
             states = states_of(table, table.routes, self._present())
             for route, state in zip(table.routes, states, strict=True):
@@ -87,7 +88,7 @@ class StatusChanges:
         self._waiting.append(_Noted(cause, [(key, self._now(key)) for key in keys]))
 
     async def note_all(self, keys: Iterable[RouteKey], cause: Cause = BY_INTERFACE) -> None:
-        """Do so for many."""
+        """Keep in mind, in slices, how many routes are now."""
         noted = _Noted(cause, [])
         self._waiting.append(noted)  # before what becomes of them meanwhile, which is noted too
         async for key in in_slices(keys):
@@ -102,14 +103,14 @@ class StatusChanges:
         await self.note_all(keys)
 
     def tell(self) -> None:
-        """Tell at once."""
+        """Tell the listener of all changes at once."""
         waiting, self._waiting = self._waiting, []
         for noted in waiting:
             self._tell_few(noted)
         self._log.sum_up()
 
     async def tell_all(self) -> None:
-        """Tell, of many routes in slices. Nobody else may tell meanwhile."""
+        """Tell the listener of all changes, in slices. Nobody else may tell him meanwhile."""
         waiting, self._waiting = self._waiting, []
         for noted in waiting:
             if len(noted.now) <= _MANY:
@@ -155,7 +156,7 @@ class StatusChanges:
 
     @contextmanager
     def _noticing(self) -> Iterator[None]:
-        """Notice where the listener fails."""
+        """Log an error of the listener, and remember that it has missed a change."""
         with self._telling:
             yield
         self.missed = self.missed or self._telling.failed
@@ -170,9 +171,9 @@ class StatusChanges:
 
 
 class _Difference:
-    """Compares with what was told, which it brings up to date.
+    """Compares routes with what was told of them, and brings that up to date.
 
-    changes: what is another, by what has caused it.
+    changes: the differences, by their cause.
     """
 
     def __init__(self, told: dict[RouteKey, Status], log: ChangeLog, cause: Cause) -> None:
@@ -205,7 +206,7 @@ class _Difference:
 
 
 def _cause_of(cause: Cause, before: Status | None, now: Status | None) -> Cause:
-    """Say more closely what has caused a change of state that nobody asked for."""
+    """Return the closer cause of a change of state that nobody asked for."""
     if cause.kind is not CauseKind.INTERFACE:
         return cause
     states = [each.state for each in (before, now) if each is not None]

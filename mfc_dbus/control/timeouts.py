@@ -9,7 +9,7 @@ from mfc_dbus.model.route import Route, RouteKey, TableId
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import Transition
 
-_SLACK = 64  # of what may be outdated
+_SLACK = 64  # entries of the heap, of which some may be outdated
 _TOGETHER = 50  # routes that are removed at one time
 
 _Change = Callable[[Sequence[Transition]], None]
@@ -23,7 +23,7 @@ class Timeouts:
     """
 
     def __init__(self, find: Callable[[RouteKey], Route | None]) -> None:
-        """find: the route of a key."""
+        """find: returns the route of a key, None where there is none."""
         self._find = find
         self._heap: list[tuple[int, RouteKey]] = []
         self._room = _SLACK  # entries, above which most may be outdated

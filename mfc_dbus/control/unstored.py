@@ -37,7 +37,7 @@ class Keeper(Protocol):
 
 
 class _PartOfCommit(NamedTuple):
-    """Which of the transitions that were done are those of one change."""
+    """The transitions of one change: those from `first` on and before `last`."""
 
     cause: Cause
     first: int
@@ -69,8 +69,8 @@ class UnstoredChanges:
         self._go_on = go_on
         self._history = history
         self._done: list[Transition] = []
-        self._asked: list[_PartOfCommit] = []  # whose these transitions are
-        self._halfway = 0  # changes that are done in part, or taken back in part
+        self._asked: list[_PartOfCommit] = []  # to which change each of these belongs
+        self._halfway = 0  # how many changes are done in part, or taken back in part
         self._moved = Bell()
         self.store = StoreCounters()
 
@@ -85,7 +85,7 @@ class UnstoredChanges:
             await self._moved.wait()
 
     def change(self, transitions: Sequence[Transition], cause: Cause) -> None:
-        """Make other routes the desired ones, in the kernel and here.
+        """Do transitions, in the kernel and in the tables, as one change.
 
         Raises TableBusy, TooManyInterfaces, KernelError, and has changed nothing.
         """
@@ -241,7 +241,10 @@ class UnstoredChanges:
         await self._status_changes.note_again()
 
     def _force(self, back: Transition) -> None:
-        """Remove what nobody wants; what was there before comes back as soon as it can."""
+        """Remove what nobody wants, where it cannot be replaced at once by what was there before.
+
+        That comes back as soon as the kernel takes it.
+        """
         going = Transition(back.table, back.old, [])
         try:
             self._reconciler.install([going])

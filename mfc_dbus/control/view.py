@@ -39,7 +39,7 @@ class View:
 
     @property
     def routes(self) -> Mapping[RouteKey, Status]:
-        """The routes as they were told of last, which no change does before it is done."""
+        """The routes as everybody was told of them last: never a half of a change."""
         return self._status_changes.signalled
 
     @property
@@ -82,7 +82,7 @@ class View:
         return self._rates.looked, *entries
 
     async def streams(self, *, counted: bool = True) -> AsyncIterator[Stream]:
-        """Yield what each entry of the kernel is for, as it was when this began.
+        """Yield what each of the kernel's entries is for, as it was when this began.
 
         The counters are those of the last look; without `counted` there are none. Others are served
         in between.

@@ -252,7 +252,7 @@ _LOOKS = (
 
 
 def _busy(situation: Situation, rise: Rise) -> Iterator[str]:
-    """The interfaces, but for those of the route, on which packets arrived."""
+    """Return the interfaces on which packets arrived, without those of the route."""
     ours = situation.interfaces
     for name in rise.after.links:
         if name not in ours and name != "lo" and rise.received(name):

@@ -1,7 +1,7 @@
 """Counters of this network namespace under /proc/net: of its interfaces and of IP.
 
 Only OSError is raised here; no privilege is needed. A counter that this kernel does not have, or
-writes otherwise, is left out. Names are those of nstat(8): IpInReceives, IpExtInMcastPkts,
+writes in another form, is left out. Names are those of nstat(8): IpInReceives, IpExtInMcastPkts,
 TcpExtIPReversePathFilter.
 """
 

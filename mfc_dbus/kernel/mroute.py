@@ -134,7 +134,7 @@ class MRoute(SocketOwner):
     def add_mfc(self, entry: MFCEntry) -> None:
         """Add an entry, or rewrite that of the same key; its counters go on.
 
-        Of its packets only one that is forwarded in the nanoseconds of that may be lost: the kernel
+        Only a packet that is forwarded in the nanoseconds of a rewrite may be lost: the kernel
         clears the thresholds before it writes them (ipmr_update_thresholds).
 
         The key is source and group, for any source also the parent. EINVAL: not a multicast group,

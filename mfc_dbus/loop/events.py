@@ -65,7 +65,7 @@ class Pulse:
 
     @contextmanager
     def queued(self) -> Iterator[None]:
-        """A context for a step that waits in the queue: then the progress of others counts."""
+        """Make the context of a step that waits in the queue: the progress of others counts."""
         self._queued = True
         try:
             yield
