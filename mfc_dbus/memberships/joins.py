@@ -40,16 +40,29 @@ class _Place:
     def __init__(self, sock: Socket) -> None:
         self._socket = sock
         self._sources: Counter[tuple[bytes, int]] = Counter()
+        # Groups that were refused another source since something was left; None: another group.
+        self._full: set[tuple[bytes, int] | None] = set()
 
     @property
     def empty(self) -> bool:
         return not self._sources
 
+    def may_have_room(self, join: Join) -> bool:
+        """Tell whether it is worth trying to join here."""
+        return self._want(join) not in self._full
+
+    def _want(self, join: Join) -> tuple[bytes, int] | None:
+        """Return the group that would have a source more, None where it would be another group."""
+        group = (join.group, join.ifindex)
+        return group if group in self._sources else None
+
     def join(self, join: Join) -> None:
         group, ifindex, source = join
         try:
             self._socket.join(group, ifindex, source)
-        except OSError:
+        except OSError as error:
+            if error.errno in _FULL and not self.empty:
+                self._full.add(self._want(join))
             # A refused source may have left the group behind, from no source.
             if any(source) and not self._sources[group, ifindex]:
                 with suppress(OSError):
@@ -61,6 +74,7 @@ class _Place:
         group, ifindex, source = join
         self._socket.leave(group, ifindex, source)
         self._sources -= Counter([(group, ifindex)])
+        self._full.clear()
 
     def give_up(self) -> None:
         self._socket.give_up()
@@ -95,6 +109,8 @@ class Joins:
         """Join a group that is not joined yet. Raises OSError; then nothing was joined."""
         pool = self._pools.setdefault(_kind(join), [])
         for place in reversed(pool):  # the last is the likeliest to have room
+            if not place.may_have_room(join):
+                continue
             try:
                 place.join(join)
             except OSError as error:

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,35 @@ def test_many_sources_of_one_group_are_spread_too(ground: Ground) -> None:
     for number in range(1, 101):
         ground.joins.join(Join(group(1), 1, source(number)))
     assert [len(sock.joined[group(1), 1]) for sock in ground.sockets] == [10] * 10
+
+
+@pytest.mark.parametrize(
+    "joins",
+    [
+        [Join(group(number), 1, ANY) for number in range(500)],
+        [Join(group(1), 1, source(number)) for number in range(1, 501)],
+    ],
+    ids=["groups", "sources"],
+)
+def test_what_many_joins_cost_does_not_grow_with_the_number_of_sockets(
+    joins: list[Join], ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    join_socket = FakeGroupSocket.join
+
+    def count(self: FakeGroupSocket, *arguments: Any) -> None:
+        nonlocal tried
+        tried += 1
+        join_socket(self, *arguments)
+
+    monkeypatch.setattr(FakeGroupSocket, "join", count)
+    for _ in range(3):  # the second time there are sockets already, of which all are empty
+        tried = 0
+        for join in joins:
+            ground.joins.join(join)
+        assert tried <= len(joins) + 2 * len(ground.sockets)
+        for join in joins:
+            ground.joins.leave(join)
 
 
 def test_any_source_and_one_source_of_a_group_are_on_different_sockets(ground: Ground) -> None:
