@@ -157,9 +157,14 @@ class _Ruleset:
             return False
         parts = left.get("concat", [left])
         values = [self._value(each, hook) for each in parts]
+        return self._is_any(values, right, rule)
+
+    def _is_any(
+        self, values: Sequence[str | None], elements: Sequence[Any], rule: Mapping[str, Any]
+    ) -> bool | None:
         found: bool | None = False
-        for element in right:
-            held = self._is_element(values, element, rule)
+        for each in elements:
+            held = self._is_element(values, each, rule)
             if held:
                 return True
             found = None if held is None else found
@@ -182,13 +187,7 @@ class _Ruleset:
             for value, part in zip(values, parts or [element], strict=False):
                 held = _and(held, _is(value, part))
             return held
-        found: bool | None = False
-        for each in several:
-            one = self._is_element(values, each, rule)
-            if one:
-                return True
-            found = None if one is None else found
-        return found
+        return self._is_any(values, several, rule)
 
     def _elements(self, data: Any, rule: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
         """Yield the elements of a set, or of a map with their verdicts."""

@@ -1,4 +1,4 @@
-"""The processes that hold raw sockets by which a multicast table is owned: for root alone."""
+"""The raw sockets by which a multicast table is owned; for root alone, the processes that do."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,21 +19,34 @@ class Holder(NamedTuple):
     name: str
 
 
+def unread(family: str) -> int:
+    """Return the most bytes that wait in one such socket, as anybody may read."""
+    waiting = [0]
+    for columns in _listed(family):
+        with suppress(LookupError, ValueError):
+            waiting.append(int(columns[4].rpartition(":")[2], 16))
+    return max(waiting)
+
+
 def holders(family: str) -> list[Holder]:
     """Return the processes of this network namespace that hold such sockets, but for those of our
     own service, which systemd keeps too. family: "ipv4".
     """
+    sockets = {f"socket:[{columns[9]}]" for columns in _listed(family) if len(columns) > 9}
+    held = [*_holding(sockets)] if sockets else []
+    ours = {one for holder, those in held if holder.name == _SERVICE for one in those}
+    return [holder for holder, those in held if those - ours]
+
+
+def _listed(family: str) -> Iterator[list[str]]:
+    """Yield the columns of each such socket, as proc_net(5) has them. family: "ipv4"."""
     file, protocol = _LISTS[family]
-    sockets = set()
     with suppress(OSError):
         for line in (_NET / file).read_text(errors="replace").splitlines()[1:]:
             columns = line.split()
             with suppress(LookupError, ValueError):
                 if int(columns[1].rpartition(":")[2], 16) == protocol:
-                    sockets.add(f"socket:[{columns[9]}]")
-    held = [*_holding(sockets)] if sockets else []
-    ours = {one for holder, those in held if holder.name == _SERVICE for one in those}
-    return [holder for holder, those in held if those - ours]
+                    yield columns
 
 
 def _holding(sockets: set[str]) -> Iterator[tuple[Holder, set[str]]]:

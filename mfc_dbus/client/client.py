@@ -194,6 +194,10 @@ class Client(ChangingCalls):
 
         return [info(MembershipInfo, fields) for fields in await self._remote.get("Memberships")]
 
+    async def ping(self, timeout: float) -> None:
+        """Return when the service answers: at once, whatever else it does. timeout: seconds."""
+        await self._remote.ping(timeout)
+
     async def statistics(self) -> "StatisticsInfo":
         """Return what the service has done since it started."""
         from mfc_dbus.client.info import StatisticsInfo, info

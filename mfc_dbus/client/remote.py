@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mfc_dbus.bus.codec import Variant, encode
 from mfc_dbus.bus.errors import BusError, ConnectionLost
-from mfc_dbus.bus.names import BUS, ERROR, PROPERTIES
+from mfc_dbus.bus.names import BUS, ERROR, PEER, PROPERTIES
 from mfc_dbus.client.errors import ClientError, bad_reply
 from mfc_dbus.model import members
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
@@ -90,6 +90,13 @@ class Remote:
                 interactive=interactive,
                 activate=False,
                 returns=method.returns,
+            )
+
+    async def ping(self, timeout: float) -> None:
+        """Return when the service answers; it does so at once, whatever else it does."""
+        with client_errors(timeout):
+            await self._bus.call(
+                BUS_NAME, OBJECT_PATH, PEER, "Ping", timeout=timeout, activate=False, returns=""
             )
 
     async def get(self, name: str) -> Any:

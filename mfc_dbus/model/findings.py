@@ -30,6 +30,7 @@ class Code(StrEnum):
     NEVER_FORWARDED = "never-forwarded"
     WRONG_SOURCE = "wrong-source"
     # What decides on it.
+    SERVICE_STUCK = "service-stuck"
     TABLE_NOT_OURS = "table-not-ours"
     NO_ROUTE = "no-route"
     DISABLED = "disabled"

@@ -11,6 +11,7 @@ does not want another, is from up0 to down0 and down1.
 import asyncio
 import os
 import shlex
+import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -698,3 +699,21 @@ def test_show_names_the_command_where_a_route_is_active_and_nothing_passes(scene
     ]
     with scene.flow():
         eventually(lambda: len(scene.cli("show", "-d").stderr.splitlines()) == 1)
+
+
+def test_a_service_that_hangs_is_told_with_what_the_kernel_waits_for(scene: Scene) -> None:
+    """How systemd ends that is tried where it is: see system/test_explain.py."""
+    prefixes(scene)
+    scene.daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        with scene.flow():
+            (found,) = scene.explain()
+        assert (found["code"], found["remedy"]) == ("service-stuck", "systemctl restart mfc-dbus")
+        assert found["evidence"]["unread-bytes"] > 0
+        assert found["evidence"]["unresolved"]
+        assert f"({scene.source}, {scene.group})" in found["sentence"]
+        assert scene.returncode == 1
+    finally:
+        scene.daemon.process.send_signal(signal.SIGCONT)
+    with scene.flow():
+        eventually(lambda: scene.explain()[0]["code"] == "flowing")

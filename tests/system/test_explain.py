@@ -1,6 +1,7 @@
 """In the sandbox of its unit the service sees all that it needs to explain a stream."""
 
 import json
+import shlex
 import socket
 
 from lab.flows import Flows
@@ -35,3 +36,15 @@ def test_an_interface_that_is_down_is_told_after_what_decides(
     network.router.ip("link set dev down1 down")
     assert codes(installed, stream)[:1] == ["nothing-arrives"]
     assert "interface-down" in codes(installed, stream)
+
+
+def test_a_service_that_hangs_is_told_and_after_the_remedy_the_streams_flow(
+    installed: Installed, network: Network, flows: Flows
+) -> None:
+    (stream, *_) = STREAMS
+    installed.machine.run("kill", "-STOP", installed.show("MainPID"))
+    words = ("--json", "explain", stream.senders[0], stream.group)
+    (finding,) = json.loads(installed.cli(*words, user="alice", check=False).stdout)
+    assert finding["code"] == "service-stuck"
+    installed.machine.run(*shlex.split(finding["remedy"]))
+    assert [codes(installed, each) for each in STREAMS] == [["flowing"]] * len(STREAMS)

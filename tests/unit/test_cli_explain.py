@@ -40,6 +40,9 @@ class Service:
     def __init__(self, *answers: FindingInfo) -> None:
         self._answers = [*answers]
 
+    async def ping(self, timeout: float) -> None:
+        """It answers."""
+
     async def explain(self, group: str, **options: Any) -> Sequence[FindingInfo]:
         return [self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]]
 

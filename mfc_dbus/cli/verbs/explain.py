@@ -88,7 +88,12 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
             seconds=args.seconds,
         )
 
-    if os.geteuid() == 0 and not args.host:
+    from mfc_dbus.cli import stuck
+
+    hanging = await stuck.find(client, source, group, args.table or 0, here=not args.host)
+    if hanging is not None:
+        found: Sequence[FindingInfo] = [hanging]
+    elif os.geteuid() == 0 and not args.host:
         from mfc_dbus.cli import as_root
 
         seconds = DEFAULT_SECONDS if args.seconds is None else args.seconds
