@@ -4,6 +4,7 @@ Imports go down only. `mfc_dbus.names` and `mfc_dbus.version` are constants, for
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import mfc_dbus
 
 HOME = Path(mfc_dbus.__file__).parent
+PAGE = Path(__file__).parents[2] / "data/doc/architecture.md"
 CONSTANTS = {"names", "version"}
 MAY_IMPORT = {
     # The ground: these know nobody.
@@ -84,6 +86,12 @@ def test_the_rules_have_no_circle() -> None:
     for room, others in MAY_IMPORT.items():
         assert others <= floors.keys(), f"{room} is above what it imports"
         floors[room] = 1 + max((floors[other] for other in others), default=0)
+
+
+def test_the_page_of_the_house_has_these_rules() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
+    told = {room: {*re.findall(r"\w+", others)} - {"nobody"} for room, others in rows}
+    assert told == MAY_IMPORT
 
 
 def test_an_import_anywhere_in_a_module_is_seen(tmp_path: Path) -> None:
