@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequen
 from typing import NamedTuple
 
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.loop.slices import in_batches
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.desired import Desired
@@ -79,20 +79,22 @@ async def compare_all(
     """
     compared: dict[TableId, Comparison[Route]] = {}
     touched: list[int] = []
-    async for index, route in in_slices(enumerate(wanted_routes)):
-        id_ = route.table_id
-        if id_ not in compared:
-            compared[id_] = Comparison(lambda each: _present(tables, each))
-        like = compared[id_].want(route)
-        if like is None:
-            touched.append(index)
-        else:
-            wanted_routes[index] = like
+    async for batch in in_batches(enumerate(wanted_routes)):
+        for index, route in batch:
+            id_ = route.table_id
+            if id_ not in compared:
+                compared[id_] = _compare(tables.get(id_))
+            like = compared[id_].want(route)
+            if like is None:
+                touched.append(index)
+            else:
+                wanted_routes[index] = like
     for id_, table in tables.items() if deletable is not None else ():
-        comparison = compared.setdefault(id_, Comparison(lambda each: _present(tables, each)))
-        async for route in in_slices(table.routes):
-            if deletable is not None and deletable(route):
-                comparison.doom(route)
+        comparison = compared.setdefault(id_, _compare(table))
+        async for present in in_batches(table.routes):
+            for route in present:
+                if deletable is not None and deletable(route):
+                    comparison.doom(route)
     return Changes(
         {id_: comparison.difference for id_, comparison in compared.items()},
         memberships.compare(wanted_memberships, deletable),
@@ -100,9 +102,9 @@ async def compare_all(
     )
 
 
-def _present(tables: Tables, route: Route) -> Route | None:
-    table = tables.get(route.table_id)
-    return table.routes.get(route.key) if table else None
+def _compare(table: Table | None) -> Comparison[Route]:
+    """Begin to compare what is wanted with what a table has; None where there is no such table."""
+    return Comparison(lambda route: table.routes.get(route.key) if table else None)
 
 
 async def find_flushed(
@@ -124,7 +126,9 @@ async def find_flushed(
 
     found = {}
     for id_, table in tables.items():
-        deleted = [route async for route in in_slices(table.routes) if flushed(route)]
+        deleted: list[Route] = []
+        async for batch in in_batches(table.routes):
+            deleted += filter(flushed, batch)
         found[id_] = Difference(deleted=deleted)
     return Changes(found)
 
@@ -144,17 +148,18 @@ async def find_problems(
     present: the interfaces that there are. wait: those of a new or changed route need not be.
     """
     found: set[tuple[str, ...]] = set()  # interfaces in order, which many routes have the same
-    async for index in in_slices(touched):
-        route = wanted[index]
-        try:
-            before = find_table(tables, route.table_id).routes.get(route.key)
-            if before is not None and not route.file:
-                check_configured(before)
-            if route.interfaces not in found:
-                check_interfaces(route, present, wait=wait)
-                found.add(route.interfaces)
-        except RequestError as error:
-            problems.add(("route", index), error)
+    async for batch in in_batches(touched):
+        for index in batch:
+            route = wanted[index]
+            try:
+                before = find_table(tables, route.table_id).routes.get(route.key)
+                if before is not None and not route.file:
+                    check_configured(before)
+                if route.interfaces not in found:
+                    check_interfaces(route, present, wait=wait)
+                    found.add(route.interfaces)
+            except RequestError as error:
+                problems.add(("route", index), error)
 
 
 def check_interfaces(route: Route, present: Mapping[str, Link], *, wait: bool) -> None:

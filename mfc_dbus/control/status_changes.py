@@ -2,15 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from mfc_dbus.control.change_log import ChangeLog
 from mfc_dbus.control.states import state_of, states_of
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.loop.events import Guard
-from mfc_dbus.loop.slices import in_slices, let_go
+from mfc_dbus.loop.slices import in_batches, let_go
 from mfc_dbus.model.cause import BY_INTERFACE, BY_TABLE, Cause, CauseKind
-from mfc_dbus.model.route import Route, RouteKey, TableId
+from mfc_dbus.model.route import RouteKey, TableId
 from mfc_dbus.model.states import RouteState
 from mfc_dbus.model.status import Status
 from mfc_dbus.routing.table import Table
@@ -91,15 +92,15 @@ class StatusChanges:
         """Keep in mind, in slices, how many routes are now."""
         noted = _Noted(cause, [])
         self._waiting.append(noted)  # before what becomes of them meanwhile, which is noted too
-        async for key in in_slices(keys):
-            noted.now.append((key, self._now(key)))
+        async for batch in in_batches(keys):
+            noted.now.extend(zip(batch, self._all_now(batch), strict=True))
 
     async def note_again(self) -> None:
         """Forget what became of routes in between: it was taken back."""
         waiting, self._waiting = self._waiting, []
         keys: dict[RouteKey, None] = {}
-        async for key in in_slices(key for noted in waiting for key, _ in noted.now):
-            keys[key] = None
+        async for batch in in_batches(key for noted in waiting for key, _ in noted.now):
+            keys |= dict.fromkeys(batch)
         await self.note_all(keys)
 
     def tell(self) -> None:
@@ -139,8 +140,9 @@ class StatusChanges:
     async def _tell_many(self, noted: _Noted) -> None:
         told = dict(self.signalled)
         difference = _Difference(told, self._log, noted.cause)
-        async for key, now in in_slices(noted.now):
-            difference.compare(key, now)
+        async for batch in in_batches(noted.now):
+            for key, now in batch:
+                difference.compare(key, now)
         if difference.changes:
             before = self.signalled
             for cause, change in difference.changes.items():
@@ -164,10 +166,16 @@ class StatusChanges:
     def _now(self, key: RouteKey) -> Status | None:
         table = self._tables[key.table_id]
         route = table.routes.get(key)
-        return self._status(table, route) if route else None
+        return Status(route, *state_of(table, route, self._present())) if route else None
 
-    def _status(self, table: Table, route: Route) -> Status:
-        return Status(route, *state_of(table, route, self._present()))
+    def _all_now(self, keys: Iterable[RouteKey]) -> Iterator[Status | None]:
+        present = self._present()
+        for id_, its in groupby(keys, lambda key: key.table_id):
+            table = self._tables[id_]
+            routes = [table.routes.get(key) for key in its]
+            states = states_of(table, filter(None, routes), present)
+            for route in routes:
+                yield Status(route, *next(states)) if route else None
 
 
 class _Difference:
@@ -180,6 +188,8 @@ class _Difference:
         self._told = told
         self._log = log
         self._cause = cause
+        self._last = cause  # of those that are compared, and its change
+        self._change = Change([], [], [])
         self.changes: dict[Cause, Change] = {}
 
     async def let_go(self) -> None:
@@ -193,9 +203,10 @@ class _Difference:
         if now == before:
             return
         cause = _cause_of(self._cause, before, now)
-        change = self.changes.get(cause)
-        if change is None:
-            change = self.changes[cause] = Change([], [], [])
+        if cause is not self._last or not self.changes:
+            self._last = cause
+            self._change = self.changes.setdefault(cause, Change([], [], []))
+        change = self._change
         if now is None:
             assert before is not None
             change.removed.append(before)

@@ -12,7 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from mfc_dbus.documents import toml_text
-from mfc_dbus.documents.entries import MembershipEntry, RouteEntry, to_entry, to_membership_entry
+from mfc_dbus.documents.entries import (
+    MembershipEntry,
+    RouteEntry,
+    to_membership_entry,
+    write_route,
+)
 from mfc_dbus.documents.expectations import (
     JSON_WORDS,
     TOML_WORDS,
@@ -109,7 +114,7 @@ def to_toml(routes: Iterable[RouteEntry], memberships: Iterable[MembershipEntry]
 def write_entry(desired: Desired) -> tuple[str, bytes]:
     """Return a document's entry of a route or membership: the section's name, and JSON."""
     if isinstance(desired, Route):
-        return "route", msgspec.json.encode(to_entry(desired))
+        return "route", write_route(desired)
     return "membership", msgspec.json.encode(to_membership_entry(desired))
 
 

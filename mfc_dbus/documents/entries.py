@@ -3,7 +3,9 @@
 An entry is what a document says of a route or membership; that of a report has its state too.
 """
 
+import functools
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -11,8 +13,16 @@ from msgspec import Meta, Struct, field
 
 from mfc_dbus.model.addresses import format_address, format_source, source_prefix
 from mfc_dbus.model.membership import Membership
-from mfc_dbus.model.options import MEMBERSHIP, ROUTE, Option, said_of_membership, said_of_route
-from mfc_dbus.model.route import Route
+from mfc_dbus.model.options import (
+    MEMBERSHIP,
+    ROUTE,
+    TTLS,
+    Option,
+    said_of_membership,
+    said_of_route,
+)
+from mfc_dbus.model.route import Oif, Route
+from mfc_dbus.names import ANY_SOURCE
 
 # The type of an option's value in a document, by its signature on the bus.
 _THRESHOLD = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": 254}, examples=[16])]
@@ -121,6 +131,31 @@ def to_entry(route: Route) -> RouteEntry:
         oifs=[oif.name for oif in route.oifs],
         **said_of_route(route),
     )
+
+
+_OTHERS = attrgetter(*(option.name for option in ROUTE if option is not TTLS))  # oifs have these
+
+
+def write_route(route: Route) -> bytes:
+    """Write a route's entry in JSON, as msgspec writes it. The service does it for each change."""
+    source, group = format_source(route.source), str(route.group)
+    before = b'{"source":"%b","group":"%b"' % (source.encode(), group.encode())
+    if source == ANY_SOURCE:
+        before = b'{"group":"%b"' % group.encode()
+    return before + _write_after_group(route.iif, route.oifs, _OTHERS(route))
+
+
+@functools.lru_cache(maxsize=1024)
+def _write_after_group(iif: str, oifs: tuple[Oif, ...], others: tuple[Any, ...]) -> bytes:
+    """Write what comes after the group, which is the same for very many routes.
+
+    others: the values of the options but TTL thresholds.
+    """
+    names = [option.name for option in ROUTE if option is not TTLS]
+    said: dict[str, Any] = dict(zip(names, others, strict=True))
+    said[TTLS.name] = {name: ttl for name, ttl in oifs if ttl != 1}
+    entry = RouteEntry(group="", iif=iif, oifs=[name for name, _ in oifs], **said)
+    return msgspec.json.encode(entry).removeprefix(b'{"group":""')
 
 
 def to_membership_entry(membership: Membership) -> MembershipEntry:

@@ -276,7 +276,7 @@ class _IPv4ABI(FamilyABI):
         return source + group
 
     def mfc(self, source: bytes, group: bytes, parent: int, ttls: TTLs) -> bytes:
-        return self.stream(source, group) + _end_of_mfcctl(parent, ttls)
+        return source + group + _end_of_mfcctl(parent, ttls)
 
     def upcall(self, message: bytes) -> Upcall | None:
         if len(message) < _IGMPMSG.size:

@@ -140,11 +140,11 @@ class MRoute(SocketOwner):
         The key is source and group, for any source also the parent. EINVAL: not a multicast group,
         a VIF above 31 in `ttls`, an IPv4 threshold above 255. ENFILE: a parent above 31.
         """
-        self._mfc(abi.MRT_ADD_MFC_PROXY if entry.any_source else abi.MRT_ADD_MFC, entry)
+        self._mfc(abi.MRT_ADD_MFC, abi.MRT_ADD_MFC_PROXY, entry)
 
     def del_mfc(self, entry: MFCEntry) -> None:
         """Delete the entry that has the key of this one. ENOENT: there is none."""
-        self._mfc(abi.MRT_DEL_MFC_PROXY if entry.any_source else abi.MRT_DEL_MFC, entry)
+        self._mfc(abi.MRT_DEL_MFC, abi.MRT_DEL_MFC_PROXY, entry)
 
     def sg_count(self, source: bytes, group: bytes) -> SGCount:
         """Read an entry's counters. EADDRNOTAVAIL: there is none.
@@ -207,17 +207,18 @@ class MRoute(SocketOwner):
         self._get(abi.SIOCGETVIFCNT, request)
         return VIFCount(request.icount, request.ocount, request.ibytes, request.obytes)
 
-    def _mfc(self, option: int, entry: MFCEntry) -> None:
-        ttls = entry.ttls
-        if entry.any_source:
+    def _mfc(self, option: int, any_source_option: int, entry: MFCEntry) -> None:
+        source, group, parent, ttls = entry
+        if not any(source):
+            option = any_source_option
             # The kernel finds an any-source entry by the arrival VIF among its ttls: without that
             # VIF the entry would never match. It does not forward back there all the same.
-            ttls = (*ttls, (entry.parent, 1))
+            ttls = (*ttls, (parent, 1))
         try:
-            argument = self._abi.mfc(entry.source, entry.group, entry.parent, ttls)
+            argument = self._abi.mfc(source, group, parent, ttls)
         except (IndexError, OverflowError) as error:
             raise OSError(errno.EINVAL, "a VIF or TTL threshold is out of range") from error
-        self._set(option, argument)
+        self._sock.setsockopt(self._abi.level, option, argument)
 
     def _set(self, option: int, argument: bytes) -> None:
         self._sock.setsockopt(self._abi.level, option, argument)

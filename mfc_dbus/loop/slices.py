@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import islice
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
 SLICE = 0.005  # seconds in which nobody else is served
+_BATCH = 32  # items, of some microseconds each
 _PAUSE = 0.001  # seconds for the others: a call takes several turns of the event loop
 
 
@@ -86,6 +88,19 @@ async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
         if now() >= slices.end:  # looked at here, since to await costs more than most items do
             await slices.pause()
         yield item
+
+
+async def in_batches(items: Iterable[T]) -> AsyncIterator[list[T]]:
+    """Yield some items at a time, and pause between them. The iterable must not change meanwhile.
+
+    For items that take a microsecond each: to yield one by one would take half as much again.
+    """
+    slices, now = Slices(), time.monotonic
+    coming = iter(items)
+    while batch := list(islice(coming, _BATCH)):
+        if now() >= slices.end:
+            await slices.pause()
+        yield batch
 
 
 async def let_go(items: list[Any] | dict[Any, Any]) -> None:

@@ -138,7 +138,7 @@ class Route(Struct, frozen=True, gc=False):
 
     @property
     def table_id(self) -> TableId:
-        return self.key.table_id
+        return _table_id(len(self.group.address), self.table)
 
     @property
     def is_sg(self) -> bool:
@@ -148,7 +148,7 @@ class Route(Struct, frozen=True, gc=False):
     @property
     def is_sg_on_one_iif(self) -> bool:
         """Whether it is for one stream from one interface, which no pattern names."""
-        return self.is_sg and not is_pattern(self.iif)
+        return not self.key.iif and not is_pattern(self.iif)
 
     @property
     def sends_back(self) -> bool:

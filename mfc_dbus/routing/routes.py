@@ -165,7 +165,8 @@ class Routes:
             self._naming.setdefault(name, {})[key] = None
             if is_pattern(name):
                 self._patterns[name] = None
-        self.native_routes.put(route)
+        if not route.is_sg_on_one_iif:
+            self.native_routes.put(route)
 
     def remove(self, route: Route) -> None:
         if not route.enabled:

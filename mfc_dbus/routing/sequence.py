@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.loop.slices import in_batches, in_slices
 from mfc_dbus.model.difference import Difference, Replacement
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
 from mfc_dbus.routing.placement import place
@@ -77,15 +77,16 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
         return _Room(frozenset(), frozenset())
     changing: set[RouteKey] = set()
     leaving: Counter[tuple[str, ...]] = Counter()
-    async for route in in_slices(_old(routes)):
-        changing.add(route.key)
-        placed = table.installed.get(route.key)
-        if placed is not None:
-            leaving[placed.interfaces] += 1
+    async for batch in in_batches(_old(routes)):
+        for route in batch:
+            changing.add(route.key)
+            placed = table.installed.get(route.key)
+            if placed is not None:
+                leaving[placed.interfaces] += 1
     going = count_by_name(leaving)
     some: dict[tuple[str, ...], Route] = {}  # which stand for all that have the same interfaces
-    async for route in in_slices(_new(routes)):
-        some[route.interfaces] = route
+    async for batch in in_batches(_new(routes)):
+        some |= {route.interfaces: route for route in batch}
     needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
     async for route in in_slices(some.values()):

@@ -274,13 +274,19 @@ def _place(
     left_out: dict[RouteKey, tuple[str, ...]] = {}
     taken = {vif.name for vif in table.vifs if vif.references and vif.name not in evicted}
     wanted: list[tuple[Route, Placement, tuple[str, ...]]] = []
+    fitting: set[tuple[str, ...]] = set()  # those that are there, and have VIFs
     for route in routes:
+        if route.interfaces in fitting and route.is_sg_on_one_iif:
+            placed[route.key] = route
+            continue
         possible = place(route, present, native=table.routes.native_routes.native(route))
         if possible is not None:
             placed[route.key] = possible
             interfaces = possible.interfaces  # of thousands, maybe, of which few fit
             if not taken.issuperset(interfaces):
                 wanted.append((route, possible, interfaces))
+            elif possible is route:
+                fitting.add(interfaces)
     for route, _, interfaces in wanted:
         if not taken.issuperset(interfaces):
             taken.update(_named([route]).intersection(interfaces))
@@ -378,9 +384,10 @@ def edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
             continue
         before = {route.key: route for route in transition.old}
         after = {route.key: route for route in transition.new}
-        for key in before | after:
-            first = found[key].old if key in found else storable(before.get(key))
-            found[key] = Edit(first, storable(after.get(key)))
+        for key in before | after if before else after:
+            old, new = before.get(key), after.get(key)
+            first = found[key].old if key in found else old and storable(old)
+            found[key] = Edit(first, new and storable(new))
     return found
 
 

@@ -11,7 +11,7 @@ import msgspec
 from mfc_dbus.control.view import View
 from mfc_dbus.documents.document import MAX_BYTES
 from mfc_dbus.documents.entries import RouteReport, report, report_membership
-from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.loop.slices import in_batches, in_slices
 from mfc_dbus.model.addresses import (
     Prefix,
     host_prefix,
@@ -105,12 +105,12 @@ async def describe(view: View, chosen: Filter) -> bytearray:
     told = list(view.routes.values())
     joined = list(view.memberships)
     several: Counter[_Stream] = Counter()
-    async for status in in_slices(told):
-        if status.route.enabled and not status.route.is_sg:
-            several[_stream(status.route)] += 1
+    async for batch in in_batches(told):
+        wide = (each.route for each in batch if not each.route.is_sg)
+        several.update(_stream(route) for route in wide if route.enabled)
     text = _Text()
-    async for status in in_slices(told):
-        if chosen.matches(status):
+    async for batch in in_batches(told):
+        for status in filter(chosen.matches, batch):
             alone = status.route.is_sg or several[_stream(status.route)] <= 1
             text.add("route", msgspec.json.encode(_counted(view, status, alone=alone)))
     async for membership in in_slices(joined):

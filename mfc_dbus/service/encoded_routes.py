@@ -8,6 +8,7 @@ multiple of 8, and all but the last are padded to one.
 import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from mfc_dbus.bus.backend import Variant, encode
@@ -16,7 +17,7 @@ from mfc_dbus.model.addresses import Prefix, format_source
 from mfc_dbus.model.errors import LimitExceeded
 from mfc_dbus.model.members import ROUTES
 from mfc_dbus.model.options import ROUTE as OPTIONS
-from mfc_dbus.model.options import TTLS, signatures, teller
+from mfc_dbus.model.options import TTLS
 from mfc_dbus.model.route import Oif, RouteKey
 from mfc_dbus.model.states import RouteState
 from mfc_dbus.model.status import Status
@@ -24,9 +25,10 @@ from mfc_dbus.model.status import Status
 # The bus disconnects whoever sends more than 32 MiB in one message.
 MAX_BYTES = 24 * 1024 * 1024
 _MAX_IN_SIGNAL = 1000
-_SIGNATURES = signatures(OPTIONS)
 _LENGTH = struct.Struct("<I")
-_said = teller([option for option in OPTIONS if option is not TTLS])  # which the oifs have
+_OTHERS = [option for option in OPTIONS if option is not TTLS]  # which the oifs have
+_read_others = attrgetter(*(option.name for option in _OTHERS))
+_PADDED_NUL = [bytes(4 - length) for length in range(4)]  # by the length of a text, modulo 4
 
 
 class EncodedRoutes:
@@ -90,19 +92,16 @@ def encode_route(status: Status) -> bytes:
     """Encode a route for a place in a body that is a multiple of 8."""
     route, state, reason = status
     group = str(route.group).encode()
-    # The NUL at its end, and what pads that for the array that follows.
-    names = b"%b%b%b%b" % (
-        _encode_source(route.source),
-        _LENGTH.pack(len(group)),
-        group,
-        bytes(4 - len(group) % 4),
-    )
+    length = len(group)
+    # The NUL at its end, and what pads that for the string that follows.
+    end = _PADDED_NUL[length % 4]
+    names = _encode_source(route.source) + _LENGTH.pack(length) + group + end
     after_group = _encode_after_group(
         route.iif,
         route.oifs,
         state,
         reason,
-        tuple(_said(route).items()),
+        _read_others(route),
         route.expires,
         route.origin if route.file else "",
         len(names) % 8,
@@ -116,15 +115,15 @@ def _encode_after_group(
     oifs: tuple[Oif, ...],
     state: RouteState,
     reason: str,
-    said: tuple[tuple[str, Any], ...],
+    others: tuple[Any, ...],
     expires: int,
     origin: str,
     at: int,
 ) -> bytes:
     """Encode the fields after source and group, which are the same for very many routes.
 
-    said: options with their values, where these are not the defaults. origin: empty for the bus,
-    the usual one. at: the place in the body, 0 or 4 more than a multiple of 8.
+    others: the values of the options but TTL thresholds. origin: empty for the bus, the usual one.
+    at: the place in the body, 0 or 4 more than a multiple of 8.
     """
     ttls = {oif.name: oif.ttl for oif in oifs if oif.ttl != 1}
     extra = {}
@@ -132,8 +131,9 @@ def _encode_after_group(
         extra["reason"] = Variant("s", reason)
     if ttls:
         extra[TTLS.name] = Variant(TTLS.signature, ttls)
-    for name, value in said:
-        extra[name] = Variant(_SIGNATURES[name], value)
+    for option, value in zip(_OTHERS, others, strict=True):
+        if value != option.default:
+            extra[option.name] = Variant(option.signature, value)
     if expires:
         extra["expires"] = Variant("t", expires // 1000)
     if origin:
@@ -168,7 +168,8 @@ def _without_padding(route: bytes) -> bytes:
 
 
 def _align(encoded: bytes, size: int) -> bytes:
-    return encoded + bytes(-len(encoded) % size)
+    missing = -len(encoded) % size
+    return encoded + bytes(missing) if missing else encoded
 
 
 def _array_after(before: bytes, structs: Iterable[bytes]) -> bytearray:

@@ -33,7 +33,7 @@ from mfc_dbus.control.rights import Question
 from mfc_dbus.control.status_changes import Change
 from mfc_dbus.documents.document import MAX_BYTES
 from mfc_dbus.loop.events import Guard
-from mfc_dbus.loop.slices import in_slices
+from mfc_dbus.loop.slices import in_batches, in_slices
 from mfc_dbus.model import members
 from mfc_dbus.model.addresses import format_address
 from mfc_dbus.model.cause import Cause
@@ -229,7 +229,9 @@ class MulticastForwarding:
             ("RoutesChanged", change.changed, routes.put),
             ("RoutesAdded", change.added, routes.put),
         ):
-            encoded = [encode(status) async for status in in_slices(statuses)]
+            encoded: list[bytes] = []
+            async for batch in in_batches(statuses):
+                encoded += map(encode, batch)
             signals += [(member, body) async for body in in_slices(signal_bodies(encoded))]
 
         async def tell() -> None:

@@ -5,11 +5,13 @@ A row holds an entry of a document, in JSON: so every option of documents is sto
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from mfc_dbus.documents.document import read_entry, write_entry
+from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.desired import Desired, Key
 from mfc_dbus.model.errors import InvalidArgs
 from mfc_dbus.model.membership import Membership
@@ -65,12 +67,19 @@ def write(desired: Desired, life: str) -> Row:
 def pack(key: Key) -> bytes:
     """Pack a key into bytes that no other key has."""
     if isinstance(key, RouteKey):
-        (source, source_length), (group, group_length), iif, table = key
-        number, name, size = b"%d" % table, iif.encode(), len(group) + 1
-        values = (len(number), number, size, source, source_length, size, group, group_length)
-        return b"%c%b%c%b%c%c%b%c%c%b" % (*values, len(name), name)
+        source, (group, group_length), iif, table = key
+        name, size = iif.encode(), len(group) + 1
+        before = _pack_source(source, table)
+        return b"%b%c%b%c%c%b" % (before, size, group, group_length, len(name), name)
     fields = (b"m", key.source, key.group, key.interface.encode())
     return b"".join(bytes((len(field),)) + field for field in fields)
+
+
+@lru_cache(maxsize=4096)
+def _pack_source(source: Prefix, table: int) -> bytes:
+    """Pack the beginning of a key, which many routes share."""
+    number = b"%d" % table
+    return b"%c%b%c%b%c" % (len(number), number, len(source.address) + 1, *source)
 
 
 def read(values: Sequence[Any]) -> tuple[Desired, str]:

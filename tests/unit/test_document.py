@@ -16,6 +16,7 @@ from mfc_dbus.documents.entries import (
     json_schema,
     to_entry,
     to_membership_entry,
+    write_route,
 )
 from mfc_dbus.documents.problem_lines import with_lines
 from mfc_dbus.model.errors import InvalidArgs, RequestError
@@ -57,6 +58,11 @@ def test_what_is_written_is_read_as_it_was(routes: list[Route]) -> None:
 def test_toml_and_json_are_the_same_schema(routes: list[Route]) -> None:
     entries = [to_entry(route) for route in routes]
     assert tomllib.loads(document.to_toml(entries)) == json.loads(document.to_json(entries))
+
+
+@given(routes())
+def test_the_service_writes_a_route_as_its_entry_is_written(route: Route) -> None:
+    assert write_route(route) == msgspec.json.encode(to_entry(route))
 
 
 def test_what_is_the_default_is_left_out() -> None:

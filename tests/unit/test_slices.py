@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mfc_dbus.loop import slices as slices_module
-from mfc_dbus.loop.slices import Slices, in_slices, let_go
+from mfc_dbus.loop.slices import Slices, in_batches, in_slices, let_go
 
 
 async def _count_turns(turns: list[int]) -> None:
@@ -70,6 +70,27 @@ def test_items_come_whole_and_in_their_order() -> None:
         return [item async for item in in_slices(range(1000))]
 
     assert asyncio.run(work()) == list(range(1000))
+
+
+def test_batches_have_all_items_in_their_order_and_others_have_their_turns_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Slices.__init__, "__defaults__", (0.0,))
+
+    async def work() -> list[list[int]]:
+        turns: list[int] = []
+        other = asyncio.create_task(_count_turns(turns))
+        batches, seen = [], []
+        async for batch in in_batches(iter(range(1000))):
+            batches.append(batch)
+            seen.append(len(turns))
+        other.cancel()
+        assert all(after > before for before, after in itertools.pairwise(seen))
+        return batches
+
+    batches = asyncio.run(work())
+    assert [*itertools.chain.from_iterable(batches)] == [*range(1000)]
+    assert max(map(len, batches)) <= 32
 
 
 @pytest.mark.parametrize("kind", [list, dict.fromkeys])
