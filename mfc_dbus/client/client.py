@@ -20,8 +20,11 @@ from mfc_dbus.model.findings import DEFAULT_SECONDS
 from mfc_dbus.names import ANY_SOURCE, BUS_NAME, INTERFACE
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
+    from mfc_dbus.bus.connection import Signal
+    from mfc_dbus.client.follower import Follower
     from mfc_dbus.client.info import (
         Event,
         FindingInfo,
@@ -123,13 +126,15 @@ class Client(ChangingCalls):
         comment: str | None = None,
         sort: str = "rate",
         limit: int = MAX_STREAMS,
+        counters: bool = True,
     ) -> "tuple[list[StreamInfo], int]":
         """Return what the kernel forwards, at most 1,000 of it, and how much there is of it in all.
 
         group: or a prefix. source: what packets of this sender, or of a prefix, may use. iif, oif:
         or a pattern. learned: only streams of wider routes, or only what is no such. comment: a
         part of that of the route, in upper or lower case. sort: what comes first, "rate",
-        "packets", "group" or "idle". Rates come from the second call on.
+        "packets", "group" or "idle". Rates come from the second call on. counters: whether these
+        are read too.
         """
         from mfc_dbus.client.info import StreamInfo, info
 
@@ -139,6 +144,8 @@ class Client(ChangingCalls):
         if learned is not None:
             chosen["learned"] = Variant("b", learned)
         chosen["limit"] = Variant("u", limit)
+        if not counters:
+            chosen["counters"] = Variant("b", False)
         streams, total = await self._remote.call("ListStreams", [chosen], timeout=LONG_TIMEOUT)
         return [info(StreamInfo, fields) for fields in streams], int(total)
 
@@ -244,16 +251,32 @@ class Client(ChangingCalls):
         a slow reader, is found by comparing, and yielded like others. Raises ClientError when the
         bus has gone.
         """
-        from mfc_dbus.client.follower import CHANGES, Follower
+        from mfc_dbus.client.info import ServiceEvent
 
-        async with contextlib.AsyncExitStack() as stack:
-            owner, signals = await self._remote.subscribe(CHANGES, stack)
-            follower = Follower(self._remote, signals.qsize)
-            yield await follower.start(owner)
+        async with self.following() as (follower, signals):
+            yield ServiceEvent(running=bool(follower.owner))
             while signal := await signals.get():
                 for event in await follower.follow(signal):
                     yield event
         raise ClientError("Disconnected", "The bus has gone")
+
+    @contextlib.asynccontextmanager
+    async def following(
+        self, *others: str
+    ) -> "AsyncIterator[tuple[Follower, asyncio.Queue[Signal | None]]]":
+        """Follow the service as `changes` does, for a program that needs what is known of it too.
+
+        Yields a `Follower` that has read all, and the signals that it is to be given one by one;
+        None comes when the bus has gone. others: signals that come in between, and that are none of
+        its business.
+        """
+        from mfc_dbus.client.follower import CHANGES, Follower
+
+        async with contextlib.AsyncExitStack() as stack:
+            owner, signals = await self._remote.subscribe([*CHANGES, *others], stack)
+            follower = Follower(self._remote, signals.qsize)
+            await follower.start(owner)
+            yield follower, signals
 
     async def unrouted(self) -> "AsyncGenerator[UnroutedEvent | ServiceEvent, None]":
         """Yield whether the service runs, then each stream that arrives and that no route covers.
@@ -280,6 +303,10 @@ class Client(ChangingCalls):
     async def owner(self) -> str:
         """Return the unique name of the running service, empty where it does not run."""
         return await self._remote.owner()
+
+    async def bus_id(self) -> str:
+        """Return what tells this run of the bus from others: unique names are unique within one."""
+        return await self._remote.bus_id()
 
     async def snapshot(self) -> "Snapshot":
         """Return routes, memberships and their Generation: see `Remote.snapshot`."""

@@ -224,22 +224,28 @@ class CauseInfo(NamedTuple):
 
 
 class RouteEvent(NamedTuple):
-    """A route was added, changed or removed; cause: None where the signal of it was missed."""
+    """A route was added, changed or removed.
+
+    cause: None where the signal of it was missed. before: how it was known last, None where it was
+    not.
+    """
 
     event: Literal["added", "changed", "removed"]
     route: RouteInfo
     cause: CauseInfo | None = None
+    before: RouteInfo | None = None
 
     def to_json(self) -> dict[str, Any]:
         return _event_json(self.event, self.cause, route=self.route.to_json())
 
 
 class MembershipEvent(NamedTuple):
-    """A membership was added, changed or removed; cause: as of a RouteEvent."""
+    """A membership was added, changed or removed; cause, before: as of a RouteEvent."""
 
     event: Literal["membership-added", "membership-changed", "membership-removed"]
     membership: MembershipInfo
     cause: CauseInfo | None = None
+    before: MembershipInfo | None = None
 
     def to_json(self) -> dict[str, Any]:
         return _event_json(self.event, self.cause, membership=self.membership.to_json())

@@ -140,13 +140,13 @@ class Remote:
         try:
             return await self._describe(group)
         except ClientError as error:
-            halves = _halves(group) if error.name == "LimitExceeded" else []
-            if not halves:
+            parts = halves(group) if error.name == "LimitExceeded" else []
+            if not parts:
                 raise
         whole = Report()
         if group is not None:  # routes of exactly this prefix are in neither half
             whole = await self._describe(group, exact=Variant("b", True))
-        for half in halves:
+        for half in parts:
             part = await self.describe(group=half)
             whole.route += part.route
             whole.membership += part.membership
@@ -170,6 +170,12 @@ class Remote:
                 return ""
             raise
         return str(owner)
+
+    async def bus_id(self) -> str:
+        """Return what tells this run of the bus from others: unique names are unique within one."""
+        with client_errors():
+            (id_,) = await self._bus.call_bus("GetId")
+        return str(id_)
 
     async def subscribe(
         self, members: Sequence[str], stack: contextlib.AsyncExitStack
@@ -221,7 +227,7 @@ class Remote:
         return owner, signals
 
 
-def _halves(group: str | None) -> list[str]:
+def halves(group: str | None) -> list[str]:
     """Split a prefix of groups, or None for all groups, in two; a single group has no halves."""
     if group is None:
         return ["224.0.0.0/4", "ff00::/8"]

@@ -14,7 +14,7 @@ from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection, Signal
 from mfc_dbus.bus.errors import BusError
 from mfc_dbus.bus.names import BUS, BUS_PATH, ERROR
-from mfc_dbus.client import Client, Event, MembershipEvent
+from mfc_dbus.client import Client, Event, MembershipEvent, RouteEvent
 from mfc_dbus.client.remote import Remote
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
@@ -111,6 +111,41 @@ def test_each_change_is_told_once() -> None:
         assert [call[0] for call in bus.calls] == ["GetAll"]
 
     watching(test)
+
+
+def test_an_event_has_what_was_known_before_it() -> None:
+    async def test(bus: FakeBus, watcher: Watcher) -> None:
+        watcher.events.clear()
+        bus.put("239.1.1.1", "eth2")
+        bus.put("239.1.1.1", "eth3")
+        bus.remove("239.1.1.1")
+        await watcher.settle()
+        before = [event.before for event in watcher.events if isinstance(event, RouteEvent)]
+        assert [each.oifs if each else None for each in before] == [None, ("eth2",), ("eth3",)]
+
+    watching(test)
+
+
+def test_whoever_follows_sees_what_is_known_and_whether_it_was_read() -> None:
+    async def run() -> None:
+        bus = FakeBus()
+        bus.start()
+        bus.put("239.1.1.1", "eth2")
+        async with Client(cast("Connection", bus)).following() as (follower, signals):
+            assert (follower.compared, follower.generation) == (True, bus.generation)
+            assert [route.group for route in follower.routes.values()] == ["239.1.1.1"]
+            bus.put("239.1.1.2", "eth2")
+            assert len(await follower.follow(cast(Signal, signals.get_nowait()))) == 1
+            assert follower.generation == bus.generation
+            assert len(follower.routes) == 2
+            bus.failures = [TimeoutError()]
+            bus.stop()
+            bus.start()
+            while not signals.empty():
+                await follower.follow(cast(Signal, signals.get_nowait()))
+            assert (follower.owner, follower.compared) == (bus.owner, False)
+
+    asyncio.run(run())
 
 
 def test_a_change_of_memberships_is_told_as_one_of_routes_is() -> None:
