@@ -35,6 +35,7 @@ OPTIONS = {
     "comment": "s",
     "sort": "s",
     "limit": "u",
+    "counters": "b",
 }
 MOST = 1000  # streams in one answer
 _ANSWERS = 8  # that are kept for whoever asks the same
@@ -85,7 +86,8 @@ class StreamsQuery(NamedTuple):
     """Which streams are asked for, and how many of them; None stands for any.
 
     source: zeros for those from any source alone, of the one family; or "*", of both families.
-    iif, oif: may be patterns. comment: a part of that of the route, in lower case.
+    iif, oif: may be patterns. comment: a part of that of the route, in lower case. counters:
+    whether they are told too.
     """
 
     group: Prefix | None = None
@@ -97,6 +99,12 @@ class StreamsQuery(NamedTuple):
     comment: str | None = None
     sort: Sort = Sort.RATE
     limit: int = MOST
+    counters: bool = True
+
+    @property
+    def counted(self) -> bool:
+        """Whether counters are needed; who wants to know the number alone needs none."""
+        return self.counters and self.limit > 0
 
     def matches(self, stream: Stream) -> bool:
         return (
@@ -137,6 +145,7 @@ def parse_question(options: Mapping[str, Any]) -> StreamsQuery:
         options["comment"].casefold() if "comment" in options else None,
         Sort(sort),
         limit,
+        options.get("counters", True),
     )
 
 
@@ -160,7 +169,7 @@ class ListedStreams:
         Raises LimitExceeded where too many wait: see `LongAnswers`.
         """
         async with self._readers.turn(sender, uid):
-            if question.limit:  # who wants to know the number alone needs no counters
+            if question.counted:
                 await self._view.look_at_streams()
             if self._version != self._view.streams_version:
                 self._version = self._view.streams_version
@@ -186,7 +195,7 @@ async def list_streams(view: View, question: StreamsQuery) -> bytes:
     primary = _SORTS[question.sort]
     best: list[tuple[_Key, Stream]] = []
     total = 0
-    async for stream in view.streams(counted=question.limit > 0):
+    async for stream in view.streams(counted=question.counted):
         if not question.matches(stream):
             continue
         total += 1

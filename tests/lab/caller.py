@@ -43,6 +43,7 @@ _OPTIONS = {
     "to-iif": "s",
     "oif": "s",
     "learned": "b",
+    "counters": "b",
     "sort": "s",
     "limit": "u",
     "seconds": "u",

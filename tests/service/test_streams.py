@@ -147,6 +147,17 @@ async def test_anybody_may_ask(bus: PrivateBus, daemon: Daemon, nobody: int) -> 
         assert (await stranger.streams())[1] == 1
 
 
+async def test_whoever_needs_no_counters_has_none_read(
+    bus: PrivateBus, daemon: Daemon, senders: list[Sender]
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        await caller.add(ROUTES[0][0])
+        (stream,), total = await caller.streams(counters=False)
+        assert (stream["group"], total) == ("239.7.1.1", 1)
+        assert not stream.keys() & {"packets", "bytes", "wrong-if", "idle"}
+        assert (await caller.streams())[0][0]["packets"] == 0
+
+
 # The command line
 
 
