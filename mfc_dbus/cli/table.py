@@ -19,6 +19,7 @@ _STYLES: Mapping[str, str] = {
     RouteState.WAITING: "yellow",
     RouteState.UNAVAILABLE: "red",
     RouteState.DISABLED: "dim",
+    InterfaceState.DOWN: "yellow",
     InterfaceState.MISSING: "red",
     MembershipState.JOINED: "green",
     MembershipState.FAILED: "red",

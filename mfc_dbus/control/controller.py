@@ -80,7 +80,13 @@ class Controller:
         )
         self.membership_changes = MembershipChanges(self.memberships, self._log)
         self._rates = Rates(self.tables)
-        self.view = View(self.tables, self.memberships, self.status_changes, self._rates)
+        self.view = View(
+            self.tables,
+            self.memberships,
+            self.status_changes,
+            self._rates,
+            lambda: self._reconciler.present,
+        )
         self._upcalls = Upcalls(self.tables, self._current)
         self._reconciler = Reconciler(
             self.tables,

@@ -1,8 +1,9 @@
 """What there is, as values for whoever tells others of it: reads, and changes nothing."""
 
-from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 
 from mfc_dbus.control.status_changes import StatusChanges
+from mfc_dbus.kernel.links import Link
 from mfc_dbus.loop.slices import in_slices
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.route import Route, RouteKey, TableId
@@ -31,11 +32,14 @@ class View:
         memberships: Memberships,
         status_changes: StatusChanges,
         rates: Rates,
+        present: Callable[[], Mapping[str, Link]],
     ) -> None:
+        """present: finds the interfaces that there are."""
         self._tables = tables
         self._memberships = memberships
         self._status_changes = status_changes
         self._rates = rates
+        self._present = present
 
     @property
     def routes(self) -> Mapping[RouteKey, Status]:
@@ -56,9 +60,10 @@ class View:
     @property
     def interfaces(self) -> Iterator[InterfaceStatus]:
         """The interfaces with a VIF, by table and number."""
+        present = self._present()
         for table in self._tables.values():
             for vif in sorted(table.vifs):
-                yield _interface(table, vif)
+                yield _interface(table, vif, present.get(vif.name))
 
     def counters(self, route: Route) -> RouteCounters | None:
         """Read what a route's entry of the kernel has counted; None where it has none."""
@@ -121,9 +126,11 @@ class View:
         )
 
 
-def _interface(table: Table, vif: Vif) -> InterfaceStatus:
+def _interface(table: Table, vif: Vif, link: Link | None) -> InterfaceStatus:
+    is_up = link is not None and link.up
+    state = InterfaceState.ACTIVE if is_up else InterfaceState.DOWN
     try:
-        state, counters = InterfaceState.ACTIVE, _counters(table, vif)
+        counters = _counters(table, vif)
     except OSError:  # the device has gone, and took its VIF with it
         state, counters = InterfaceState.MISSING, None
     return InterfaceStatus(

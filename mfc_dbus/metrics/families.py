@@ -59,7 +59,7 @@ _OF_INTERFACE = (
     _Column(
         GaugeMetricFamily,
         "mfc_interface_active",
-        "Whether the interface is there.",
+        "Whether the interface is there, and up.",
         lambda interface: interface.state == InterfaceState.ACTIVE,
     ),
     _Column(

@@ -17,9 +17,10 @@ class RouteState(StrEnum):
 
 
 class InterfaceState(StrEnum):
-    """Whether the kernel has the VIF of an interface."""
+    """Whether packets can pass an interface that has a VIF."""
 
     ACTIVE = "active"
+    DOWN = "down"  # or it has no carrier
     MISSING = "missing"  # the device has gone, and took its VIF with it
 
 

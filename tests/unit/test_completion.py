@@ -89,7 +89,7 @@ def test_of_every_argument_it_is_known_what_its_values_are(words: Sequence[str])
         (["show", "routes", "i"], []),
         (["mfc", "show", "r"], []),
         (["show", "--state", ""], [*STATES]),
-        (["show", "--state=d"], ["--state=disabled"]),
+        (["show", "--state=di"], ["--state=disabled"]),
         (["top", "--sort", ""], ["rate", "packets", "group", "idle"]),
         (["top", "--sort=p"], ["--sort=packets"]),
         (["help", ""], [*COMMANDS.words]),
