@@ -152,14 +152,17 @@ status-service: ## show how it is, and what it said last
 .PHONY: uninstall-service
 uninstall-service: ## stop it for good, and remove its user
 	@[ -e $(OWN)/installed ] || { echo 'Nothing is installed under $(PREFIX).' >&2; exit 1; }
-	$(BOOTED) systemctl stop mfc-dbus-json.socket 'mfc-dbus-json@*' mfc-dbus-exporter.socket mfc-dbus-exporter mfc-dbus
-	systemctl disable mfc-dbus-json.socket mfc-dbus-exporter.socket mfc-dbus-exporter mfc-dbus
+	$(BOOTED) systemctl stop mfc-dbus-json.socket 'mfc-dbus-json@*' mfc-dbus-exporter.socket \
+		mfc-dbus-exporter mfc-dbus-dispatcher mfc-dbus
+	systemctl disable mfc-dbus-json.socket mfc-dbus-exporter.socket mfc-dbus-exporter \
+		mfc-dbus-dispatcher mfc-dbus
 	[ ! -d $(STATE) ] || chown -R root:root $(STATE)
 	for user in mfc-dbus-json mfc-dbus-exporter mfc-dbus; do \
 		! getent passwd $$user >/dev/null || userdel $$user; \
 	done
 	! getent group mfc-daemon >/dev/null || groupdel mfc-daemon
-	for path in $(CONFIGURATION)/routes.d $(CONFIGURATION); do \
+	for path in $(addprefix $(CONFIGURATION)/,routes.d dispatcher.d/no-wait.d dispatcher.d) \
+		$(CONFIGURATION); do \
 		[ ! -d $$path ] || rmdir --ignore-fail-on-non-empty $$path; \
 	done
 	@[ ! -d $(STATE) ] || echo 'The routes stay, in $(STATE): remove it to forget them.'

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from mfc_dbus.cli.arguments import COMMANDS, COMMON, EXITS, PROGRAM, Command, make_parser
 from mfc_dbus.config.settings import SETTINGS
 from mfc_dbus.daemon.arguments import make_parser as make_daemon_parser
+from mfc_dbus.dispatcher.arguments import make_parser as make_dispatcher_parser
 from mfc_dbus.documents.entries import json_schema
 from mfc_dbus.metrics.arguments import make_parser as make_exporter_parser
 from mfc_dbus.model.members import METHODS, Action
@@ -207,6 +208,15 @@ def daemon_exits() -> Iterator[str]:
     yield from text(listed)
 
 
+def dispatcher_options() -> Iterator[str]:
+    yield from options(make_dispatcher_parser())
+
+
+def dispatcher_exits() -> Iterator[str]:
+    _, _, listed = (make_dispatcher_parser().epilog or "").partition("exit status:\n")
+    yield from text(listed)
+
+
 def exporter_options() -> Iterator[str]:
     yield from options(make_exporter_parser())
 
@@ -326,7 +336,7 @@ PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     each.__name__: each
     for each in (
         *(commands, common_options, exits, examples, daemon_options, daemon_exits, settings),
-        *(exporter_options, exporter_exits),
+        *(dispatcher_options, dispatcher_exits, exporter_options, exporter_exits),
         *(document, introduction, methods, properties, signals, actions),
     )
 }

@@ -9,13 +9,14 @@ import pytest
 from lab.installed import TOP, Installed
 from lab.machine import Machine
 
-PROGRAMS = {"mfc-dbus-cli", "mfc-dbus-exporter", "mfc-dbusd"}
+PROGRAMS = {"mfc-dbus-cli", "mfc-dbus-dispatcher", "mfc-dbus-exporter", "mfc-dbusd"}
 PAGES = [path.stem for path in sorted(TOP.glob("data/man/*.in"))]
 ZSH = "vendor-completions" if Path("/etc/debian_version").exists() else "site-functions"
 # What a distribution's package holds beside the Python package.
 PACKAGED = {
     *(f"usr/bin/{program}" for program in PROGRAMS),
     "usr/lib/systemd/catalog/mfc-dbus.catalog",
+    "usr/lib/systemd/system/mfc-dbus-dispatcher.service",
     "usr/lib/systemd/system/mfc-dbus-exporter.service",
     "usr/lib/systemd/system/mfc-dbus-exporter.socket",
     "usr/lib/systemd/system/mfc-dbus-json.socket",

@@ -37,6 +37,7 @@ def test_the_programs_are_installed_and_lead_somewhere() -> None:
     programs = metadata.distribution("mfc-dbus").entry_points
     assert {program.name for program in programs} == {
         "mfc-dbus-cli",
+        "mfc-dbus-dispatcher",
         "mfc-dbus-exporter",
         "mfc-dbusd",
     }

@@ -43,6 +43,7 @@ MAY_IMPORT = {
     # the command line asks the kernel itself.
     "client": {"bus", "documents", "model"},
     "metrics": {"client", "documents", "loop", "model"},
+    "dispatcher": {"bus", "client", "model"},
     "cli": {"client", "config", "documents", "kernel", "metrics", "model"},
 }  # fmt: skip
 

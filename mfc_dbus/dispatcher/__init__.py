@@ -1,0 +1,1 @@
+"""mfc-dbus-dispatcher: runs scripts when routes, memberships, interfaces or streams change."""

@@ -1,0 +1,72 @@
+"""Asks the service which streams are learned: no signal tells of it.
+
+It costs the service a fraction of a millisecond while none comes or goes.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from mfc_dbus.client import Client, ClientError, StreamInfo
+from mfc_dbus.client.remote import GONE, halves
+from mfc_dbus.dispatcher.comparison import thing_of
+from mfc_dbus.dispatcher.events import Thing
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 2.0  # seconds between two questions
+_SHARE = 20  # times as long as the last answer took, where that is more
+_MOST = 10_000  # streams that are followed
+_PASSING = (*GONE, "Timeout", "LimitExceeded", "LimitsExceeded")
+
+
+class Learned:
+    """streams: those that were learned when the service was asked last."""
+
+    def __init__(self, client: Client, wanted: Callable[[], bool]) -> None:
+        self.streams: Mapping[Thing, StreamInfo] = {}
+        self._client = client
+        self._wanted = wanted
+        self._pause = _PAUSE
+        self._too_many = False
+
+    async def until_due(self) -> None:
+        await asyncio.sleep(self._pause)
+
+    async def read(self) -> bool:
+        """Ask. Return whether there is an answer, and somebody who wants it."""
+        if not self._wanted():
+            return False
+        began = time.monotonic()
+        try:
+            found = await self._ask(None)
+        except ClientError as error:
+            if error.name not in _PASSING:
+                raise
+            return False
+        finally:
+            self._pause = max(_PAUSE, _SHARE * (time.monotonic() - began))
+        too_many, before = found is None, self._too_many
+        self._too_many = too_many
+        if found is None:
+            if not before:
+                log.warning("More than %d streams are learned: scripts hear of none", _MOST)
+            return False
+        self.streams = found
+        return True
+
+    async def _ask(self, group: str | None) -> Mapping[Thing, StreamInfo] | None:
+        """Return the streams of a group prefix, or of all groups; None where they are too many."""
+        streams, total = await self._client.streams(
+            group=group, learned=True, sort="group", counters=False
+        )
+        if total > _MOST:
+            return None
+        parts = halves(group) if total > len(streams) else []
+        if not parts:
+            return {thing_of(each): each for each in streams}
+        whole: dict[Thing, StreamInfo] = {}
+        for part in parts:
+            whole |= await self._ask(part) or {}
+        return whole
