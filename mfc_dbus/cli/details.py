@@ -48,20 +48,37 @@ def counts_of(route: "RouteInfo", counts: Counts) -> Count:
 def hints(routes: "Iterable[RouteInfo]", counts: Counts) -> Iterator[str]:
     """Write sentences that name the command which tells why nothing passes by an active route.
 
-    Prefixes have no such command, since it is for one stream; and few sentences are enough.
+    Few sentences are enough.
     """
-    silent = (route for route in routes if _is_silent(route, counts_of(route, counts)))
-    for route in islice(silent, _MOST_HINTS):
-        words = ["mfc-dbus-cli", "explain", route.source, route.group]
-        words += ["--table", str(route.table)] if route.table else []
+    told = ((route, explaining(route, counts)) for route in routes)
+    for route, command in islice((each for each in told if each[1]), _MOST_HINTS):
+        elsewhere = counts_of(route, counts).wrong_if
+        but = f" ({elsewhere} packets came by other interfaces)" if elsewhere else ""
         stream = f"({route.source}, {route.group})"
-        yield f"Nothing of {stream} passes; this tells why: {shlex.join(words)}"
+        yield f"Nothing of {stream} passes{but}; this tells why: {command}"
 
 
-def _is_silent(route: "RouteInfo", counted: Count) -> bool:
+def explaining(route: "RouteInfo", counts: Counts) -> str:
+    """Return the command that tells why nothing passes by an active route; empty where some does.
+
+    Prefixes have no such command, since it is for one stream.
+    """
+    counted = counts_of(route, counts)
     if "/" in route.source + route.group or route.state != RouteState.ACTIVE or not route.oifs:
-        return False
-    return counted.packets == 0 or counted.packets_per_second == 0
+        return ""
+    if counted.packets != 0 and counted.packets_per_second != 0:
+        return ""
+    return explain_command(route.source, route.group, route.table)
+
+
+def explain_command(source: str, group: str, table: int) -> str:
+    return shlex.join(explain_words(source, group, table))
+
+
+def explain_words(source: str, group: str, table: int) -> list[str]:
+    """Return the words of the command that explains a stream. source: "*" for any."""
+    words = ["mfc-dbus-cli", "explain", source, group]
+    return [*words, "--table", str(table)] if table else words
 
 
 def with_counts(columns: Sequence[Column], counts: Counts) -> Sequence[Column]:

@@ -23,6 +23,7 @@ def ask_for_streams(
     chosen: "Mapping[str, Given]",
     *,
     learned: bool | None = None,
+    silent: bool | None = None,
     sort: str = "rate",
 ) -> Asking:
     """Make a function that asks for the first streams that pass filters, and how many more pass.
@@ -41,6 +42,7 @@ def ask_for_streams(
             oif=text.get("oif"),
             table=table,
             learned=learned,
+            silent=silent,
             comment=text.get("comment"),
             sort=sort,
         )

@@ -123,6 +123,7 @@ class Client(ChangingCalls):
         oif: str | None = None,
         table: int | None = None,
         learned: bool | None = None,
+        silent: bool | None = None,
         comment: str | None = None,
         sort: str = "rate",
         limit: int = MAX_STREAMS,
@@ -131,18 +132,19 @@ class Client(ChangingCalls):
         """Return what the kernel forwards, at most 1,000 of it, and how much there is of it in all.
 
         group: or a prefix. source: what packets of this sender, or of a prefix, may use. iif, oif:
-        or a pattern. learned: only streams of wider routes, or only what is no such. comment: a
-        part of that of the route, in upper or lower case. sort: what comes first, "rate",
-        "packets", "group" or "idle". Rates come from the second call on. counters: whether these
-        are read too.
+        or a pattern. learned: only streams of wider routes, or only what is no such. silent: only
+        those with an oif by which nothing passes, or only the others. comment: a part of that of
+        the route, in upper or lower case. sort: what comes first, "rate", "packets", "group" or
+        "idle". Rates come from the second call on. counters: whether these are read too.
         """
         from mfc_dbus.client.info import StreamInfo, info
 
         chosen = strings(
             group=group, source=source, iif=iif, oif=oif, comment=comment, sort=sort
         ) | table_number(table)
-        if learned is not None:
-            chosen["learned"] = Variant("b", learned)
+        for name, value in (("learned", learned), ("silent", silent)):
+            if value is not None:
+                chosen[name] = Variant("b", value)
         chosen["limit"] = Variant("u", limit)
         if not counters:
             chosen["counters"] = Variant("b", False)

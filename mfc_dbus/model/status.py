@@ -118,6 +118,13 @@ class Stream(NamedTuple):
     comment: str
     flow: Flow | None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing passes though it may: ever, or as far as that is known, lately."""
+        if self.flow is None or not self.oifs:
+            return False
+        return not self.flow.arrived or self.flow.packets_per_second == 0
+
 
 class StoreCounters(NamedTuple):
     """Commits of changes to the store that were made and that failed, and the time of all."""

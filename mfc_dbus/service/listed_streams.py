@@ -32,6 +32,7 @@ OPTIONS = {
     "oif": "s",
     "table": "u",
     "learned": "b",
+    "silent": "b",
     "comment": "s",
     "sort": "s",
     "limit": "u",
@@ -96,6 +97,7 @@ class StreamsQuery(NamedTuple):
     oif: str | None = None
     table: int | None = None
     learned: bool | None = None
+    silent: bool | None = None
     comment: str | None = None
     sort: Sort = Sort.RATE
     limit: int = MOST
@@ -104,7 +106,7 @@ class StreamsQuery(NamedTuple):
     @property
     def counted(self) -> bool:
         """Whether counters are needed; who wants to know the number alone needs none."""
-        return self.counters and self.limit > 0
+        return self.silent is not None or (self.counters and self.limit > 0)
 
     def matches(self, stream: Stream) -> bool:
         return (
@@ -114,6 +116,7 @@ class StreamsQuery(NamedTuple):
             and (self.oif is None or any(matches(self.oif, each.name) for each in stream.oifs))
             and self.table in (None, stream.table)
             and self.learned in (None, stream.learned)
+            and self.silent in (None, stream.is_silent)
             and (self.comment is None or self.comment in stream.comment.casefold())
         )
 
@@ -142,6 +145,7 @@ def parse_question(options: Mapping[str, Any]) -> StreamsQuery:
         parse_interface(options["oif"], pattern=True) if "oif" in options else None,
         options.get("table"),
         options.get("learned"),
+        options.get("silent"),
         options["comment"].casefold() if "comment" in options else None,
         Sort(sort),
         limit,

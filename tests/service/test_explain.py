@@ -688,19 +688,6 @@ def test_a_service_that_is_not_root_reads_all_that_it_needs(
         assert "Traceback" not in daemon.log
 
 
-def test_show_names_the_command_where_a_route_is_active_and_nothing_passes(scene: Scene) -> None:
-    scene.add()
-    scene.add("--table", "100")
-    done = scene.cli("show", "--details")
-    assert done.stderr.splitlines() == [
-        f"mfc-dbus-cli: Nothing of ({scene.source}, {scene.group}) passes; this tells why: "
-        f"mfc-dbus-cli explain {scene.source} {scene.group}{table}"
-        for table in ("", " --table 100")
-    ]
-    with scene.flow():
-        eventually(lambda: len(scene.cli("show", "-d").stderr.splitlines()) == 1)
-
-
 def test_a_service_that_hangs_is_told_with_what_the_kernel_waits_for(scene: Scene) -> None:
     """How systemd ends that is tried where it is: see system/test_explain.py."""
     prefixes(scene)

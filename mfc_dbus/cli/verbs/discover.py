@@ -6,17 +6,21 @@ import contextlib
 import json
 import shlex
 import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
+from mfc_dbus.cli.details import explain_command, explain_words
 from mfc_dbus.cli.following import end_with_the_pipe
 from mfc_dbus.cli.status import Status, complain
 from mfc_dbus.model.addresses import is_link_local, parse_source_prefix
 from mfc_dbus.model.quoting import printable
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import Client, UnroutedEvent
+    from mfc_dbus.client import Client, StreamInfo, UnroutedEvent
 
 _Key = tuple[str, str, str, int]
+_KEY = ("source", "group", "iif", "table")
 
 USAGE = ""
 
@@ -30,12 +34,15 @@ than 20 new streams a second some are left out.
 
 The kernel tells what arrives on the interfaces that routes use. To hear others, have the service
 watch them: interfaces = ["eth*"] under [discovery] in /etc/mfc-dbus/mfc-dbus.toml, and then
-systemctl reload mfc-dbus. Why a stream that has a route is not forwarded tells
-mfc-dbus-cli explain SOURCE GROUP.
+systemctl reload mfc-dbus.
+
+A line tells too of a route by which nothing passes while its streams arrive on other interfaces, at
+most every 10 seconds, with the command that tells why: mfc-dbus-cli explain SOURCE GROUP.
 
 With --json each line is an object: {"event": "unrouted", "source", "group", "iif", "table", "seen",
-"command" (an array of its words, without outgoing interfaces)}; and {"event": "service", "running":
-true | false} at first, and when the service stops or starts."""
+"command" (an array of its words, without outgoing interfaces)}; {"event": "silent", "source",
+"group", "iif", "table", "wrong_if" (packets that came by other interfaces), "command"}; and
+{"event": "service", "running": true | false} at first, and when the service stops or starts."""
 
 EXAMPLES = """\
   mfc-dbus-cli discover
@@ -44,6 +51,8 @@ EXAMPLES = """\
 
 CHANGES = False
 
+_PERIOD = 10.0  # seconds between two looks at the routes by which nothing passes
+_SHARE = 20  # so many times as long as a look takes is the pause after it
 _REMEMBERED = 10_000  # streams; of more the one that was silent longest is forgotten
 _NOTHING_HEARD = (
     "No interface is listened on: no route uses one, and none is watched (see --help for how)"
@@ -58,7 +67,10 @@ async def follow(client: "Client", args: argparse.Namespace) -> int:
     seen = Seen()
     with contextlib.suppress(asyncio.CancelledError):
         end_with_the_pipe()
-        async with contextlib.aclosing(client.unrouted()) as events:
+        async with (
+            _in_background(_tell_of_silent(client, as_json=args.json)),
+            contextlib.aclosing(client.unrouted()) as events,
+        ):
             async for event in events:
                 if event.event == "unrouted":
                     count = seen.count((event.source, event.group, event.iif, event.table))
@@ -69,6 +81,49 @@ async def follow(client: "Client", args: argparse.Namespace) -> int:
                 if event.running:
                     await _warn_if_deaf(client)
     return Status.DONE
+
+
+@contextlib.asynccontextmanager
+async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _tell_of_silent(client: "Client", *, as_json: bool) -> None:
+    """Tell of routes whose streams arrive on other interfaces alone, again and again."""
+    from mfc_dbus.client import ClientError
+
+    before: Mapping[_Key, int] | None = None
+    while True:
+        began = time.monotonic()
+        with contextlib.suppress(ClientError):  # that it stopped is told elsewhere
+            streams, _ = await client.streams(silent=True, sort="group")
+            for each in streams:
+                if before is not None and (each.wrong_if or 0) > before.get(_key(each), 0):
+                    print(_silent_json(each) if as_json else silent_line(each), flush=True)
+            before = {_key(each): each.wrong_if or 0 for each in streams}
+        # Where very many counters are read, that is to be a small part of the time.
+        await asyncio.sleep(max(_PERIOD, _SHARE * (time.monotonic() - began)))
+
+
+def silent_line(stream: "StreamInfo") -> str:
+    words = explain_command(stream.source, stream.group, stream.table)
+    arrives = f"{stream.source} {stream.group} iif {stream.iif}"
+    return printable(f"silent   {arrives} elsewhere {stream.wrong_if}  {words}")
+
+
+def _silent_json(stream: "StreamInfo") -> str:
+    told = {name: getattr(stream, name) for name in (*_KEY, "wrong_if")}
+    words = explain_words(stream.source, stream.group, stream.table)
+    return json.dumps({"event": "silent", **told, "command": words})
+
+
+def _key(stream: "StreamInfo") -> _Key:
+    return stream.source, stream.group, stream.iif, stream.table
 
 
 class Seen:

@@ -1,6 +1,7 @@
 """show"""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mfc_dbus.cli.arguments import complete, join
 from mfc_dbus.cli.columns import COLUMNS, DETAILED, by_membership, by_route
-from mfc_dbus.cli.details import Counts, count, counts_of, hints, with_counts
+from mfc_dbus.cli.details import Counts, count, counts_of, explaining, hints, with_counts
 from mfc_dbus.cli.filters import Given, add_filters, choose, given, is_address, take_address
 from mfc_dbus.cli.parser import UsageError
 from mfc_dbus.cli.status import Status, complain
@@ -37,6 +38,10 @@ the streams that it has now.
 KEPT tells how long: it is empty where that is for good, the time that is left of a timeout,
 "transient" until a stop or a reboot, and "config" as long as a file of routes.d has it.
 
+On a terminal, and with --details, sentences behind the routes name the first of those by which
+nothing passes, and the command that tells why: those that are active, for one stream, and have
+counted no packet, as far as 10,000 routes are not too many to look at, or a filter chooses some.
+
 On a terminal it is a table, in a pipe columns with a header. With --json an array of objects:
   routes      source ("*": any), group, iif, oifs (array), state
               ({", ".join(RouteState)}), ttls (object: oif to TTL
@@ -44,8 +49,10 @@ On a terminal it is a table, in a pipe columns with a header. With --json an arr
               (microseconds since boot, or 0), origin ("bus", or "config": from routes.d), table
               (a number, 0 the default one), reason (why it is not active), hairpin (whether it
               leaves by the interface too that it arrives on), enabled (if not, it is as if it were
-              not there); with --details also packets, bytes, wrong_if, packets_per_second,
-              bits_per_second, as of streams
+              not there), explain (where it is active and nothing passes, the command that tells
+              why, of the first 1,000; else empty; null where that was not looked at); with
+              --details also packets, bytes, wrong_if, packets_per_second, bits_per_second, as of
+              streams
   streams     source ("*": any), group, iif, oifs (array), learned (true or false: for one stream of
               a wider route), route_source, route_group, route_iif, packets, bytes, wrong_if
               (packets that came in by another interface), packets_per_second, bits_per_second, idle
@@ -81,6 +88,7 @@ EXAMPLES = """\
 """
 
 CHANGES = False
+_MANY_ROUTES = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,14 +150,20 @@ async def _show(client: "Client", args: argparse.Namespace, chosen: Mapping[str,
     if args.details and args.what == "routes":
         counts, more = await _count(client, chosen)
         columns = with_counts(columns, counts)
+    silent: Counts | None = counts
+    if args.what == "routes" and not args.details:
+        silent = await _count_silent(client, args, chosen, tables)
     if args.json:
         objects = [row.to_json() for row in rows]
         if args.details and args.what == "routes":
             objects = [row.to_json() | counts_of(row, counts)._asdict() for row in rows]
+        if args.what == "routes":
+            for row, told in zip(rows, objects, strict=True):
+                told["explain"] = None if silent is None else explaining(row, silent)
         print(to_json(objects))
     else:
         write_table("learned streams" if args.what == "learned" else args.what, columns, rows)
-        for hint in hints(rows, counts) if counts else ():
+        for hint in hints(rows, silent) if silent else ():
             sys.stdout.flush()
             complain(hint)
     if more:
@@ -195,6 +209,27 @@ async def _count(client: "Client", chosen: Mapping[str, Given]) -> tuple[Counts,
         others, more = await ask_for_streams(client, chosen)()
         streams = [*streams, *others]
     return count(streams), more
+
+
+async def _count_silent(
+    client: "Client",
+    args: argparse.Namespace,
+    chosen: Mapping[str, Given],
+    tables: "Sequence[TableInfo]",
+) -> Counts | None:
+    """Return what was counted of routes by which nothing passes; None where nobody looks at that.
+
+    The service reads the counters of all entries for it: of many only where some are asked for.
+    """
+    from mfc_dbus.client import ClientError
+
+    is_read = args.json or sys.stdout.isatty()
+    if not is_read or (not chosen and sum(each.routes for each in tables) > _MANY_ROUTES):
+        return None
+    with contextlib.suppress(ClientError):  # it answers another call of ours, or is older
+        streams, _ = await ask_for_streams(client, chosen, silent=True, sort="group")()
+        return count(each for each in streams if not each.learned)
+    return None
 
 
 async def _pause(seconds: float) -> None:
