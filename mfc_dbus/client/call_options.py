@@ -1,4 +1,4 @@
-"""The options of calls: of what a program says to what goes over the bus."""
+"""Makes the options of calls, as they go over the bus, of what a program says."""
 
 from collections.abc import Iterable
 from typing import Any

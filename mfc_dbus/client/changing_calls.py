@@ -39,8 +39,8 @@ class ChangingCalls:
         default is 1. replace: change a route that is there. persistent: keep it over a reboot; the
         default unless there is a timeout. timeout: seconds after which it is removed. wait: its
         interfaces need not be there yet. table: number of the kernel's routing table, 0 for the
-        default one. hairpin: the iif may be an oif. enabled: if not, it is kept, and as if it were
-        not there.
+        default one. hairpin: the iif may be an oif. enabled: if not, the route is kept, and other
+        routes decide as if it were not there.
         """
         options = variants(
             ADD_ROUTE,

@@ -45,7 +45,7 @@ class RouteInfo(NamedTuple):
 
     @property
     def key(self) -> RouteKey:
-        """Identifies it. Of a route for more than one stream there may be one for each iif."""
+        """The key that no other route has. Of a wide route there may be one for each iif."""
         return _key(self.source, self.group, self.iif, self.table)
 
     def __hash__(self) -> int:
@@ -107,7 +107,7 @@ class MembershipInfo(NamedTuple):
 
     @property
     def key(self) -> MembershipKey:
-        """Identifies it."""
+        """The key that no other membership has."""
         return self.source, self.group, self.interface
 
     def to_json(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class StreamInfo(NamedTuple):
 
     @property
     def route_key(self) -> RouteKey:
-        """Identifies its route, as `RouteInfo.key` does."""
+        """The `RouteInfo.key` of its route."""
         return _key(self.route_source, self.route_group, self.route_iif, self.table)
 
     def to_json(self) -> dict[str, Any]:
@@ -295,13 +295,13 @@ def _key(source: str, group: str, iif: str, table: int) -> RouteKey:
 
 
 def route_info(fields: Sequence[Any]) -> RouteInfo:
-    """Make one from a route of a property or signal. Call it within `bad_reply`."""
+    """Make a RouteInfo of a route in a property or signal. Call it within `bad_reply`."""
     source, group, iif, oifs, options = fields
     return RouteInfo(source, group, iif, tuple(oifs), **_known(RouteInfo, options))
 
 
 def described_route(report: "RouteReport") -> RouteInfo:
-    """Make one from an entry of Describe's answer."""
+    """Make a RouteInfo of an entry in the answer of Describe."""
     values = {name: getattr(report, name) for name in RouteInfo._fields}
     return RouteInfo(**values | {"oifs": tuple(report.oifs)})
 
