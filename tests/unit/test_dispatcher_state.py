@@ -167,6 +167,7 @@ def test_a_script_that_was_started_is_known_and_whether_it_still_runs(tmp_path: 
         assert alive == {"a": True, "b c": False}
         assert under_way.started["a"].pid == running.pid
     running.kill()
+    os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
     assert not under_way.started["a"].is_alive  # though nobody has waited for it yet
     running.wait()
 
