@@ -48,7 +48,12 @@ class HistoryUpdate(NamedTuple):
 
 def count(edits: Mapping[Key, Edit]) -> tuple[int, int, int]:
     """Count what edits add, change and delete."""
-    added = sum(old is None and new is not None for old, new in edits.values())
-    deleted = sum(old is not None and new is None for old, new in edits.values())
-    changed = sum(old is not None and new is not None for old, new in edits.values())
+    added = changed = deleted = 0
+    for old, new in edits.values():
+        if old is None:
+            added += new is not None
+        elif new is None:
+            deleted += 1
+        else:
+            changed += 1
     return added, changed, deleted

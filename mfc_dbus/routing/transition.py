@@ -220,8 +220,12 @@ def _plan(
     ]
     after = [*placed.values(), *(each for each in learned.values() if each is not None)]
     names = _interfaces(after)
-    named = _named(route for route in new if route.key in placed)
-    if evicting and (chosen := _to_evict(table, names, named, before, going)):
+    all_have_vifs = all(name in table.vifs for name in names)  # as mostly: then there is room
+    chosen: frozenset[str] = frozenset()
+    if evicting and not all_have_vifs:
+        named = _named(route for route in new if route.key in placed)
+        chosen = _to_evict(table, names, named, before, going)
+    if chosen:
         others = _holding(table, chosen, going | placed.keys())
         keys = [*old, *others]
         affected = dict.fromkeys(streams)
@@ -232,8 +236,11 @@ def _plan(
         return whole._replace(evicted=[*others])
     ifindexes = {name: present[name].ifindex for name in names}
     vifs = table.vifs.copy()
-    leaving = [DelVif(vif.number, vif.ifindex) for vif in vifs.make_room(names)]
-    with_room = vifs.copy()
+    leaving: list[Step] = []
+    with_room = vifs
+    if not all_have_vifs:
+        leaving = [DelVif(vif.number, vif.ifindex) for vif in vifs.make_room(names)]
+        with_room = vifs.copy()
     try:
         steps = plan(vifs, ifindexes, before, after)
     except TooManyInterfaces:

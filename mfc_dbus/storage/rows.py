@@ -47,7 +47,7 @@ class Row(NamedTuple):
         return key, section.decode(), entry.decode(), expires, life.decode(), checksum
 
 
-_TYPES = tuple(Row.__annotations__.values())
+_TYPES = [*Row.__annotations__.values()]
 
 
 def write(desired: Desired, life: str) -> Row:
@@ -89,21 +89,21 @@ def read(values: Sequence[Any]) -> tuple[Desired, str]:
     """
     if len(values) != COLUMNS:
         raise InvalidArgs(f"It has {len(values)} columns and not {COLUMNS}")
-    row = Row(*values)
-    if tuple(map(type, row)) != _TYPES:
+    if [*map(type, values)] != _TYPES:
         raise InvalidArgs("A column has a value of another type")
-    if row.checksum != _checksum(*row[:-1]):
+    key, section, entry, expires, written_life, checksum = values
+    if checksum != _checksum(key, section, entry, expires, written_life):
         raise InvalidArgs("Its checksum is wrong")
     try:
-        life = row.life.decode()
-        desired = read_entry(row.section.decode(), row.entry)
+        life: str = written_life.decode()
+        desired = read_entry(section.decode(), entry)
     except UnicodeError as error:
         raise InvalidArgs("A text is not UTF-8") from error
-    if row.expires:
-        if isinstance(desired, Membership) or not 0 < row.expires < _MAX_EXPIRES:
+    if expires:
+        if isinstance(desired, Membership) or not 0 < expires < _MAX_EXPIRES:
             raise InvalidArgs("It expires at a time that is none")
-        desired = replace(desired, expires=row.expires)
-    if row.key != pack(desired.key):
+        desired = replace(desired, expires=expires)
+    if key != pack(desired.key):
         raise InvalidArgs("Its key is another one's")
     if desired.survives_reboot == bool(life):
         raise InvalidArgs("It outlives a reboot, and does not")
