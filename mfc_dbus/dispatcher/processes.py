@@ -162,8 +162,9 @@ def _output(name: str) -> Iterator[int]:
         try:
             sock.connect(_JOURNAL)
             sock.shutdown(socket.SHUT_RD)
-            # Identifier, unit, priority (6: info), whether lines may say theirs; to nobody else.
-            sock.sendall(f"{name}\n\n6\n1\n0\n0\n0\n".encode())
+            # Identifier, unit (where the writer has ended before the journal looks at it), priority
+            # (6: info), whether lines may say theirs; to nobody else.
+            sock.sendall(f"{name}\n{_own_cgroup().name}\n6\n1\n0\n0\n0\n".encode())
         except OSError:
             yield sys.stderr.fileno()
         else:
@@ -198,12 +199,16 @@ class Cgroup:
             self.path.rmdir()
 
 
+def _own_cgroup() -> Path:
+    """Return our path in the hierarchy of cgroup v2: for systemd its last part is our unit."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return Path(next((line[3:] for line in lines if line.startswith("0::")), "/"))
+
+
 def delegated() -> Path | None:
     """Return our own cgroup where systemd lets us make others below it (Delegate=, cgroup v2)."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    path = next((line[3:] for line in lines if line.startswith("0::")), "")
     for top in _CGROUPS:
-        own = Path(f"{top}{path}")
+        own = Path(f"{top}{_own_cgroup()}")
         try:
             if os.getxattr(own, "trusted.delegate") == b"1":
                 return own
