@@ -8,6 +8,7 @@ from mfc_dbus.dispatcher.comparison import Comparison
 from mfc_dbus.dispatcher.events import Event
 
 LIMIT = 10_000
+_MOST_COMPARISONS = 10  # since each has all routes
 
 
 class Backlog:
@@ -21,6 +22,7 @@ class Backlog:
         self._compare = compare
         self._limit = limit
         self._waiting: deque[Event | Comparison] = deque()
+        self._comparisons = 0
         self._overflowed = False
         self._closed = False
         self._filled = asyncio.Event()
@@ -29,12 +31,16 @@ class Backlog:
         return len(self._waiting) + self._overflowed
 
     def put(self, item: Event | Comparison) -> None:
-        if not self._overflowed and len(self._waiting) == self._limit:
-            self._waiting.clear()
-            self._overflowed = True
-        if not self._overflowed:
-            self._waiting.append(item)
         self._filled.set()
+        if self._overflowed:
+            return
+        self._comparisons += isinstance(item, Comparison)
+        if len(self._waiting) == self._limit or self._comparisons > _MOST_COMPARISONS:
+            self._waiting.clear()
+            self._comparisons = 0
+            self._overflowed = True
+        else:
+            self._waiting.append(item)
 
     def close(self) -> None:
         """Have `get` return None when nothing waits any more."""
@@ -50,4 +56,6 @@ class Backlog:
         if self._overflowed:
             self._overflowed = False
             return self._compare()
-        return self._waiting.popleft()
+        item = self._waiting.popleft()
+        self._comparisons -= isinstance(item, Comparison)
+        return item

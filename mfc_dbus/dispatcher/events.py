@@ -5,7 +5,7 @@ has of it. An event also says what the scripts have heard of its thing once it i
 events that are still due can always be found again: see `events_of`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -114,9 +114,21 @@ _ACTIONS = {
     ),
     Kind.STREAM: _Actions("stream-begin", "stream-end"),
 }
+_NEEDED: dict[Kind, Sequence[str]] = {
+    Kind.SERVICE: ["instance"],
+    Kind.INTERFACE: ["name"],
+    Kind.MEMBERSHIP: ["source", "group", *_STATE],
+    Kind.ROUTE: ["source", "group", *_STATE],
+    Kind.STREAM: ["source", "group"],
+}
 UNROUTED = "unrouted"
 RESYNC = "resync"
 ACTIONS = (*(name for each in _ACTIONS.values() for name in each[:5] if name), UNROUTED, RESYNC)
+
+
+def is_whole(kind: Kind, value: Value) -> bool:
+    """Return whether a value that was kept, maybe by another version, has what events need."""
+    return all(isinstance(value.get(name), str) for name in _NEEDED[kind])
 
 
 def events_of(thing: Thing, before: Value | None, after: Value | None) -> Iterator[Event]:

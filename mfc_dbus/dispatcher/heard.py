@@ -3,6 +3,7 @@
 Where the disk refuses to take it, the events that it does not have are told again after a restart.
 """
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from mfc_dbus.dispatcher.events import Event, Kind, Thing, Value
+from mfc_dbus.dispatcher.events import Event, Kind, Thing, Value, is_whole
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Heard:
         found = self._database.execute(
             "SELECT value FROM heard WHERE kind = ? AND key = ?", [thing.kind, _text(thing)]
         ).fetchone()
-        return _value(found[0]) if found else None
+        return _value(thing.kind, found[0]) if found else None
 
     def finish(self, event: Event, number: int) -> None:
         """Note that an event is over."""
@@ -122,18 +123,19 @@ class Imagined(Heard):
 
     def __init__(self, directory: Path) -> None:
         """Read what is kept in a directory, if there is something."""
-        path = directory / _FILE
+        self._path = directory / _FILE
         self._database = sqlite3.connect(":memory:")
-        if path.exists():
-            with closing(sqlite3.connect(path)) as kept:
-                kept.backup(self._database)
-        else:
-            self._database.executescript(_TABLES)
+        self._database.executescript(_TABLES)
         self._unwritten = {}
-        (self.number,) = self._database.execute("SELECT number FROM last").fetchone()
+        if self._path.exists():
+            with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(self._path)) as kept:
+                for kind, key, value in kept.execute("SELECT kind, key, value FROM heard"):
+                    thing = Thing(Kind(kind), _key(key))
+                    self._unwritten[thing] = _value(thing.kind, value)
+        self.number = 0
 
     def commit(self) -> None:
-        pass
+        """Keep nothing."""
 
 
 def _open(path: Path, boot: str) -> sqlite3.Connection:
@@ -172,5 +174,9 @@ def _key(text: str) -> tuple[str, ...]:
     return msgspec.json.decode(text, type=tuple[str, ...])
 
 
-def _value(text: str) -> Value:
-    return msgspec.json.decode(text, type=dict[str, object])
+def _value(kind: Kind, text: str) -> Value | None:
+    """Read a value; None where it is none that events can be made of."""
+    with contextlib.suppress(msgspec.DecodeError):
+        value = msgspec.json.decode(text, type=dict[str, object])
+        return value if is_whole(kind, value) else None
+    return None

@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ClientError) as error:
         log.error("%s", error)
         return FAILED
+    except asyncio.CancelledError:  # it was told to stop before it had begun
+        pass
     return STOPPED
 
 
@@ -64,8 +66,11 @@ async def _serve(worker: Dispatcher | Printer, *, once: bool) -> None:
     Raises ClientError, also when the bus has gone.
     """
     told = asyncio.Event()
+    beginning = asyncio.current_task()
 
     def stop() -> None:
+        if beginning:
+            beginning.cancel()  # a service that hangs may keep it waiting
         if told.is_set():
             worker.kill()
         told.set()
@@ -75,6 +80,7 @@ async def _serve(worker: Dispatcher | Printer, *, once: bool) -> None:
     async with Client.open() as client, client.following(UNROUTED_TRAFFIC) as (follower, signals):
         watch = Watch(client, follower, await client.bus_id(), worker.wants_streams)
         await watch.begin()
+        beginning = None
         dispatching = asyncio.create_task(worker.run(watch.backlog))
         watching = asyncio.create_task(watch.run(signals))
         stopping = asyncio.create_task(told.wait())
@@ -120,7 +126,7 @@ def _locked(state: Path) -> Iterator[None]:
 def _list(directories: Iterable[Path]) -> None:
     found = find(directories)
     for script in found.scripts:
-        print(clean(str(script.path)), "" if script.waits else "(not waited for)")
+        print(clean(str(script.path)) + ("" if script.waits else " (nobody waits for it)"))
     for refused in found.refused:
         print(clean(str(refused.path)), f"is not run: {refused.reason}")
 

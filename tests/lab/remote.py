@@ -100,9 +100,9 @@ class FakeBus:
     def stop(self) -> None:
         self._own("")
 
-    def put(self, group: str, oif: str, *, heard: bool = True) -> None:
+    def put(self, group: str, oif: str, state: str = "active", *, heard: bool = True) -> None:
         member = "RoutesChanged" if group in self.routes else "RoutesAdded"
-        self.routes[group] = ["*", group, "eth1", [oif], {"state": Variant("s", "active")}]
+        self.routes[group] = ["*", group, "eth1", [oif], {"state": Variant("s", state)}]
         self._changed(member, self.routes[group], heard=heard)
 
     def remove(self, group: str, *, heard: bool = True) -> None:
@@ -129,10 +129,10 @@ class FakeBus:
         told = {name: Variant("s", value) for name, value in fields.items()}
         self.send(Signal(self.owner, OBJECT_PATH, INTERFACE, "ChangeCaused", [told]))
 
-    def tell(self) -> None:
+    def tell(self, invalid: str = "Routes") -> None:
         """Send the signal that comes after changes, some or many."""
         changed = {"Generation": Variant("t", self.generation)}
-        body = [INTERFACE, changed, ["Routes"]]
+        body = [INTERFACE, changed, [invalid]]
         self.send(Signal(self.owner, OBJECT_PATH, PROPERTIES, "PropertiesChanged", body))
 
     def send(self, signal: Signal) -> None:

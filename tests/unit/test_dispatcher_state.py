@@ -119,6 +119,19 @@ def test_another_programs_database_is_begun_anew(tmp_path: Path) -> None:
         assert heard.number == 0
 
 
+@pytest.mark.parametrize("value", ["", "1", "{}", '{"state": "active"}', '{"group": 1}'])
+def test_a_value_of_another_version_was_not_heard(value: str, tmp_path: Path) -> None:
+    with closing(Heard(tmp_path, boot=BOOT)) as heard:
+        tell(heard, Comparison({Kind.ROUTE: ROUTES[:1]}))
+    with closing(sqlite3.connect(tmp_path / "heard.sqlite")) as database, database:
+        database.execute("UPDATE heard SET value = ?", [value])
+    with closing(Imagined(tmp_path)) as imagined:
+        assert len(tell(imagined, Comparison({Kind.ROUTE: ROUTES[:1]}))) == 2
+    with closing(Heard(tmp_path, boot=BOOT)) as heard:
+        assert tell(heard, Comparison({Kind.ROUTE: []})) == []
+        assert len(tell(heard, Comparison({Kind.ROUTE: ROUTES[:1]}))) == 2
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file can grow over 64 KiB: the disk is full."""
@@ -228,6 +241,24 @@ def test_too_many_events_become_a_comparison_and_later_ones_follow_it() -> None:
         assert await backlog.get() is known
         backlog.put(events[5])
         assert await _taken(backlog) == [events[5]]
+
+    asyncio.run(run())
+
+
+def test_many_comparisons_are_one_since_each_has_all_routes() -> None:
+    async def run() -> None:
+        known = Comparison({}, resync=True)
+        backlog = Backlog(lambda: known)
+        for _ in range(3):
+            for _ in range(10):
+                backlog.put(Comparison({}))
+                backlog.put(EVENT)
+            assert len(backlog) == 20
+            for _ in range(20):
+                assert await backlog.get() is not known
+        for _ in range(30):
+            backlog.put(Comparison({}))
+        assert await _taken(backlog) == [known]
 
     asyncio.run(run())
 
