@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The tests that run the package of this environment.
 COVERED := tests/unit tests/kernel tests/service
 
-CODE := mfc_dbus tests data/man .ci/requirements
+CODE := mfc_dbus tests data/man data/debian/bring .ci/requirements
 SOURCES := $(shell find mfc_dbus data meson.build pyproject.toml LICENSE ! -name __pycache__ ! -name '*.pyc' ! -type l)
 
 .DEFAULT_GOAL := help
@@ -115,6 +115,19 @@ build/wheels/all: $(LOCK) | $(VENV)/made
 	$(PIP) $(SYSTEM_PYTHON) download -qq --require-hashes -d $(@D) -r $(LOCK)
 	@touch $@
 
+# In a copy of the sources, as Debian's tools want them, and with Debian's Python and meson.
+DEB := build/deb/mfc-dbus
+
+.PHONY: deb
+deb: deb-packages build/wheels/all ## build Debian packages, in build/
+	rm -rf build/deb build/*.deb && mkdir -p $(DEB)
+	cp -r LICENSE README.md data mfc_dbus meson.build pyproject.toml $(DEB)
+	mv $(DEB)/data/debian $(DEB)/debian
+	find $(DEB) -name __pycache__ -prune -exec rm -r {} +
+	cd $(DEB) && PATH=/usr/sbin:/usr/bin:/sbin:/bin WHEELS=$(abspath build/wheels) \
+		dpkg-buildpackage --build=binary --unsigned-changes
+	mv build/deb/*.deb build/
+
 .PHONY: uninstall
 uninstall: uninstall-service ## remove all that was installed
 	sort -ru $(OWN)/installed | while read -r path; do \
@@ -182,7 +195,7 @@ clean: ## remove the environment and what the tools left
 .PHONY: .venv
 .venv: $(VENV)/dev $(VENV)/installed
 
-.PHONY: venv-packages demo-packages check-packages
+.PHONY: venv-packages demo-packages check-packages deb-packages
 venv-packages demo-packages check-packages: %-packages:
 	@.ci/packages $*
 

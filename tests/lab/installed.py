@@ -32,7 +32,7 @@ class Installed:
         if sys.prefix == sys.base_prefix or not Path(sys.prefix, "installed").exists():
             raise OSError(f"{sys.prefix} is not an environment of this Makefile: use 'make test'")
         self.machine = machine
-        _make(TOP, "build/wheels/all")
+        make(TOP, "build/wheels/all")
         # The machine's root is an overlay of ours: no name is free for sure but a new one.
         checkout = Path(tempfile.mkdtemp(prefix="mfc-dbus-", dir=machine.root / "root"))
         self._checkout = "/" / checkout.relative_to(machine.root)
@@ -125,7 +125,8 @@ class Installed:
         )
 
 
-def _make(directory: Path, *targets: str) -> None:
+def make(directory: Path, *targets: str) -> None:
+    """Run make with the environment of the tests."""
     subprocess.run(_make_command(directory, *targets), check=True, stdout=subprocess.DEVNULL)
 
 
