@@ -125,6 +125,8 @@ class MRoute(SocketOwner):
         Entries that name the number stay, and would use the next VIF of this number: rewrite or
         delete them first.
         """
+        if not self.has_vif(vif):
+            return  # what is set waits until the kernel has done with a device that goes
         try:
             self._set(abi.MRT_DEL_VIF, self._abi.vif_number(vif))
         except OSError as error:
