@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import (
     Callable,
     Collection,
-    Container,
     Hashable,
     Iterable,
     Iterator,
@@ -22,15 +21,14 @@ from typing import NamedTuple
 
 from mfc_dbus.control.backlog import FEW
 from mfc_dbus.control.starved import Starved
-from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.cause import BY_INTERFACE, Cause
 from mfc_dbus.model.errors import RequestError
 from mfc_dbus.model.interfaces import is_pattern, matches
 from mfc_dbus.model.journal import Message, about
-from mfc_dbus.model.quoting import MAX_NAMED, join
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey, TableId
 from mfc_dbus.routing.doubt import UNSEEN
-from mfc_dbus.routing.placement import place
+from mfc_dbus.routing.placement import place, say_left_out
+from mfc_dbus.routing.present_links import PresentLinks
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import Transition, install
 
@@ -55,7 +53,7 @@ class Installer:
     def __init__(
         self,
         tables: Mapping[TableId, Table],
-        present: Mapping[str, Link],
+        present: PresentLinks,
         note: Callable[[Iterable[RouteKey], Cause], None],
         installed: Callable[[Table, Sequence[Route]], None],
     ) -> None:
@@ -74,7 +72,7 @@ class Installer:
     def install(
         self,
         transitions: Sequence[Transition],
-        within: Container[str] | None = None,
+        within: Collection[str] | None = None,
         cause: Cause = BY_INTERFACE,
     ) -> None:
         """Desire routes, and put into the kernel what can be there; raises as the function does.
@@ -83,7 +81,7 @@ class Installer:
         """
         present = self._present
         if within is not None:
-            present = {name: link for name, link in present.items() if name in within}
+            present = present.only(within)
         self._install(transitions, present, cause, evicting=within is None)
 
     def install_possible(self, table: Table, routes: Sequence[Route]) -> None:
@@ -145,12 +143,12 @@ class Installer:
         if placed is route:
             return False
         native = table.routes.native_routes.native(route)
-        return placed != place(route, self._present, native=native)
+        return placed != place(route, self._present, native=native, preferred=table.vifs.used)
 
     def _install(
         self,
         transitions: Sequence[Transition],
-        present: Mapping[str, Link],
+        present: PresentLinks,
         cause: Cause,
         *,
         evicting: bool,
@@ -206,25 +204,25 @@ class Installer:
 
         reason: why it is not all of it.
         """
-        possible = place(route, self._present, native=table.routes.native_routes.native(route))
+        native = table.routes.native_routes.native(route)
+        possible = place(route, self._present, native=native, preferred=table.vifs.used)
         if possible is None:
             return
-        here = {name: self._present[name] for name in possible.interfaces}  # the iifs come first
-        taken = {name: link for name, link in here.items() if name in table.vifs}
-        # Of a pattern there may be thousands: no more are tried than could have a VIF.
+        here = possible.interfaces  # the iifs come first
+        taken = {name for name in here if name in table.vifs}
         lacking = [name for name in here if name not in taken][:MAX_VIFS]
         full = len(table.vifs.used) == MAX_VIFS
         for more in ((), *((name,) for name in lacking if not full)):
-            tried = taken | {name: here[name] for name in more}
+            tried = taken.union(more)
             try:
                 again = [Transition.again(table, [route])]
-                self._install(again, tried, BY_INTERFACE, evicting=False)
+                self._install(again, self._present.only(tried), BY_INTERFACE, evicting=False)
             except RequestError:
                 continue
             taken = tried
-        left_out = [name for name in here if name not in taken]
+        left_out = say_left_out(route, self._present, taken)
         if left_out:
-            table.left_out[route.key] = f"{reason}: {join(left_out, MAX_NAMED)} left out"
+            table.left_out[route.key] = f"{reason}: {left_out} left out"
 
 
 def _lacks(table: Table, key: RouteKey, interfaces: Set[str]) -> bool:

@@ -1,13 +1,13 @@
 """Follows the network interfaces, and waits for those that a change names."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from mfc_dbus.control.link_events import LinkEvents, NetworkLinks
 from mfc_dbus.control.reconciler import Reconciler
-from mfc_dbus.kernel.links import Link
 from mfc_dbus.loop.slices import Slices, in_slices
 from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.route import Route
+from mfc_dbus.routing.present_links import PresentLinks
 
 
 class InterfaceFollower:
@@ -18,7 +18,7 @@ class InterfaceFollower:
         self._reconciler = reconciler
 
     @property
-    def present(self) -> Mapping[str, Link]:
+    def present(self) -> PresentLinks:
         """The interfaces that routes can be on, by name."""
         return self._reconciler.present
 

@@ -25,8 +25,12 @@ def printable(text: str) -> str:
     )
 
 
-def join(names: Iterable[str], most: int | None = None) -> str:
-    """Quote names in a row; of more than `most` the first ones, and the number of the others."""
+def join(names: Iterable[str], most: int | None = None, more: int = 0) -> str:
+    """Quote names in a row; of more than `most` the first ones, and the number of the others.
+
+    more: how many there are beside these.
+    """
     names = list(names)
-    shown = ", ".join(quote(name) for name in names[:most])
-    return shown if most is None or len(names) <= most else f"{shown} and {len(names) - most} more"
+    shown = [quote(name) for name in names[:most]]
+    more += len(names) - len(shown)
+    return f"{', '.join(shown)} and {more} more" if more else ", ".join(shown)

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mfc_dbus.kernel.dump import HeldEntry
-from mfc_dbus.kernel.links import Link
 from mfc_dbus.kernel.mroute import MFCEntry
 from mfc_dbus.model.route import MAX_VIFS, Oif, Route, RouteKey, stream_key
 from mfc_dbus.routing.learned_entries import derive
 from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement, missing, place
+from mfc_dbus.routing.present_links import PresentLinks
 from mfc_dbus.routing.routes import Routes
 from mfc_dbus.routing.steps import AddEntry, DelOrphan, DelVif, Step, entry, uses
 from mfc_dbus.routing.vifs import Vif, Vifs
@@ -40,7 +40,7 @@ def adopt(
     held_vifs: Mapping[int, int],
     held_entries: Iterable[HeldEntry],
     routes: Routes,
-    present: Mapping[str, Link],
+    present: PresentLinks,
     *,
     whole: bool = True,
 ) -> Adoption:
@@ -53,7 +53,7 @@ def adopt(
     vifs = Vifs()
     for number, ifindex in held_vifs.items():
         vifs.hold(Vif(number, names.get(ifindex, f"ifindex {ifindex}"), ifindex, 0))
-    known = {vif.name: present[vif.name] for vif in vifs if vif.name in present}
+    known = present.only(vif.name for vif in vifs)
     held = {_key(each.source, each.group, each.iif): each for each in held_entries}
     devices = _Devices(vifs)
 
@@ -70,7 +70,7 @@ def adopt(
             _key(route.source.address, route.group.address, present[route.iif].ifindex), None
         )
         new = whole and before is None and possible is not route
-        if new and possible != place(route, present, native=True):
+        if new and possible != place(route, present, native=True, preferred=known.keys()):
             continue  # a route that is new to the kernel is installed whole, or later
         installed[route.key] = possible
         # The entry of a route that lacks an interface may still have the number of that one's VIF,

@@ -1,16 +1,17 @@
 """What of a route is in the kernel: an entry of its own, or VIFs and what is learned (pure)."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence, Set
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.interfaces import is_pattern
+from mfc_dbus.model.quoting import MAX_NAMED, join
 from mfc_dbus.model.route import Oif, Route, RouteKey, shared_oif
-from mfc_dbus.routing.present_links import find_matching
+from mfc_dbus.routing.present_links import PresentLinks, holds
 
 
 class LearnedRoute(Struct, frozen=True, gc=False):
@@ -58,13 +59,19 @@ class Learned(NamedTuple):
 Placed = TypeVar("Placed", bound=Placement | Learned)
 
 
-def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placement | None:
-    """Return what of a route can be in the kernel with these interfaces, None without an iif."""
+def place(
+    route: Route, present: PresentLinks, *, native: bool, preferred: Set[str] = frozenset()
+) -> Placement | None:
+    """Return what of a route can be in the kernel with these interfaces, None without an iif.
+
+    preferred: the interfaces that go before others, where a pattern is for more than can have
+    VIFs. Then it is placed on these, and on so many others that not all of them have room.
+    """
     if not route.enabled:
         return None
     if not native:
-        iifs = _expand(route.iif, present)
-        oifs = _oifs(route.oifs, present)
+        iifs = _expand(route.iif, present, preferred)
+        oifs = _oifs(route.oifs, present, preferred | {*iifs})
         return LearnedRoute(route.key, iifs, oifs, route.hairpin) if iifs else None
     if route.iif not in present:
         return None
@@ -73,7 +80,8 @@ def place(route: Route, present: Mapping[str, Link], *, native: bool) -> Placeme
             break
     else:  # the usual case
         return route
-    return replace(route, oifs=_oifs(route.oifs, present, but=_unless_back(route, route.iif)))
+    but = _unless_back(route, route.iif)
+    return replace(route, oifs=_oifs(route.oifs, present, preferred, but))
 
 
 def learn(stream: RouteKey, iif: str, owner: LearnedRoute) -> Learned | None:
@@ -103,24 +111,36 @@ def missing(route: Route, placed: Placement) -> list[str]:
     return [name for name in route.interfaces if name not in there and not is_pattern(name)]
 
 
+def say_left_out(route: Route, present: PresentLinks, placed: Set[str]) -> str:
+    """Name the present interfaces that are for a route and not among those where it is placed."""
+    named = [name for name in route.interfaces if name in present and name not in placed]
+    matching = present.matching(*sorted(filter(is_pattern, {*route.interfaces})))
+    known = placed | {*named}
+    some = list(islice((name for name in matching if name not in known), MAX_NAMED))
+    others = len(matching) - sum(holds(matching, name) for name in known)
+    return join([*named, *some], MAX_NAMED, others - len(some))
+
+
 def _unless_back(placed: Route | LearnedRoute, iif: str) -> str:
     """Return the iif, unless streams may leave by it: then an empty name."""
     return "" if placed.hairpin else iif
 
 
-def _oifs(oifs: Sequence[Oif], present: Mapping[str, Link], but: str = "") -> tuple[Oif, ...]:
+def _oifs(
+    oifs: Sequence[Oif], present: PresentLinks, preferred: Set[str], but: str = ""
+) -> tuple[Oif, ...]:
     """Find the oifs that exist; a pattern stands for all interfaces that no other oif names."""
     found = {oif.name: oif for oif in oifs if oif.name in present}
     for pattern, ttl in oifs:
         if is_pattern(pattern):
-            for name in _expand(pattern, present):
+            for name in _expand(pattern, present, preferred):
                 if name not in found and name != but:
                     found[name] = shared_oif(name, ttl)
     return tuple(found.values())
 
 
-def _expand(name: str, present: Mapping[str, Link]) -> tuple[str, ...]:
+def _expand(name: str, present: PresentLinks, preferred: Set[str]) -> tuple[str, ...]:
     """Return the present interfaces that a name or pattern stands for."""
-    if not is_pattern(name):
-        return (name,) if name in present else ()
-    return tuple(find_matching(name, present))
+    if is_pattern(name):
+        return present.choose(name, preferred)
+    return (name,) if name in present else ()

@@ -5,15 +5,15 @@ before or by those that come.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
-from mfc_dbus.kernel.links import Link
 from mfc_dbus.loop.slices import in_batches, in_slices
 from mfc_dbus.model.difference import Difference, Replacement
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
 from mfc_dbus.routing.placement import place
+from mfc_dbus.routing.present_links import PresentLinks
 from mfc_dbus.routing.steps import count_by_name
 from mfc_dbus.routing.table import Table
 from mfc_dbus.routing.transition import Transition
@@ -42,7 +42,7 @@ class Part(NamedTuple):
     within: frozenset[str] | None = None
 
 
-async def split(changes: Sequence[TableChange], present: Mapping[str, Link]) -> Iterator[Part]:
+async def split(changes: Sequence[TableChange], present: PresentLinks) -> Iterator[Part]:
     """Split a change into parts that are done one after the other.
 
     Raises what can be told beforehand: TableBusy, KernelError, TooManyInterfaces.
@@ -68,7 +68,7 @@ class _Room(NamedTuple):
         return len(self.before | self.after) > MAX_VIFS
 
 
-async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
+async def _find_room(change: TableChange, present: PresentLinks) -> _Room:
     """Count what uses the VIFs. Raises TooManyInterfaces, and what forbids to use them at all."""
     table, routes, wait = change
     if not table.owned:
@@ -89,12 +89,12 @@ async def _find_room(change: TableChange, present: Mapping[str, Link]) -> _Room:
         some |= {route.interfaces: route for route in batch}
     needed: dict[str, None] = {}
     wanted: dict[str, None] = {}  # by patterns, which take what is left
+    before = table.vifs.used
     async for route in in_slices(some.values()):
-        placed = place(route, present, native=False)
+        placed = place(route, present, native=False, preferred=before)
         named = route.interfaces
         for name in placed.interfaces if placed is not None else ():
             (needed if name in named else wanted)[name] = None
-    before = table.vifs.used
     used = [vif.name for vif in table.vifs if vif.references > going.get(vif.name, 0)]
     everything = frozenset([*used, *needed, *wanted])
     if len(everything) <= MAX_VIFS:

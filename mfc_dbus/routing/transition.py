@@ -11,11 +11,18 @@ from mfc_dbus.kernel.links import Link
 from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import KernelError, TooManyInterfaces
 from mfc_dbus.model.interfaces import is_pattern
-from mfc_dbus.model.quoting import MAX_NAMED, join
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
 from mfc_dbus.routing.doubt import removing_doubt
 from mfc_dbus.routing.learned_entries import follow
-from mfc_dbus.routing.placement import Learned, LearnedRoute, Placement, narrow, place
+from mfc_dbus.routing.placement import (
+    Learned,
+    LearnedRoute,
+    Placement,
+    narrow,
+    place,
+    say_left_out,
+)
+from mfc_dbus.routing.present_links import PresentLinks
 from mfc_dbus.routing.steps import AddVif, DelVif, Step, plan, uses
 from mfc_dbus.routing.table import Kernel, Table
 from mfc_dbus.routing.vifs import Vifs
@@ -65,12 +72,12 @@ class _Planned(NamedTuple):
     vifs: Vifs
     old: Sequence[RouteKey]
     placed: Mapping[RouteKey, Placement]
-    left_out: Mapping[RouteKey, tuple[str, ...]]
+    left_out: Mapping[RouteKey, str]
     learned: Mapping[RouteKey, Learned | None]
     evicted: Sequence[RouteKey] = ()
 
 
-def check_transition(transition: Transition, present: Mapping[str, Link]) -> None:
+def check_transition(transition: Transition, present: PresentLinks) -> None:
     """Raise what can be told beforehand: TableBusy, KernelError, TooManyInterfaces."""
     table, old, new, _ = transition
     lacking = any(name not in table.vifs for route in new for name in route.interfaces)
@@ -81,7 +88,7 @@ def check_transition(transition: Transition, present: Mapping[str, Link]) -> Non
 
 
 def install(
-    transitions: Sequence[Transition], present: Mapping[str, Link], *, evicting: bool = True
+    transitions: Sequence[Transition], present: PresentLinks, *, evicting: bool = True
 ) -> list[RouteKey]:
     """Desire the new routes, and put into the kernel what can be there with these interfaces.
 
@@ -144,10 +151,7 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
             table.installed.pop(key, None)
             table.left_out.pop(key, None)
         table.installed.update(each.placed)
-        for key, names in each.left_out.items():
-            table.left_out[key] = (
-                f"The kernel knows {MAX_VIFS} interfaces a table: {join(names, MAX_NAMED)} left out"
-            )
+        table.left_out.update(each.left_out)
         for stream, learned in each.learned.items():
             if learned is None:
                 table.learned.remove(stream)
@@ -155,7 +159,7 @@ def _install(planned: Sequence[tuple[Table, _Planned]]) -> None:
                 table.learned.put(learned)
 
 
-def _plan_all(transition: Transition, present: Mapping[str, Link], *, evicting: bool) -> _Planned:
+def _plan_all(transition: Transition, present: PresentLinks, *, evicting: bool) -> _Planned:
     """Plan a transition that is desired already, with all that follows from it."""
     table, new = transition.table, transition.new
     keys = [route.key for route in transition.old]
@@ -194,7 +198,7 @@ def _plan(
     table: Table,
     old: Sequence[RouteKey],
     new: Sequence[Route],
-    present: Mapping[str, Link],
+    present: PresentLinks,
     streams: Sequence[RouteKey] = (),
     *,
     evicting: bool = True,
@@ -271,44 +275,59 @@ def _common(
 
 
 def _place(
-    table: Table, routes: Sequence[Route], present: Mapping[str, Link], evicted: Set[str]
-) -> tuple[dict[RouteKey, Placement], dict[RouteKey, tuple[str, ...]]]:
-    """Place routes. Return their placements, and by key the interfaces that found no room.
+    table: Table, routes: Sequence[Route], present: PresentLinks, evicted: Set[str]
+) -> tuple[dict[RouteKey, Placement], dict[RouteKey, str]]:
+    """Place routes. Return their placements, and by key why some interfaces were left out.
 
-    Interfaces that a route names go before those that only a pattern wants.
+    Interfaces that a route names go before those that only a pattern wants, and interfaces with a
+    VIF before those without.
     """
     placed: dict[RouteKey, Placement] = {}
-    left_out: dict[RouteKey, tuple[str, ...]] = {}
+    left_out: dict[RouteKey, str] = {}
     taken = {vif.name for vif in table.vifs if vif.references and vif.name not in evicted}
-    wanted: list[tuple[Route, Placement, tuple[str, ...]]] = []
+    preferred = taken | evicted
+
+    def place_now(route: Route) -> Placement | None:
+        native = table.routes.native_routes.native(route)
+        return place(route, present, native=native, preferred=preferred)
+
+    wanted: list[Route] = []
     fitting: set[tuple[str, ...]] = set()  # those that are there, and have VIFs
     for route in routes:
         if route.interfaces in fitting and route.is_sg_on_one_iif:
             placed[route.key] = route
             continue
-        possible = place(route, present, native=table.routes.native_routes.native(route))
+        possible = place_now(route)
         if possible is not None:
             placed[route.key] = possible
-            interfaces = possible.interfaces  # of thousands, maybe, of which few fit
+            interfaces = possible.interfaces
             if not taken.issuperset(interfaces):
-                wanted.append((route, possible, interfaces))
+                wanted.append(route)
             elif possible is route:
                 fitting.add(interfaces)
-    for route, _, interfaces in wanted:
+    for route in wanted:
+        interfaces = placed[route.key].interfaces
         if not taken.issuperset(interfaces):
-            taken.update(_named([route]).intersection(interfaces))
-    for route, possible, interfaces in wanted:
-        if taken.issuperset(interfaces):
+            taken |= _named([route]).intersection(interfaces)
+            preferred |= taken
+    for route in wanted:
+        if taken.issuperset(placed[route.key].interfaces):
             continue
-        too_many = _without_room(route, interfaces, taken, evicted)
-        if too_many:
-            left_out[route.key] = too_many
-            smaller = narrow(possible, {*interfaces}.difference(too_many))
-            if smaller is None:
-                del placed[route.key]
-                continue
-            placed[route.key] = smaller
-        taken.update(placed[route.key].interfaces)
+        possible = place_now(route)  # anew, since more are preferred by now
+        too_many = _without_room(route, possible.interfaces, taken, evicted) if possible else ()
+        if possible is not None and too_many:
+            staying = {*possible.interfaces}.difference(too_many)
+            left_out[route.key] = (
+                f"The kernel knows {MAX_VIFS} interfaces a table: "
+                f"{say_left_out(route, present, staying)} left out"
+            )
+            possible = narrow(possible, staying)
+        if possible is None:
+            del placed[route.key]
+            continue
+        placed[route.key] = possible
+        taken.update(possible.interfaces)
+        preferred |= taken
     return placed, left_out
 
 

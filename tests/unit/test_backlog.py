@@ -292,17 +292,17 @@ def test_routes_of_a_pattern_over_many_interfaces_are_looked_at_in_smaller_parts
         assert install.call_count == 0
         while ground.controller.work():
             pass
-        assert max(len(each.args[0][0].new) for each in install.call_args_list) <= 2
+        assert max(len(each.args[0][0].new) for each in install.call_args_list) <= 8
 
 
 def test_few_patterns_over_thousands_of_interfaces_are_looked_at_at_once() -> None:
     ground = Ground("a", *(f"v{number}" for number in range(1_900)))
-    for number in range(10):
+    for number in range(60):
         ground.add("*", f"239.{number}.0.0/16", "a", f"[v{number}]*")  # each pattern another
     ground.links.remove("v0")
     with mock.patch("mfc_dbus.control.installer.install", wraps=transition.install) as install:
         ground.controller.follow()
-        assert sum(len(each.args[0][0].new) for each in install.call_args_list) <= 2
+        assert 0 < sum(len(each.args[0][0].new) for each in install.call_args_list) <= 40
         while ground.controller.work():
             pass
     assert {*ground.states().values()} == {"partial"}

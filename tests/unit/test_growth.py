@@ -1,23 +1,16 @@
-"""What one change costs does not grow with the routes beside it, whatever their kind.
+"""What one change costs does not grow with the routes beside it, whatever their kind."""
 
-The cost is counted in instructions of Python, which are the same each time, and not in seconds.
-"""
-
-import gc
 import ipaddress
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import pytest
 from lab.ground import Ground, run
+from lab.instructions import counted
 from msgspec import structs
 
-import mfc_dbus
 from mfc_dbus.config.settings import Settings
 from mfc_dbus.model.addresses import FAMILIES, parse_stream
 from mfc_dbus.model.membership import parse_memberships
@@ -27,36 +20,6 @@ FEW = 60
 MANY = 4 * FEW
 VIFS = [f"eth{number}" for number in range(8)]
 MORE = [f"up{number}" for number in range(29)]  # more than there is room for
-PACKAGE = mfc_dbus.__path__[0]
-
-
-class Count:
-    instructions = 0
-
-
-@contextmanager
-def counted() -> Iterator[Count]:
-    """Count the instructions of the package."""
-    count = Count()
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        if event == "opcode":
-            count.instructions += 1
-        return trace
-
-    before = sys.gettrace()
-    gc.collect()  # what is left of others is none of ours
-    gc.disable()
-    sys.settrace(trace)
-    try:
-        yield count
-    finally:
-        sys.settrace(before)
-        gc.enable()
 
 
 def group(first: str, number: int) -> str:

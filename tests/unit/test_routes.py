@@ -14,6 +14,7 @@ from mfc_dbus.model.errors import InvalidArgs
 from mfc_dbus.model.interfaces import expand, is_pattern, matches, may_meet
 from mfc_dbus.model.route import Route, RouteKey, parse_route
 from mfc_dbus.routing.placement import place
+from mfc_dbus.routing.present_links import PresentLinks
 from mfc_dbus.routing.routes import Routes
 
 
@@ -164,9 +165,8 @@ def test_any_pattern_that_is_taken_can_be_expanded(pattern: str, name: str) -> N
 
 
 def test_what_patterns_stand_for_is_shared_by_routes() -> None:
-    present = {
-        name: Link(name, number, multicast=True) for number, name in enumerate(("eth0", "v1"), 1)
-    }
+    names = ("eth0", "v1")
+    present = PresentLinks({name: Link(name, n, multicast=True) for n, name in enumerate(names, 1)})
     routes = (parse_route("*", group, "eth0", ["v*"]) for group in ("239.1.0.0/16", "239.2.0.0/16"))
     one, other = (place(route, present, native=False) for route in routes)
     assert one
