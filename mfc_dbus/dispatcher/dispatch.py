@@ -60,7 +60,7 @@ class Dispatcher:
         self._stopping = False
         self._unwaited: set[asyncio.Task[None]] = set()
         self._unwritten = 0
-        self._waited: Running | None = None
+        self._running: set[Running] = set()
 
     def wants_streams(self) -> bool:
         """Return whether there is anybody to hear of learned streams."""
@@ -72,9 +72,9 @@ class Dispatcher:
             await self._resume()
             while not self._stopping and (item := await backlog.get()) is not None:
                 for event in item.events(self._heard) if isinstance(item, Comparison) else [item]:
+                    await self._dispatch(event)
                     if self._stopping:
                         break
-                    await self._dispatch(event)
                 if not len(backlog):
                     self._heard.commit()
             if self._unwaited:
@@ -83,14 +83,14 @@ class Dispatcher:
             self._heard.commit()
 
     def stop(self) -> None:
-        """Let the scripts that run end, and dispatch nothing more."""
+        """Let the scripts that run end, and start no more. The backlog must be closed."""
         self._stopping = True
 
     def kill(self) -> None:
-        """End the script that is waited for."""
+        """End the scripts that run."""
         self.stop()
-        if self._waited:
-            self._waited.kill()
+        for each in self._running:
+            each.kill()
 
     async def _resume(self) -> None:
         """Go on with the event that an earlier process was at, when it ended."""
@@ -111,8 +111,8 @@ class Dispatcher:
             else:
                 self._keep(self._see_to(running, name, event))
         rest = [each for each in scripts if each.name not in started]
-        await self._run_scripts(event, number, rest)
-        self._finish(event, number, was_heard=True)
+        if await self._run_scripts(event, number, rest):
+            self._finish(event, number, was_heard=True)
 
     async def _dispatch(self, event: Event) -> None:
         scripts = self._directories.scripts()
@@ -121,7 +121,8 @@ class Dispatcher:
             event = event._replace(time=time.time_ns() // 1000)
         if scripts:
             self._progress.begin(event, number)
-            await self._run_scripts(event, number, scripts)
+            if not await self._run_scripts(event, number, scripts):
+                return
         else:
             await asyncio.sleep(0)
         self._finish(event, number, was_heard=bool(scripts))
@@ -133,22 +134,26 @@ class Dispatcher:
             self._heard.commit()
             self._unwritten = 0
 
-    async def _run_scripts(self, event: Event, number: int, scripts: Sequence[Script]) -> None:
+    async def _run_scripts(self, event: Event, number: int, scripts: Sequence[Script]) -> bool:
+        """Run scripts, first those that nobody waits for. Return whether all have run: those that
+        are left when we are to stop run after our next start.
+        """
         if self._cgroup:
             for left in self._cgroup.glob(f"{_PREFIX}*"):
                 Cgroup(left).remove()
         for script in sorted(scripts, key=lambda script: script.waits):
             while not script.waits and len(self._unwaited) >= _MOST_UNWAITED:
                 await asyncio.wait(self._unwaited, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping:
+                return False
             child = self._start(script, event, number)
             if child is None:
                 continue
             if script.waits:
-                self._waited = child
                 await self._see_to(child, script.name, event)
-                self._waited = None
             else:
                 self._keep(self._see_to(child, script.name, event))
+        return True
 
     def _start(self, script: Script, event: Event, number: int) -> Child | None:
         """Start a script, or log why it cannot be started."""
@@ -168,9 +173,11 @@ class Dispatcher:
 
     async def _see_to(self, running: Running, name: str, event: Event) -> None:
         """Wait for the end of a script, and log what went wrong."""
+        self._running.add(running)
         with contextlib.closing(running):
             in_time = await running.wait(self._timeout)
             status = running.status()
+        self._running.discard(running)
         about = " ".join(environment.arguments(event))
         if not in_time:
             log.warning("%s took more than %g s and was ended: %s", name, self._timeout, about)

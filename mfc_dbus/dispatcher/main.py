@@ -95,7 +95,8 @@ async def _serve(worker: Dispatcher | Printer, *, once: bool) -> None:
                     await client.owner()
                 signals.put_nowait(None)
                 await asyncio.wait([watching], timeout=_STOPPING)
-                watch.backlog.close()
+            watch.backlog.close()
+            if stopping.done():
                 await asyncio.wait([dispatching], timeout=_STOPPING)
             if not once or stopping.done():
                 worker.stop()

@@ -59,8 +59,8 @@ class Running:
         return False
 
     def status(self) -> int:
-        """Return the exit status of a script that has ended, negative for a signal; 0 where only
-        the process knows that started it.
+        """Return the exit status of a script that has ended, negative for a signal; 0 where nobody
+        knows it, since another process has started it, or it does not end even by SIGKILL.
         """
         return 0
 
@@ -97,7 +97,7 @@ class Child(Running):
         self._child = child
 
     def status(self) -> int:
-        return self._child.wait()
+        return self._child.poll() or 0
 
 
 def start(

@@ -75,6 +75,8 @@ class Watch:
         try:
             while signal := await signals.get():
                 await self._follow(signal)
+                if looking.done():
+                    looking.result()
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)

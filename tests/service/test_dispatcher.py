@@ -309,10 +309,11 @@ def test_two_dispatchers_do_not_share_a_state(dispatcher: Dispatcher) -> None:
     assert (done.returncode, "Another dispatcher uses" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_when_the_bus_has_gone_it_ends_to_be_started_anew(
-    dispatcher: Dispatcher, own_bus: PrivateBus
+    number: signal.Signals, dispatcher: Dispatcher, own_bus: PrivateBus
 ) -> None:
-    own_bus.stop()
+    own_bus.process.send_signal(number)
     assert dispatcher.process.wait(20) == 1
     assert "The bus has gone" in dispatcher.log
 
@@ -337,6 +338,25 @@ def test_it_can_be_stopped_while_the_service_hangs(
     time.sleep(1)
     assert dispatcher.stop() == 0
     own_daemon.process.send_signal(signal.SIGCONT)
+
+
+def test_what_is_left_when_it_is_stopped_goes_on_after_the_next_start(
+    dispatcher: Dispatcher, own_cli: CLI
+) -> None:
+    """The event that is under way when the time for what waits is over."""
+    dispatcher.kill()
+    dispatcher.command.append("--timeout=20")
+    dispatcher.start()
+    dispatcher.add("0", "exec sleep 12")
+    dispatcher.add("b")
+    do(own_cli, *ADD)
+    dispatcher.until(lambda: len(dispatcher.told("0")) == 1)
+    assert dispatcher.stop() == 0
+    assert (len(dispatcher.told("0")), dispatcher.told("b")) == (1, [])
+    dispatcher.add("0")
+    dispatcher.start()
+    dispatcher.until(lambda: len(dispatcher.told("b")) == 4)
+    assert dispatcher.told("0") == dispatcher.told() == dispatcher.told("b")
 
 
 def test_a_second_signal_ends_a_script_that_runs(dispatcher: Dispatcher, own_cli: CLI) -> None:

@@ -1,5 +1,8 @@
 """The events that scripts are told lead to how things are, whole or from wherever they were cut."""
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from mfc_dbus.client import MembershipInfo, RouteInfo
 from mfc_dbus.dispatcher.environment import VARIABLES, arguments, environment
 from mfc_dbus.dispatcher.events import ACTIONS, Cause, Event, Kind, Thing, Value, events_of
 
+EXAMPLE = Path(__file__).parents[2] / "data/doc/examples/50-tell-of-routes"
 ROUTE = RouteInfo("10.1.0.10", "239.1.2.3", "eth1", ("eth2", "eth3"), "active").to_json()
 WAITING = {**ROUTE, "state": "waiting", "reason": "Interface 'eth1' is down"}
 PARTIAL = {**ROUTE, "state": "partial", "reason": "Interface 'eth2' is down"}
@@ -118,6 +122,26 @@ def test_a_script_gets_what_there_is_in_its_environment() -> None:
         "MFC_UID": "1000",
         "MFC_USER": "alice",
     }
+
+
+def test_the_example_tells_of_a_route_that_goes_down(tmp_path: Path) -> None:
+    logger = tmp_path / "logger"
+    logger.write_text('#!/bin/sh\necho "$*"\n')
+    logger.chmod(0o755)
+    told = []
+    for event in between(Kind.ROUTE, ROUTE, WAITING) + between(Kind.ROUTE, None, WAITING):
+        variables = {**environment(event), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [EXAMPLE, *arguments(event)], env=variables, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        told.append(done.stdout)
+    assert told == [
+        "--tag multicast --priority daemon.warning -- "
+        "Route 10.1.0.10,239.1.2.3 from eth1 to eth2 eth3 is waiting (unknown cause). "
+        "Interface 'eth1' is down\n",
+        "",
+    ]
 
 
 def test_each_kind_has_its_first_argument() -> None:
