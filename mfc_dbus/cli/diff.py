@@ -85,6 +85,15 @@ def diff(snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool) -> Diff:
     )
 
 
+def removal(snapshot: Snapshot, named: Iterable[Entry]) -> Diff:
+    """Find what the service has of what a document names, but for what comes from files."""
+    keys = {key_of(entry) for entry in named}
+    present: list[Info] = [*snapshot.routes, *snapshot.memberships]
+    return Diff(
+        [], [], [plain(each) for each in present if key_of(each) in keys and each.origin == "bus"]
+    )
+
+
 def document_of(snapshot: Snapshot, *, as_json: bool) -> str:
     """Write all that a document speaks for, as one."""
     routes = [plain(each) for each in snapshot.routes if documented(each)]

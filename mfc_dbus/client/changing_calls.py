@@ -151,14 +151,22 @@ class ChangingCalls:
         dry_run: bool = False,
         wait: bool = False,
         empty: bool = False,
+        remove: bool = False,
     ) -> tuple[int, int, int]:
         """Make the routes and memberships of a JSON document those of the service.
 
         merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. empty:
-        allow a document without entries, which deletes all. Returns how many were, or would be,
+        allow a document without entries, which deletes all. remove: take away what it names, and
+        do nothing else. Returns how many were, or would be,
         added, changed and deleted.
         """
-        given = {"merge": merge, "dry-run": dry_run, "wait": wait, "empty": empty}
+        given = {
+            "merge": merge,
+            "dry-run": dry_run,
+            "wait": wait,
+            "empty": empty,
+            "remove": remove,
+        }
         options = {name: Variant("b", True) for name, value in given.items() if value}
         added, changed, deleted = await self._change(
             "Apply", [document, options], timeout=LONG_TIMEOUT

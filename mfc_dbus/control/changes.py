@@ -16,7 +16,7 @@ from mfc_dbus.model.difference import Comparison, Difference
 from mfc_dbus.model.errors import RequestError, RouteConfigured
 from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.problems import Problems
-from mfc_dbus.model.route import Route, TableId
+from mfc_dbus.model.route import Route, RouteKey, TableId
 from mfc_dbus.routing.presence import check_interface
 from mfc_dbus.routing.table import Table, find_table
 
@@ -131,6 +131,28 @@ async def find_flushed(
             deleted += filter(flushed, batch)
         found[id_] = Difference(deleted=deleted)
     return Changes(found)
+
+
+async def find_named(
+    tables: Tables,
+    memberships: Memberships,
+    routes: Sequence[Route],
+    named: Sequence[Membership],
+) -> Changes:
+    """Find the routes and memberships with the keys of these that no file has, and plan to delete
+    them.
+    """
+    found: dict[TableId, dict[RouteKey, Route]] = {}
+    async for batch in in_batches(routes):
+        for route in batch:
+            table = tables.get(route.table_id)
+            present = table.routes.get(route.key) if table is not None else None
+            if present is not None and not present.file:
+                found.setdefault(route.table_id, {})[route.key] = present
+    return Changes(
+        {id_: Difference(deleted=[*deleted.values()]) for id_, deleted in found.items()},
+        memberships.find_named(named),
+    )
 
 
 async def find_problems(

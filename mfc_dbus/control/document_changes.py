@@ -43,12 +43,17 @@ class DocumentChanges:
         self._settings = settings
         self._bulk = bulk
 
-    def changes_memberships(self, memberships: Sequence[Membership], *, merge: bool) -> bool:
+    def changes_memberships(
+        self, memberships: Sequence[Membership], *, merge: bool = False, remove: bool = False
+    ) -> bool:
         """Return whether a document with these memberships would change any.
 
-        Raises LimitExceeded where there are too many, before they are looked at: others wait.
+        remove: it is to be taken away. Raises LimitExceeded where there are too many, before they
+        are looked at: others wait.
         """
         self._memberships.check_total(len(memberships))
+        if remove:
+            return bool(self._memberships.find_named(memberships))
         deletable = None if merge else changes.owned_by_documents
         return any(self._memberships.compare(memberships, deletable))
 
@@ -77,13 +82,35 @@ class DocumentChanges:
             planned = await changes.compare_all(
                 self._tables, self._memberships, routes, memberships, deletable
             )
-            if any(planned.memberships) and not joining:
-                raise AccessDenied("The memberships were changed meanwhile: try again")
+            _check_joining(planned, joining)
             self._preconditions.count(planned)
             await self._preconditions.document(routes, memberships, planned, wait=wait)
             return planned, (planned.counts, planned.memberships.deleted)
 
         await self._interfaces.until_all_there(routes, memberships)
+        counts, left = await self._bulk.run(plan, cause or asked(Act.APPLY), dry_run=dry_run)
+        self._memberships.check_left(left)
+        return counts
+
+    async def remove(
+        self,
+        routes: Sequence[Route],
+        memberships: Sequence[Membership] = (),
+        *,
+        dry_run: bool = False,
+        joining: bool = True,
+        cause: Cause | None = None,
+    ) -> Sequence[int]:
+        """Delete the routes and memberships with the keys of these, but for those of files.
+
+        What is not there is no error. Options, what is returned and what is raised: as in `apply`.
+        """
+
+        async def plan() -> tuple[Changes, tuple[Sequence[int], Sequence[Membership]]]:
+            planned = await changes.find_named(self._tables, self._memberships, routes, memberships)
+            _check_joining(planned, joining)
+            return planned, (planned.counts, planned.memberships.deleted)
+
         counts, left = await self._bulk.run(plan, cause or asked(Act.APPLY), dry_run=dry_run)
         self._memberships.check_left(left)
         return counts
@@ -127,3 +154,9 @@ class DocumentChanges:
         for file, count in deleted.items():
             if file not in left:
                 log.warning("%s has gone, and with it %d routes and memberships", file, count)
+
+
+def _check_joining(planned: Changes, joining: bool) -> None:
+    """Raise AccessDenied for a change of memberships that the caller was not authorised for."""
+    if any(planned.memberships) and not joining:
+        raise AccessDenied("The memberships were changed meanwhile: try again")

@@ -50,7 +50,7 @@ _CHANGE_OPTIONS = {**_DELETE_OPTIONS, **signatures(CHANGE_ROUTE)}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
 _UNDO_OPTIONS = {"number": "t"}
 _JOIN_OPTIONS = signatures(JOIN_GROUP)
-_APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b", "empty": "b"}
+_APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b", "empty": "b", "remove": "b"}
 
 _RELOAD = Question({}, "have the multicast routing service read its configuration again")
 
@@ -208,14 +208,8 @@ class Methods:
             cause = await self._cause(call, Act.APPLY)
             try:
                 with garbage.held_off():
-                    counts = await self._controller.documents.apply(
-                        document.routes,
-                        document.memberships,
-                        merge=given.get("merge", False),
-                        wait=given.get("wait", False),
-                        dry_run=dry_run,
-                        joining=joining,
-                        cause=cause,
+                    counts = await self._change_by(
+                        document, given, dry_run=dry_run, joining=joining, cause=cause
                     )
             except RequestError as error:
                 await let_go(document.routes)
@@ -228,8 +222,40 @@ class Methods:
 
     def _changes_memberships(self, document: Document, options: Mapping[str, Any]) -> bool:
         """Return whether to apply a document takes the right to memberships too."""
-        merge = options.get("merge", False)
-        return self._controller.documents.changes_memberships(document.memberships, merge=merge)
+        return self._controller.documents.changes_memberships(
+            document.memberships,
+            merge=options.get("merge", False),
+            remove=options.get("remove", False),
+        )
+
+    async def _change_by(
+        self,
+        document: Document,
+        options: Mapping[str, Any],
+        *,
+        dry_run: bool,
+        joining: bool,
+        cause: Cause,
+    ) -> Sequence[int]:
+        """Have what a document says, or take it away; return how many were changed, as `apply`."""
+        documents, routes, memberships = (
+            self._controller.documents,
+            document.routes,
+            document.memberships,
+        )
+        if options.get("remove", False):
+            return await documents.remove(
+                routes, memberships, dry_run=dry_run, joining=joining, cause=cause
+            )
+        return await documents.apply(
+            routes,
+            memberships,
+            merge=options.get("merge", False),
+            wait=options.get("wait", False),
+            dry_run=dry_run,
+            joining=joining,
+            cause=cause,
+        )
 
     def _undo(self, call: Call) -> Request:
         (options,) = call.body
@@ -280,7 +306,9 @@ async def _read_document(call: Call) -> tuple[Document, dict[str, Any]]:
     given = read_options(options, _APPLY_OPTIONS)
     with garbage.held_off():
         document = await aside(from_json, text)
-    if document.empty and not (given.get("merge", False) or given.get("empty", False)):
+    if given.get("remove", False) and given.get("merge", False):
+        raise InvalidArgs("'remove' and 'merge' contradict each other")
+    if document.empty and not any(given.get(name, False) for name in ("merge", "empty", "remove")):
         # An export that failed, or a file that was not there, leaves such a document.
         raise InvalidArgs(
             "The document has no routes and no memberships, and would delete all there are: with "

@@ -33,6 +33,7 @@ _OPTIONS = {
     "source": "s",
     "state": "s",
     "merge": "b",
+    "remove": "b",
     "dry-run": "b",
     "empty": "b",
     "table": "u",

@@ -83,6 +83,46 @@ async def test_merge_deletes_nothing_and_dry_run_does_nothing(
         assert plain(await caller.describe()) == document(ONE, TWO)
 
 
+async def test_what_a_document_names_is_taken_away_whatever_it_is_by_now(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        joined = Membership(group="ff3e::2", interface="eth2")
+        await caller.apply(document(ONE, TWO, THREE))
+        await caller.join(joined)
+        named = document(ONE | {"oifs": ["eth77"]}, TWO, ONE | {"group": "239.9.9.9"})
+        named["membership"] = [{"group": "ff3e::2", "interface": "eth2"}]
+        assert await caller.apply(named, remove=True, dry_run=True) == [0, 0, 3]
+        assert len(await caller.describe()) == 3
+        assert await caller.apply(named, remove=True) == [0, 0, 3]
+        assert plain(await caller.describe()) == document(THREE)
+        assert await caller.get("Memberships") == []
+        for again in (named, {}):
+            assert await caller.apply(again, remove=True) == [0, 0, 0]
+        await caller.add(Route("10.1.0.10", "239.1.1.1", "eth1", ["eth2"]), timeout=1000)
+        assert await caller.apply(document(ONE), remove=True) == [0, 0, 1]
+        contradicting = caller.apply(document(THREE), remove=True, merge=True)
+        await refused(contradicting, f"{STANDARD}.InvalidArgs", "contradict each other")
+
+
+async def test_who_may_not_change_memberships_takes_none_away(
+    bus: PrivateBus, daemon: Daemon, nobody: int
+) -> None:
+    text = document(ONE) | {"membership": [{"group": "ff3e::2", "interface": "eth2"}]}
+    async with Caller.at(bus.address) as root, Caller.at(bus.address, nobody) as stranger:
+        await root.apply(text)
+        async with MockPolkit.at(bus.address) as polkit:
+            removing = asyncio.ensure_future(stranger.apply(text, remove=True))
+            for action, answer in ((Action.MANAGE_ROUTES, YES), (Action.MANAGE_MEMBERSHIPS, NO)):
+                check = await polkit.asked.get()
+                assert check.action == action
+                polkit.tell(check, answer)
+            await refused(removing, f"{STANDARD}.AccessDenied")
+        assert len(await root.describe()) == len(await root.get("Memberships")) == 1
+        async with MockPolkit.at(bus.address, YES):
+            assert await stranger.apply(text, remove=True) == [0, 0, 2]
+
+
 async def test_what_is_described_is_applied_with_no_change(bus: PrivateBus, daemon: Daemon) -> None:
     async with Caller.at(bus.address) as caller:
         await caller.apply(document(ONE, TWO, THREE))

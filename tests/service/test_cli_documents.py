@@ -79,6 +79,68 @@ def test_what_changes_is_told_in_json(cli: CLI) -> None:
     assert [each["interface"] for each in told["deleted"] if "interface" in each] == ["eth1"] * 2
 
 
+def test_a_document_can_be_for_this_boot_and_for_an_interface_and_be_taken_away(cli: CLI) -> None:
+    document = """\
+[[route]]
+group = "239.5.5.5"
+iif = "${INTERFACE}"
+oifs = ["eth2", "eth3"]
+[[route]]
+source = "fd00::1"
+group = "ff3e::5"
+iif = "eth3"
+oifs = ["${INTERFACE}"]
+[[route]]
+group = "239.6.6.6"
+iif = "eth3"
+oifs = ["${INTERFACE}"]
+ttls = { "${INTERFACE}" = 9 }
+[[membership]]
+group = "239.5.5.0/31"
+interface = "${INTERFACE}"
+"""
+    given = ("--transient", "--merge", "--interface", "eth1")
+    cli.apply(ROUTES)
+    added = [
+        "+ * 239.5.5.5 iif eth1 oifs eth2,eth3 transient",
+        "+ fd00::1 ff3e::5 iif eth3 oifs eth1 transient",
+        "+ * 239.6.6.6 iif eth3 oifs eth1(ttl>9) transient",
+        "+ * 239.5.5.0 interface eth1 transient",
+        "+ * 239.5.5.1 interface eth1 transient",
+    ]
+    assert cli.apply(document, *given) == [*added, "5 added, 0 changed, 0 deleted"]
+    assert cli.apply(document, *given) == ["0 added, 0 changed, 0 deleted"]
+    removing = ("--remove", "--interface", "eth1")
+    gone = {line.replace("+", "-") for line in added}
+    *told, counts = cli.apply(document, *removing, "--dry-run")
+    assert (set(told), counts) == (gone, "0 would be added, 0 would be changed, 5 would be deleted")
+    *told, counts = cli.apply(document, *removing)
+    assert (set(told), counts) == (gone, "0 added, 0 changed, 5 deleted")
+    assert cli("export").stdout == ROUTES
+    assert cli.apply(document, *removing) == ["0 added, 0 changed, 0 deleted"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        (["--interface", "eth2"], 2, "1: route[0]: Interface 'eth2' is both the iif and an oif"),
+        (["--interface", "a b"], 2, "1: route[0]: 'a b' is not an interface name"),
+        (["--interface", "eth77"], 6, "1: route[0]: Interface 'eth77' not found"),
+        ([], 6, "1: route[0]: Interface '${INTERFACE}' not found"),
+        (["--remove", "--merge"], 2, "not allowed with argument --remove"),
+        (["--remove", "--transient"], 2, "--transient says nothing about what --remove takes away"),
+    ],
+)
+def test_an_interface_that_does_not_fit_is_told(
+    cli: CLI, options: list[str], status: int, sentence: str
+) -> None:
+    document = '[[route]]\ngroup = "239.5.5.5"\niif = "${INTERFACE}"\noifs = ["eth2"]\n'
+    done = cli("apply", "-", *options, given=document)
+    assert done.returncode == status
+    assert sentence in done.stderr
+    assert cli("export").stdout == ""
+
+
 @pytest.mark.parametrize(
     ("document", "status", "lines"),
     [

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,16 @@ from mfc_dbus.cli.status import Status, status_of
 if TYPE_CHECKING:
     from mfc_dbus.client import Client, Snapshot
 
-USAGE = "FILE|- [--merge] [--dry-run] [--empty] [--backup FILE]"
+USAGE = "FILE|- [--merge|--remove] [--transient] [--interface IF] [--dry-run] [--backup FILE]"
 
 DESCRIPTION = """\
 Make the routes and memberships of a document, in TOML or JSON, those of the service: all of them
 or none. A route that stays loses no packet, and a group that stays is not left for a moment. Left
 alone is what no document speaks for: routes with a timeout, and what /etc/mfc-dbus/routes.d has.
 A document without entries is refused: --empty says that it is to delete all there are.
+
+With --remove it is the other way round: what the document names is taken away, whatever else it is
+by now, and all else is left alone. What is not there is no error.
 
 Tells what changed: + a new route or membership, ~ one that was another, - one that has gone; with
 --json as {"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}, where a
@@ -28,6 +32,8 @@ EXAMPLES = """\
   mfc-dbus-cli apply routes.toml --dry-run       what would change
   mfc-dbus-cli apply routes.toml
   mfc-dbus-cli apply more.toml --merge           add and change, delete nothing
+  mfc-dbus-cli apply show.toml --merge --transient     until the next boot, or
+  mfc-dbus-cli apply show.toml --remove                until the show is over
   mfc-dbus-cli apply routes.toml --backup old.toml
       and back, also where that is too much for "undo": mfc-dbus-cli apply old.toml
   mfc-dbus-cli export | sed s/eth1/eth4/ | mfc-dbus-cli apply -
@@ -47,6 +53,9 @@ with a document such as
 
 CHANGES = True
 
+REMOVE = "take away the routes and memberships that it names, and do nothing else"
+TRANSIENT = "what it says lasts until the next boot, whatever its entries say"
+FILLED = 'what "${INTERFACE}" stands for in iif, oifs, ttls and interface of its entries'
 EMPTY = "a document without entries deletes all there are, and is not refused"
 BACKUP = "write all as it is before to a new file, which apply takes to go back"
 WAIT = "accept interfaces that do not exist yet"
@@ -57,7 +66,11 @@ WOULD_DELETE_ALL = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE|-", help="the document")
-    parser.add_argument("--merge", action="store_true", help="add and change, delete nothing")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--merge", action="store_true", help="add and change, delete nothing")
+    which.add_argument("--remove", action="store_true", help=REMOVE)
+    parser.add_argument("--transient", action="store_true", help=TRANSIENT)
+    parser.add_argument("--interface", metavar="IF", help=FILLED)
     parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
     parser.add_argument("--empty", action="store_true", help=EMPTY)
     parser.add_argument("--wait", action="store_true", help=WAIT)
@@ -66,14 +79,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    from mfc_dbus.cli.diff import diff
-    from mfc_dbus.cli.documents import File, progress
+    from mfc_dbus.cli.diff import diff, removal
+    from mfc_dbus.cli.documents import File, adapt, progress
     from mfc_dbus.cli.status import complain
     from mfc_dbus.client import ClientError
     from mfc_dbus.documents import document, entries
     from mfc_dbus.model.errors import InvalidArgs
     from mfc_dbus.model.history import MAX_EDITS_OF_CHANGE
 
+    for name in ("transient", "empty", "wait"):
+        if args.remove and getattr(args, name):
+            said = f"--{name} says nothing about what --remove takes away"
+            complain(said, error="InvalidArgs", as_json=args.json)
+            return Status.USAGE
     try:
         file = File(args.file)
     except InvalidArgs as error:
@@ -82,13 +100,17 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     try:
         with progress("Reading the document", shown=file.large):
             wanted = file.parse()
-            routes = [entries.to_entry(route) for route in wanted.routes]
-            memberships = [entries.to_membership_entry(each) for each in wanted.memberships]
-            body = document.to_json(routes, wanted.joins).decode()
-            if wanted.empty and not (args.merge or args.empty):
+            adapted = partial(adapt, transient=args.transient, interface=args.interface)
+            routes = [adapted(entries.to_entry(route)) for route in wanted.routes]
+            memberships = [
+                adapted(entries.to_membership_entry(each)) for each in wanted.memberships
+            ]
+            body = document.to_json(routes, map(adapted, wanted.joins)).decode()
+            if wanted.empty and not (args.merge or args.empty or args.remove):
                 raise InvalidArgs(WOULD_DELETE_ALL)
             before = await client.snapshot()
-            found = diff(before, [*routes, *memberships], merge=args.merge)
+            named = [*routes, *memberships]
+            found = removal(before, named) if args.remove else diff(before, named, merge=args.merge)
         if args.backup and any(found) and not (args.dry_run or args.may):
             _keep(before, args.backup)
         # Where a password may be asked for, the terminal is not ours.
@@ -100,6 +122,7 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
                 wait=args.wait,
                 empty=args.empty,
+                remove=args.remove,
             )
     except InvalidArgs as error:
         file.complain(str(error), as_json=args.json)
