@@ -190,4 +190,4 @@ class Dispatcher:
         task.add_done_callback(self._unwaited.discard)
 
     def _cgroup_of(self, name: str, number: int) -> Cgroup | None:
-        return Cgroup(self._cgroup / f"{_PREFIX}{number}-{name}") if self._cgroup else None
+        return Cgroup(self._cgroup / f"{_PREFIX}{number}-{name[:60]}") if self._cgroup else None

@@ -26,6 +26,12 @@ DELETE = ["mfc", "del", "-s", "10.1.0.10", "-g", "239.1.2.3"]
 ROUTE = "10.1.0.10,239.1.2.3"
 
 
+@pytest.fixture(scope="session")
+def library() -> str:
+    """The daemon's own choice: what it tells is the same with each."""
+    return ""
+
+
 @pytest.fixture
 def own_cli(own_bus: PrivateBus, own_daemon: Daemon) -> CLI:
     return CLI(own_bus.address)
@@ -302,6 +308,7 @@ def test_more_events_than_can_wait_are_a_resync(dispatcher: Dispatcher, own_cli:
     dispatcher.until((dispatcher.heard / "b").exists, 60)
     first = (dispatcher.heard / "b").read_text().splitlines()[0]
     assert first == "service resync"
+    dispatcher.kill()  # else it would go on for some time
 
 
 def test_two_dispatchers_do_not_share_a_state(dispatcher: Dispatcher) -> None:
