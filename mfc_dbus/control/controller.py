@@ -113,7 +113,7 @@ class Controller:
         )
         self._router_discovery = RouterDiscovery(self.tables, self._current)
         self._settings = SettingsInForce(self._current, self._reconciler, self._router_discovery)
-        self._interfaces = InterfaceFollower(links, self._reconciler)
+        self._interfaces = InterfaceFollower(links, self._reconciler, self.follow)
         self._queue = ChangeQueue(self._commit, go_on)
         self._bulk = BulkChanges(
             self.tables, self.memberships, self._unstored, self._queue, self._interfaces

@@ -20,6 +20,10 @@ class NetworkLinks(Protocol):
 
     def update(self) -> Sequence[Event]: ...
 
+    @property
+    def behind(self) -> bool:
+        """Whether `update` has more to do at once."""
+
 
 class LinkEvents:
     """Hears what happens to interfaces, and leaves out those that no route can name."""
@@ -27,6 +31,11 @@ class LinkEvents:
     def __init__(self, links: NetworkLinks) -> None:
         self._links = links
         self._deaf = False  # whether the interfaces could not be listed the last time
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is more to hear at once."""
+        return self._links.behind
 
     def hear(self) -> list[Event]:
         """Return what happened since the last call; after an error, what could not be heard then.

@@ -5,7 +5,7 @@ Only OSError is raised here. Source: rtnetlink(7).
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from mfc_dbus.kernel.netlink import (
@@ -29,6 +29,7 @@ _IFF_UP = 0x1
 _IFF_RUNNING = 0x40
 _IFF_MULTICAST = 0x1000
 _MOST_MESSAGES = 100  # in one update, so that others are served in between
+_MOST_LINKS = 200  # in one update likewise: those that are listed, or told of
 _MOST_DUMPS = 10  # in a row, when interfaces come or go during each; then the last one has to do
 
 
@@ -86,25 +87,42 @@ class Links(EventSocket):
         super().__init__(RTNLGRP_LINK)
         self._links: dict[int, Link] = {}
         self._complete = False  # whether `_links` has followed every event
+        self._listing: _Listing | None = None  # of all interfaces, which is not at its end yet
+        self._untold: list[Event] = []  # which come before all that happens from now on
+
+    @property
+    def behind(self) -> bool:
+        """Whether `update` has more to do, of which the socket does not tell."""
+        return self._listing is not None or bool(self._untold)
 
     def update(self) -> list[Event]:
         """Return the events since the last call, or the first of very many; all Gone come first.
 
         An interface has at most one Gone and one Came or Turned: its states in between are over,
-        and its name may be another's by now.
+        and its name may be another's by now. Where interfaces have to be listed, a call lists some
+        of them, and the last one returns what came out.
         """
+        events = self._untold or self._find_events()
+        self._untold = events[_MOST_LINKS:]
+        return events[:_MOST_LINKS]
+
+    def _find_events(self) -> list[Event]:
         now: dict[int, Link | None] = {}
         deleted: set[int] = set()
-        for told, there in self._changes():
-            now[told.ifindex] = told if there else None
-            if not there:
-                deleted.add(told.ifindex)
+        if self._listing is None:  # what is heard meanwhile is newer
+            for told, there in self._changes():
+                now[told.ifindex] = told if there else None
+                if not there:
+                    deleted.add(told.ifindex)
         missed = []
         if not now and self._complete:
             return []
         if not self._complete:
+            listed = self._list_some()
+            if listed is None:
+                return []
             missed = [Missed()] if self._links else []
-            now = dict.fromkeys(self._links) | {link.ifindex: link for link in _dump()}
+            now = dict.fromkeys(self._links) | {link.ifindex: link for link in listed}
             self._complete = True
 
         events: list[Event] = []
@@ -120,6 +138,16 @@ class Links(EventSocket):
                 events.append(Turned(link) if turned else Came(link))
         return events + missed
 
+    def _list_some(self) -> list[Link] | None:
+        """List some interfaces; return all of them if these were the last. Raises OSError."""
+        listing, self._listing = self._listing or _dump(), None
+        try:
+            next(listing)
+        except StopIteration as end:
+            return list(end.value)
+        self._listing = listing
+        return None
+
     def _changes(self) -> Iterator[tuple[Link, bool]]:
         """Yield changed interfaces and whether they are there, until an event was lost."""
         for number, data in enumerate(self.receive()):
@@ -134,15 +162,19 @@ class Links(EventSocket):
                     return
 
 
-def _dump() -> list[Link]:
+_Listing = Generator[None, None, list[Link]]
+
+
+def _dump() -> _Listing:
+    """Return all interfaces; yield now and then, so that others are served in between."""
     for _ in range(_MOST_DUMPS):
-        found, whole = _dump_once()
+        found, whole = yield from _dump_once()
         if whole:
             break
     return found
 
 
-def _dump_once() -> tuple[list[Link], bool]:
+def _dump_once() -> Generator[None, None, tuple[list[Link], bool]]:
     """Return all interfaces, and whether none came or went meanwhile: that may hide others."""
     found: list[Link] = []
     whole = True
@@ -151,6 +183,8 @@ def _dump_once() -> tuple[list[Link], bool]:
         link = _link(data, message)
         if link is not None:
             found.append(link)
+            if len(found) % _MOST_LINKS == 0:
+                yield
     return found, whole
 
 

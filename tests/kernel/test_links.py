@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from lab.netns import Namespace
 
+from mfc_dbus.kernel import links
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Links, Missed, Turned
 
 FIFTEEN = "x" * 15
@@ -233,6 +234,23 @@ def test_where_events_were_lost_it_looks_at_everything(
     namespace.ip("link delete dev eth2")
     watched.update()
     assert watched.present.keys() == {"lo", "lan39", FIFTEEN}
+
+
+def test_very_many_are_listed_and_told_of_some_at_a_time(
+    watched: Watched, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_MOST_LINKS", 2)
+    watched.lose_events()
+    namespace.ip("link add v0 type veth peer name v1", *["link set lo down", "link set lo up"] * 40)
+    assert watched.update() == []
+    namespace.ip("link set v0 name other", "link set lo down")  # while they are listed
+    events: list[Event] = []
+    while (told := watched.update()) or watched.links.behind:
+        assert len(told) <= 2
+        events += told
+    assert Missed() in events
+    assert watched.present.keys() == {"lo", "eth1", FIFTEEN, "other", "v1"}
+    assert not watched.present["lo"].up
 
 
 def test_names_that_were_exchanged_unseen_are_both_told_gone_before_they_come(

@@ -70,6 +70,10 @@ class FakeLinks:
         """Tell a new controller of what is there."""
         self._events = [Came(link) for link in self.links.values()]
 
+    @property
+    def behind(self) -> bool:
+        return False
+
     def update(self) -> list[Event]:
         events, self._events = self._events, []
         return events

@@ -1,19 +1,23 @@
 """Interfaces of names that no route can say: the kernel takes nearly any bytes."""
 
+import asyncio
 import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lab.fake import FakeKeeper, FakeKernel, FakeLinks
 from lab.ground import Ground
 
 from mfc_dbus.config.settings import Settings
+from mfc_dbus.control.controller import Controller
 from mfc_dbus.control.link_events import LinkEvents
 from mfc_dbus.kernel.links import Came, Event, Gone, Link, Missed, Turned
 from mfc_dbus.model.addresses import FAMILIES
 from mfc_dbus.model.errors import InvalidArgs
 from mfc_dbus.model.interfaces import is_nameable, parse_interface
 from mfc_dbus.model.route import TableId, parse_route
+from mfc_dbus.routing.table import Table
 
 ODD_NAMES = ["\udcff", "eth\udcff", "eth\x01", "eth\x1b[m", "eth*", "[ab]", "eth?", "a\u2028b"]
 
@@ -66,6 +70,8 @@ def test_of_an_interface_that_is_left_alone_nothing_is_told_but_that_it_is(
     events: list[Event] = [Came(odd), Came(plain), Turned(odd), Gone(odd), Missed()]
 
     class Links:
+        behind = False
+
         def update(self) -> list[Event]:
             return events
 
@@ -74,3 +80,35 @@ def test_of_an_interface_that_is_left_alone_nothing_is_told_but_that_it_is(
     assert caplog.messages == [
         "Interface 'a\\udcff' (ifindex 7) is left alone: no route can name it"
     ]
+
+
+class _FewAtATime(FakeLinks):
+    """Tells of one event in each update, as the kernel's links do of hundreds."""
+
+    @property
+    def behind(self) -> bool:
+        return bool(self._events)
+
+    def update(self) -> list[Event]:
+        told, self._events = self._events[:1], self._events[1:]
+        return told
+
+
+def test_very_much_is_followed_in_parts_and_others_are_served_in_between() -> None:
+    links = _FewAtATime("eth0", "eth1")
+    tables = [Table(TableId(family), FakeKernel(links)) for family in FAMILIES]
+    controller = Controller(tables, links, FakeKeeper())
+    controller.takeover.restore([], None)
+    assert controller.present.keys() == {"eth0", "eth1"}  # a start learns of all
+    seen: list[int] = []
+
+    async def test() -> None:
+        for number in range(10):
+            links.add(f"v{number}")
+        controller.follow()
+        while len(controller.present) < 12:
+            seen.append(len(controller.present))
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+    assert {*seen} == {*range(3, 12)}
