@@ -196,7 +196,7 @@ clean: ## remove the environment and what the tools left
 .venv: $(VENV)/dev $(VENV)/installed
 
 .PHONY: venv-packages demo-packages check-packages deb-packages
-venv-packages demo-packages check-packages: %-packages:
+venv-packages demo-packages check-packages deb-packages: %-packages:
 	@.ci/packages $*
 
 # Nothing is removed that this Makefile did not make, whatever VENV says.

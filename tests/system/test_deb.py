@@ -17,7 +17,7 @@ from lab.machine import Machine
 from lab.stage import STREAMS, Network
 
 pytestmark = pytest.mark.skipif(not shutil.which("apt-get"), reason="this is no Debian")
-UNITS = ["mfc-dbus-exporter.service", "mfc-dbus-json.socket"]
+UNITS = ["mfc-dbus-dispatcher.service", "mfc-dbus-exporter.service", "mfc-dbus-json.socket"]
 STATE = "/var/lib/mfc-dbus/routes.db"
 NEWER = "0.1.1-1"
 
