@@ -22,10 +22,10 @@ _PASSING = (*GONE, "Timeout", "LimitExceeded", "LimitsExceeded")
 
 
 class Learned:
-    """streams: those that were learned when the service was asked last."""
+    """streams: those that were learned when the service was asked last; None: not known yet."""
 
     def __init__(self, client: Client, wanted: Callable[[], bool]) -> None:
-        self.streams: Mapping[Thing, StreamInfo] = {}
+        self.streams: Mapping[Thing, StreamInfo] | None = None
         self._client = client
         self._wanted = wanted
         self._pause = _PAUSE

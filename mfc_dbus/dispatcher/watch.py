@@ -89,7 +89,10 @@ class Watch:
             is_known = self._is_known and await self._learned.read()
             if not is_known or self._follower.owner != owner:
                 continue
-            after = self._learned.streams
+            after = self._learned.streams or {}
+            if before is None:
+                self.backlog.put(Comparison({Kind.STREAM: [*after.values()]}))
+                continue
             for thing in before.keys() - after.keys():
                 self._put(before[thing], None)
             for thing in after.keys() - before.keys():
@@ -100,7 +103,7 @@ class Watch:
         if self._follower.owner and self._follower.compared:
             self._up = set()
             if await self._read_interfaces():
-                self._learned.streams = {}
+                self._learned.streams = None
                 await self._learned.read()
                 self._is_known = True
                 self.backlog.put(self._compare(_BY_START))
@@ -143,8 +146,9 @@ class Watch:
                 Kind.INTERFACE: [Up(name) for name in sorted(self._up)],
                 Kind.MEMBERSHIP: [*self._follower.memberships.values()],
                 Kind.ROUTE: [*self._follower.routes.values()],
-                Kind.STREAM: [*self._learned.streams.values()],
             }
+            if self._learned.streams is not None:
+                known[Kind.STREAM] = [*self._learned.streams.values()]
         return Comparison(known, cause, self._follower.generation)
 
     def _put_event(self, event: ClientEvent) -> None:

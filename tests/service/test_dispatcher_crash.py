@@ -7,6 +7,7 @@ have, in the same order, whatever moment it was.
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from lab.daemon import Daemon
 from lab.dispatcher import Dispatcher
 from lab.manager import Manager
 from lab.netns import Namespace
+from lab.packets import Run, Sender
 
 from mfc_dbus.bus.errors import BusError
 
@@ -95,6 +97,12 @@ class Ground:
     def _start(self) -> Daemon:
         return Daemon(self._bus.address, self._network, home=self._home, manager=self._manager)
 
+    def crash(self) -> None:
+        """End the daemon, and start it with the sockets that it had."""
+        self.daemon.kill()
+        self._end_daemon()
+        self.daemon = self._start()
+
     def _end_daemon(self) -> None:
         self.daemon.__exit__()
 
@@ -108,9 +116,7 @@ class Ground:
                 await self._change()
             self.dispatcher.start()
         elif what == "daemon":
-            self.daemon.kill()
-            self._end_daemon()
-            self.daemon = self._start()
+            self.crash()
         await asyncio.sleep(self.random.random() * 0.1)
 
     async def _change(self) -> None:
@@ -161,3 +167,25 @@ async def test_each_script_hears_each_event_once_and_in_order(ground: Ground) ->
     assert {group: route["comment"] for group, route in told.routes.items()} == there
     assert told.up == there.keys()
     assert "Traceback" not in dispatcher.log
+
+
+async def test_a_learned_stream_that_outlives_the_daemon_is_told_of_once(
+    own_bus: PrivateBus, own_network: Namespace, tmp_path: Path
+) -> None:
+    with contextlib.closing(Ground(own_bus, own_network, tmp_path, 0)) as ground:
+        dispatcher = ground.dispatcher
+        async with Caller.at(own_bus.address) as caller:
+            await caller.add(Route("*", "239.3.0.0/16", "eth1", ["eth2"]))
+        with contextlib.closing(
+            Sender(Run(socket.AF_INET), own_network, "eth2", SOURCE, GROUPS[0])
+        ) as sender:
+            sender.send(3)
+            dispatcher.until(lambda: f"stream-begin {SOURCE},{GROUPS[0]}" in dispatcher.told())
+            for _ in range(3):
+                ground.crash()
+                sender.send(3)
+        await ground.add(LAST)
+        dispatcher.until(lambda: f"route-up {SOURCE},{LAST}" in dispatcher.told())
+        await asyncio.sleep(3)  # in which streams are asked for once more
+        streams = [each for each in dispatcher.told() if each.startswith("stream")]
+        assert streams == [f"stream-begin {SOURCE},{GROUPS[0]}"]

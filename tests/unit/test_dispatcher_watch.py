@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lab.remote import FakeBus
@@ -65,7 +66,7 @@ class Listener:
             assert step not in ("remove", "leave") or not was_up, self.told
             assert step != "change" or before != event.left, self.told
         else:
-            assert (step == "up") == (before is None), self.told
+            assert (step in ("up", "begin")) == (before is None), self.told
         if event.left is None:
             del self.heard[event.thing]
         else:
@@ -73,9 +74,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(bus: FakeBus, limit: int = 10_000) -> AsyncIterator[Listener]:
+async def listening(
+    bus: FakeBus, limit: int = 10_000, *, wants_streams: bool = False
+) -> AsyncIterator[Listener]:
     async with Client(cast("Connection", bus)).following("UnroutedTraffic") as (follower, signals):
-        watch = Watch(Client(cast("Connection", bus)), follower, "bus", lambda: False)
+        watch = Watch(Client(cast("Connection", bus)), follower, "bus", lambda: wants_streams)
         watch.backlog._limit = limit
         await watch.begin()
         running = asyncio.create_task(watch.run(signals))
@@ -226,5 +229,55 @@ def test_a_service_that_goes_while_it_is_read_is_not_known() -> None:
             f"route-add *,{GROUPS[1]}",
             f"route-up *,{GROUPS[1]}",
         ]
+
+    asyncio.run(run())
+
+
+def learned(*groups: str) -> list[object]:
+    """What ListStreams answers."""
+    streams = [
+        {
+            "source": Variant("s", "10.1.0.10"),
+            "group": Variant("s", group),
+            "iif": Variant("s", "eth1"),
+            "oifs": Variant("as", ["eth2"]),
+            "learned": Variant("b", True),
+            "route-source": Variant("s", "*"),
+            "route-group": Variant("s", "239.0.0.0/8"),
+            "route-iif": Variant("s", "eth1"),
+        }
+        for group in groups
+    ]
+    return [streams, len(streams)]
+
+
+def test_streams_that_cannot_be_asked_for_have_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfc_dbus.dispatcher.learned._PAUSE", 0)
+    monkeypatch.setattr("mfc_dbus.dispatcher.learned._SHARE", 0)
+
+    async def run() -> None:
+        bus = FakeBus()
+        show(bus)
+        bus.returns = learned(*GROUPS)
+        bus.start()
+        async with listening(bus, wants_streams=True) as listener:
+            await listener.hear()
+            begun = [f"stream-begin 10.1.0.10,{group}" for group in GROUPS]
+            assert listener.told == ["service-up service", *begun]
+            listener.told.clear()
+            bus.stop()
+            await settle()
+            bus.returns = [[], 20_000]
+            bus.start()
+            await settle()
+            await listener.hear()
+            assert listener.told == ["service-down service", "service-up service"]
+            bus.returns = learned(GROUPS[1])
+            await settle()
+            await listener.hear()
+            bus.returns = learned(*GROUPS)
+            await settle()
+            await listener.hear()
+        assert listener.told[2:] == [f"stream-end 10.1.0.10,{GROUPS[0]}", begun[0]]
 
     asyncio.run(run())
