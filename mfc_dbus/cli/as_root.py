@@ -42,9 +42,9 @@ async def add(
     if not found:
         return []
     first, *others = found
-    added = []
+    added: list[FindingInfo] = []
     if first.code == Code.TABLE_NOT_OURS:
-        added += _owners(first, family)
+        first, *added = _with_owners(first, family)
     if first.code in _BY_FIREWALLS:
         first, *added = _with_rules(first, source, group)
     return [first, *added, *others]
@@ -184,21 +184,25 @@ def _move(finding: "FindingInfo", iif: str) -> str:
     return shlex.join(["mfc-dbus-cli", "mfc", "change", *words, "--to-iif", iif])
 
 
-def _owners(finding: "FindingInfo", family: str) -> "list[FindingInfo]":
+def _with_owners(finding: "FindingInfo", family: str) -> "list[FindingInfo]":
+    """Add who has the table, and how to end that where it is one process."""
     from mfc_dbus.cli.raw_sockets import holders
 
     held = holders(family)
     if not held:
-        return []
+        return [finding]
+    if len(held) == 1:
+        unit = held[0].unit
+        stop = ["systemctl", "stop", unit] if unit else ["kill", str(held[0].pid)]
+        finding = finding._replace(remedy=shlex.join(stop))
     named = [f"{quote(each.name)} (process {each.pid})" for each in held]
-    return [
-        finding._replace(
-            level=Level.NOTE,
-            sentence=f"Such a socket is held by {', '.join(named)}",
-            remedy="",
-            evidence={"processes": [str(each.pid) for each in held]},
-        )
-    ]
+    note = finding._replace(
+        level=Level.NOTE,
+        sentence=f"Such a socket is held by {', '.join(named)}",
+        remedy="",
+        evidence={"processes": [str(each.pid) for each in held]},
+    )
+    return [finding, note]
 
 
 def _with_rules(finding: "FindingInfo", source: "Prefix", group: "Prefix") -> "list[FindingInfo]":

@@ -10,13 +10,15 @@ _LISTS = {"ipv4": ("raw", 2), "ipv6": ("raw6", 58)}
 
 _NET = Path("/proc/net")
 _SERVICE = "mfc-dbusd"
+_OWNER = "3"  # references to the socket
 
 
 class Holder(NamedTuple):
-    """A process that holds such a socket."""
+    """A process that holds such a socket. unit: the service of systemd that it is of, if any."""
 
     pid: int
     name: str
+    unit: str = ""
 
 
 def unread(family: str) -> int:
@@ -31,8 +33,13 @@ def unread(family: str) -> int:
 def holders(family: str) -> list[Holder]:
     """Return the processes of this network namespace that hold such sockets, but for those of our
     own service, which systemd keeps too. family: "ipv4".
+
+    In IPv4 the kernel refers once more to the socket that owns a table (ip_ra_control), and then
+    the others are left out; in IPv6 nothing tells them apart.
     """
-    sockets = {f"socket:[{columns[9]}]" for columns in _listed(family) if len(columns) > 9}
+    listed = [columns for columns in _listed(family) if len(columns) > 10]
+    owning = [columns for columns in listed if family == "ipv4" and columns[10] == _OWNER]
+    sockets = {f"socket:[{columns[9]}]" for columns in owning or listed}
     held = [*_holding(sockets)] if sockets else []
     ours = {one for holder, those in held if holder.name == _SERVICE for one in those}
     return [holder for holder, those in held if those - ours]
@@ -57,7 +64,17 @@ def _holding(sockets: set[str]) -> Iterator[tuple[Holder, set[str]]]:
                 held = {_target(file) for file in (process / "fd").iterdir()} & sockets
                 if held:
                     name = (process / "comm").read_text(errors="replace").rstrip("\n")
-                    yield Holder(int(process.name), name), held
+                    yield Holder(int(process.name), name, _unit(process)), held
+
+
+def _unit(process: Path) -> str:
+    """Return the service of a process, but for that which this program is a part of itself."""
+    units = []
+    for each in (process, Path("/proc/self")):
+        with suppress(OSError):
+            last = (each / "cgroup").read_text().splitlines()[-1].rpartition("/")[2]
+            units.append(last if last.endswith(".service") else "")
+    return units[0] if len(set(units)) == 2 else ""
 
 
 def _target(file: Path) -> str:

@@ -9,12 +9,13 @@ does not want another, is from up0 to down0 and down1.
 """
 
 import asyncio
-import os
 import shlex
 import signal
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -526,19 +527,27 @@ def test_each_cause_is_found_first_and_after_its_remedy_the_stream_flows(
     assert scene.returncode == 0
 
 
-def test_another_owner_of_the_table_is_named_to_root_and_when_it_ends_the_stream_flows(
+def test_another_owner_of_the_table_is_named_to_root_and_after_the_remedy_the_stream_flows(
     lab: Topology, own_bus: PrivateBus, home: Path
 ) -> None:
-    with lab.router:
-        other = MRoute(lab.family)
-    other.init()
-    with Daemon(own_bus.address, lab.router, home=home) as daemon:
+    files = ["-f", str(home / "conf"), "-P", str(home / "pid"), "-u", str(home / "socket")]
+    (home / "conf").write_text("phyint lo disable\n")
+    with ExitStack() as stack, lab.router:
+        if lab.family == V4:  # others have such sockets too, and no table
+            stack.enter_context(socket.socket(V4, socket.SOCK_RAW, socket.IPPROTO_IGMP))
+        words = ["smcrouted", "-n", "-N", *files]
+        other = stack.enter_context(subprocess.Popen(words, stderr=subprocess.DEVNULL))
+        stack.callback(other.kill)
+        eventually((home / "pid").exists)
+        daemon = stack.enter_context(Daemon(own_bus.address, lab.router, home=home))
         scene = Scene(lab, daemon, CLI(own_bus.address))
         found = scene.explain()
         assert [each["code"] for each in found] == ["table-not-ours", "table-not-ours"]
-        assert found[1]["evidence"]["processes"] == [str(os.getpid())]
+        assert found[1]["evidence"]["processes"] == [str(other.pid)]
+        assert f"'smcrouted' (process {other.pid})" in found[1]["sentence"]
         assert scene.returncode == 1
-        other.close()
+        scene.type_remedy({})
+        assert other.wait(10) == 0
         eventually(lambda: not scene.cli("show", "tables").stderr)
         scene.add()
         with scene.flow():
