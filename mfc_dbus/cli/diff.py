@@ -1,14 +1,14 @@
 """Shows the changes that a document would make: as lines with + ~ and -, or as JSON."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from mfc_dbus.cli.text import options_of_membership, options_of_route
 from mfc_dbus.client import MembershipInfo, RouteInfo, Snapshot
-from mfc_dbus.documents import document
 from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
 from mfc_dbus.model.options import (
     MEMBERSHIP,
@@ -64,8 +64,14 @@ class Diff(NamedTuple):
             print(f"  and {len(lines) - _MAX_LINES} more")
 
 
-def diff(snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool) -> Diff:
-    """Compare what the service has with a document."""
+def diff(
+    snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool, persistent: bool = True
+) -> Diff:
+    """Compare what the service has with a document.
+
+    persistent: if not, the document is for this boot only, as are all its entries; what is there
+    and differs in that alone stays as it is.
+    """
     present: list[Info] = [*snapshot.routes, *snapshot.memberships]
     before = {key_of(each): each for each in present}
     after = {key_of(entry): entry for entry in wanted}
@@ -74,6 +80,8 @@ def diff(snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool) -> Diff:
         info = before.get(key)
         if info is not None:
             old = plain(info)
+            if not persistent and not _expires(info) and replace(old, persistent=False) == new:
+                continue
             if old != new or not documented(info):
                 changed.append((old, new))
     return Diff(
@@ -85,27 +93,45 @@ def diff(snapshot: Snapshot, wanted: Iterable[Entry], *, merge: bool) -> Diff:
     )
 
 
-def removal(snapshot: Snapshot, named: Iterable[Entry]) -> Diff:
-    """Find what the service has of what a document names, but for what comes from files."""
+def named_by(snapshot: Snapshot, named: Iterable[Entry], *, persistent: bool) -> list[Entry]:
+    """Find what the service has of what a document names, but for what comes from files.
+
+    persistent: also what outlives a boot, and routes with a timeout.
+    """
     keys = {key_of(entry) for entry in named}
     present: list[Info] = [*snapshot.routes, *snapshot.memberships]
+    return [
+        plain(each)
+        for each in present
+        if key_of(each) in keys
+        and each.origin == "bus"
+        and (persistent or not (each.persistent or _expires(each)))
+    ]
+
+
+def removal(
+    snapshot: Snapshot, named: Iterable[Entry], kept: Mapping[Key, Entry], *, persistent: bool
+) -> Diff:
+    """Find what is taken away of what a document names, and what of it another one changes.
+
+    kept: the entries of documents that keep what they name too. persistent: see `named_by`.
+    """
+    there = {key_of(entry): entry for entry in named_by(snapshot, named, persistent=persistent)}
+    theirs = [kept[key] for key in there if key in kept]
     return Diff(
-        [], [], [plain(each) for each in present if key_of(each) in keys and each.origin == "bus"]
+        [],
+        diff(snapshot, theirs, merge=True, persistent=persistent).changed,
+        [entry for key, entry in there.items() if key not in kept],
     )
-
-
-def document_of(snapshot: Snapshot, *, as_json: bool) -> str:
-    """Write all that a document speaks for, as one."""
-    routes = [plain(each) for each in snapshot.routes if documented(each)]
-    memberships = [plain(each) for each in snapshot.memberships if documented(each)]
-    if as_json:
-        return document.to_json(routes, memberships).decode() + "\n"
-    return document.to_toml(routes, memberships)
 
 
 def documented(info: Info) -> bool:
     """Return whether a document can hold a route or membership of the service."""
-    return info.origin == "bus" and not (isinstance(info, RouteInfo) and info.expires)
+    return info.origin == "bus" and not _expires(info)
+
+
+def _expires(info: Info) -> bool:
+    return isinstance(info, RouteInfo) and bool(info.expires)
 
 
 @overload

@@ -5,23 +5,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-from msgspec.structs import replace
 
 from mfc_dbus.cli.status import complain
 from mfc_dbus.documents import document, text_files
 from mfc_dbus.documents.document import Document
-from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
 from mfc_dbus.documents.problem_lines import with_lines
 from mfc_dbus.model.errors import InvalidArgs
 from mfc_dbus.model.problems import Problem
 
-E = TypeVar("E", RouteEntry, MembershipEntry)
-
 # Names of descriptors that are open already, and may be pipes: a shell writes <(program) so.
 _DESCRIPTOR = re.compile(r"-|/dev/stdin|/dev/fd/(\d{1,9})", re.ASCII)
-INTERFACE = "${INTERFACE}"  # stands for an interface that is named when the document is applied
 _LARGE = 1024 * 1024  # bytes, above which progress is shown
 
 
@@ -52,21 +45,6 @@ class File:
         """Write each problem to stderr, with the file and the line where it is."""
         for problem in self.problems(problems):
             complain_of(problem, as_json=as_json)
-
-
-def adapt(entry: E, *, transient: bool, interface: str | None) -> E:
-    """Make an entry one of this boot only, and fill in the name of an interface, where asked to."""
-    if interface is not None and isinstance(entry, RouteEntry):
-        ttls = {_fill(name, interface): ttl for name, ttl in entry.ttls.items()}
-        oifs = [_fill(name, interface) for name in entry.oifs]
-        entry = replace(entry, iif=_fill(entry.iif, interface), oifs=oifs, ttls=ttls)
-    elif interface is not None:
-        entry = replace(entry, interface=_fill(entry.interface, interface))
-    return replace(entry, persistent=False) if transient else entry
-
-
-def _fill(name: str, interface: str) -> str:
-    return interface if name == INTERFACE else name
 
 
 def parse(text: str) -> Document:

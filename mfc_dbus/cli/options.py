@@ -8,6 +8,8 @@ from typing import Any
 
 from mfc_dbus.cli.parser import UsageError
 from mfc_dbus.cli.text import on_bus
+from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.interfaces import parse_interface
 from mfc_dbus.model.options import ADD_ROUTE, CHANGE_ROUTE, JOIN_GROUP, SECONDS, Option
 
 _MAX_NUMBER = 2**32 - 1  # D-Bus can carry no larger one
@@ -139,6 +141,14 @@ def text(value: str) -> str:
     if not on_bus(value):
         raise argparse.ArgumentTypeError("it is not valid UTF-8")
     return value
+
+
+def interface(value: str) -> str:
+    """Return the name of one interface. Raises ArgumentTypeError for any other text."""
+    try:
+        return parse_interface(text(value))
+    except InvalidArgs as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def names(value: str) -> list[str]:

@@ -152,13 +152,14 @@ class ChangingCalls:
         wait: bool = False,
         empty: bool = False,
         remove: bool = False,
+        persistent: bool = True,
     ) -> tuple[int, int, int]:
         """Make the routes and memberships of a JSON document those of the service.
 
         merge: delete nothing. dry_run: do nothing. wait: interfaces need not be there yet. empty:
         allow a document without entries, which deletes all. remove: take away what it names, and
-        do nothing else. Returns how many were, or would be,
-        added, changed and deleted.
+        do nothing else. persistent: if not, what is new ends with the next boot, and nothing else
+        is removed. Returns how many were, or would be, added, changed and deleted.
         """
         given = {
             "merge": merge,
@@ -168,6 +169,8 @@ class ChangingCalls:
             "remove": remove,
         }
         options = {name: Variant("b", True) for name, value in given.items() if value}
+        if not persistent:
+            options["persistent"] = Variant("b", False)
         added, changed, deleted = await self._change(
             "Apply", [document, options], timeout=LONG_TIMEOUT
         )

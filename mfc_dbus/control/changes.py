@@ -5,7 +5,9 @@ routes for those that a flush deletes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from msgspec import structs
 
 from mfc_dbus.kernel.links import Link
 from mfc_dbus.loop.slices import in_batches
@@ -21,6 +23,7 @@ from mfc_dbus.routing.presence import check_interface
 from mfc_dbus.routing.table import Table, find_table
 
 Tables = Mapping[TableId, Table]
+T = TypeVar("T", Route, Membership)
 
 
 class Changes(NamedTuple):
@@ -59,6 +62,29 @@ def owned_by_documents(desired: Desired) -> bool:
     return not desired.file and not (isinstance(desired, Route) and desired.expires)
 
 
+def removable(desired: Desired, *, persistent: bool) -> bool:
+    """Return whether a document that names this can take it away.
+
+    persistent: also what outlives a boot, and a route with a timeout.
+    """
+    if persistent:
+        return not desired.file
+    return owned_by_documents(desired) and not desired.persistent
+
+
+def for_this_boot(wanted: T, there: T | None) -> T:
+    """Return the wanted value as one that ends with the next boot.
+
+    there: the present value in its place. If it differs in nothing but how long it lasts, it is
+    returned instead, and so stays as it is: it is persistent, or it comes from a file.
+    """
+    if there is not None:
+        alike = structs.replace(wanted, persistent=there.persistent, file=there.file)
+        if alike == there:
+            return there
+    return structs.replace(wanted, persistent=False)
+
+
 def from_a_file(desired: Desired) -> bool:
     """Return whether this comes from a file of the configuration."""
     return bool(desired.file)
@@ -70,20 +96,24 @@ async def compare_all(
     wanted_routes: MutableSequence[Route],
     wanted_memberships: Sequence[Membership],
     deletable: Callable[[Desired], bool] | None,
+    *,
+    persistent: bool = True,
 ) -> Changes:
     """Return the smallest change from what there is to what is wanted.
 
     A route that is there already takes the place of its equal in `wanted_routes`, so that of many
     equal ones the second objects are freed one by one. deletable: returns whether something is
-    deleted where it is not wanted; None deletes nothing.
+    deleted where it is not wanted; None deletes nothing. persistent: see `for_this_boot` if not.
     """
     compared: dict[TableId, Comparison[Route]] = {}
     touched: list[int] = []
     async for batch in in_batches(enumerate(wanted_routes)):
-        for index, route in batch:
-            id_ = route.table_id
+        for index, said in batch:
+            id_ = said.table_id
             if id_ not in compared:
                 compared[id_] = _compare(tables.get(id_))
+            route = said if persistent else for_this_boot(said, compared[id_].find(said))
+            wanted_routes[index] = route
             like = compared[id_].want(route)
             if like is None:
                 touched.append(index)
@@ -97,9 +127,22 @@ async def compare_all(
                     comparison.doom(route)
     return Changes(
         {id_: comparison.difference for id_, comparison in compared.items()},
-        memberships.compare(wanted_memberships, deletable),
+        compare_memberships(memberships, wanted_memberships, deletable, persistent=persistent),
         touched,
     )
+
+
+def compare_memberships(
+    memberships: Memberships,
+    wanted: Sequence[Membership],
+    deletable: Callable[[Desired], bool] | None,
+    *,
+    persistent: bool,
+) -> Difference[Membership]:
+    """Return the smallest change from the memberships that there are, as `compare_all` does."""
+    if not persistent:
+        wanted = [for_this_boot(each, memberships.desired(each.key)) for each in wanted]
+    return memberships.compare(wanted, deletable)
 
 
 def _compare(table: Table | None) -> Comparison[Route]:
@@ -138,20 +181,21 @@ async def find_named(
     memberships: Memberships,
     routes: Sequence[Route],
     named: Sequence[Membership],
+    removable: Callable[[Desired], bool],
 ) -> Changes:
-    """Find the routes and memberships with the keys of these that no file has, and plan to delete
-    them.
+    """Find the routes and memberships with the keys of these, and plan to delete those that are
+    removable.
     """
     found: dict[TableId, dict[RouteKey, Route]] = {}
     async for batch in in_batches(routes):
         for route in batch:
             table = tables.get(route.table_id)
             present = table.routes.get(route.key) if table is not None else None
-            if present is not None and not present.file:
+            if present is not None and removable(present):
                 found.setdefault(route.table_id, {})[route.key] = present
     return Changes(
         {id_: Difference(deleted=[*deleted.values()]) for id_, deleted in found.items()},
-        memberships.find_named(named),
+        memberships.find_named(named, removable),
     )
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import MutableSequence, Sequence
+from functools import partial
 
 from mfc_dbus.config.settings import Settings
 from mfc_dbus.control import changes
@@ -44,7 +45,12 @@ class DocumentChanges:
         self._bulk = bulk
 
     def changes_memberships(
-        self, memberships: Sequence[Membership], *, merge: bool = False, remove: bool = False
+        self,
+        memberships: Sequence[Membership],
+        *,
+        merge: bool = False,
+        remove: bool = False,
+        persistent: bool = True,
     ) -> bool:
         """Return whether a document with these memberships would change any.
 
@@ -53,9 +59,14 @@ class DocumentChanges:
         """
         self._memberships.check_total(len(memberships))
         if remove:
-            return bool(self._memberships.find_named(memberships))
+            removable = partial(changes.removable, persistent=persistent)
+            return bool(self._memberships.find_named(memberships, removable))
         deletable = None if merge else changes.owned_by_documents
-        return any(self._memberships.compare(memberships, deletable))
+        return any(
+            changes.compare_memberships(
+                self._memberships, memberships, deletable, persistent=persistent
+            )
+        )
 
     async def apply(
         self,
@@ -65,6 +76,7 @@ class DocumentChanges:
         merge: bool = False,
         wait: bool = False,
         dry_run: bool = False,
+        persistent: bool = True,
         joining: bool = True,
         cause: Cause | None = None,
     ) -> Sequence[int]:
@@ -72,7 +84,8 @@ class DocumentChanges:
 
         Return how many that added, changed and deleted. A route that stays takes the place of its
         like in `routes`. merge: the others stay. wait: as in `add`. dry_run: return what it would
-        change, and change nothing. joining: whether the caller may change memberships. Raises what
+        change, and change nothing. persistent: if not, what is new ends with the next boot; see
+        `changes.for_this_boot`. joining: whether the caller may change memberships. Raises what
         forbids the change; and KernelError where it is done, but for groups that the kernel refuses
         to leave.
         """
@@ -80,7 +93,12 @@ class DocumentChanges:
 
         async def plan() -> tuple[Changes, tuple[Sequence[int], Sequence[Membership]]]:
             planned = await changes.compare_all(
-                self._tables, self._memberships, routes, memberships, deletable
+                self._tables,
+                self._memberships,
+                routes,
+                memberships,
+                deletable,
+                persistent=persistent,
             )
             _check_joining(planned, joining)
             self._preconditions.count(planned)
@@ -98,16 +116,21 @@ class DocumentChanges:
         memberships: Sequence[Membership] = (),
         *,
         dry_run: bool = False,
+        persistent: bool = True,
         joining: bool = True,
         cause: Cause | None = None,
     ) -> Sequence[int]:
         """Delete the routes and memberships with the keys of these, but for those of files.
 
-        What is not there is no error. Options, what is returned and what is raised: as in `apply`.
+        persistent: also those that outlive a boot, or have a timeout. What is not there is no
+        error. Other options, what is returned and what is raised: as in `apply`.
         """
+        removable = partial(changes.removable, persistent=persistent)
 
         async def plan() -> tuple[Changes, tuple[Sequence[int], Sequence[Membership]]]:
-            planned = await changes.find_named(self._tables, self._memberships, routes, memberships)
+            planned = await changes.find_named(
+                self._tables, self._memberships, routes, memberships, removable
+            )
             _check_joining(planned, joining)
             return planned, (planned.counts, planned.memberships.deleted)
 

@@ -166,10 +166,12 @@ class Memberships:
         present = [each for by_key in self._desired.values() for each in by_key.values()]
         return compare(lambda each: self.desired(each.key), wanted, present, deletable)
 
-    def find_named(self, named: Sequence[Membership]) -> Difference[Membership]:
-        """Plan to delete the desired memberships with the keys of these that no file has."""
+    def find_named(
+        self, named: Sequence[Membership], removable: Callable[[Membership], bool]
+    ) -> Difference[Membership]:
+        """Plan to delete the desired memberships with the keys of these that are removable."""
         present = {each.key: self.desired(each.key) for each in named}
-        return Difference(deleted=[each for each in present.values() if each and not each.file])
+        return Difference(deleted=[each for each in present.values() if each and removable(each)])
 
     def find_problems(
         self,

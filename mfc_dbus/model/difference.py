@@ -37,7 +37,7 @@ class Comparison(Generic[T]):
 
     def __init__(self, find: Callable[[T], T | None]) -> None:
         """find: returns the present value in the place of a wanted one, or None."""
-        self._find: Callable[[T], T | None] = find
+        self.find: Callable[[T], T | None] = find
         self._added: list[T] = []
         self._changed: list[Replacement[T]] = []
         self._deleted: list[T] = []
@@ -45,7 +45,7 @@ class Comparison(Generic[T]):
 
     def want(self, wanted: T) -> T | None:
         """Note a wanted value. Return the present value that equals it, or None."""
-        there = self._find(wanted)
+        there = self.find(wanted)
         self._wanted.add((there or wanted).key)
         if there is None:
             self._added.append(wanted)

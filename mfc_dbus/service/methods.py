@@ -50,7 +50,7 @@ _CHANGE_OPTIONS = {**_DELETE_OPTIONS, **signatures(CHANGE_ROUTE)}
 _FLUSH_OPTIONS = {"iif": "s", "group": "s", "table": "u"}
 _UNDO_OPTIONS = {"number": "t"}
 _JOIN_OPTIONS = signatures(JOIN_GROUP)
-_APPLY_OPTIONS = {"merge": "b", "dry-run": "b", "wait": "b", "empty": "b", "remove": "b"}
+_APPLY_OPTIONS = dict.fromkeys(("merge", "remove", "persistent", "dry-run", "wait", "empty"), "b")
 
 _RELOAD = Question({}, "have the multicast routing service read its configuration again")
 
@@ -199,7 +199,6 @@ class Methods:
         async def act() -> Body:
             # Megabytes are read for nobody who was not authorised.
             document, given = await _read_document(call)
-            dry_run = given.get("dry-run", False)
             joining = self._changes_memberships(document, given)
             if joining:
                 await self._access.authorise(
@@ -208,13 +207,11 @@ class Methods:
             cause = await self._cause(call, Act.APPLY)
             try:
                 with garbage.held_off():
-                    counts = await self._change_by(
-                        document, given, dry_run=dry_run, joining=joining, cause=cause
-                    )
+                    counts = await self._change_by(document, given, joining=joining, cause=cause)
             except RequestError as error:
                 await let_go(document.routes)
                 raise type(error)(of_entries(str(error), document.places)) from None
-            if any(counts) and not dry_run:
+            if any(counts) and not given.get("dry-run", False):
                 write(_applied(cause, *counts))
             return counts
 
@@ -226,36 +223,24 @@ class Methods:
             document.memberships,
             merge=options.get("merge", False),
             remove=options.get("remove", False),
+            persistent=options.get("persistent", True),
         )
 
     async def _change_by(
-        self,
-        document: Document,
-        options: Mapping[str, Any],
-        *,
-        dry_run: bool,
-        joining: bool,
-        cause: Cause,
+        self, document: Document, options: Mapping[str, Any], *, joining: bool, cause: Cause
     ) -> Sequence[int]:
         """Have what a document says, or take it away; return how many were changed, as `apply`."""
-        documents, routes, memberships = (
-            self._controller.documents,
-            document.routes,
-            document.memberships,
-        )
+        documents = self._controller.documents
+        said: dict[str, Any] = {
+            "dry_run": options.get("dry-run", False),
+            "persistent": options.get("persistent", True),
+            "joining": joining,
+            "cause": cause,
+        }
         if options.get("remove", False):
-            return await documents.remove(
-                routes, memberships, dry_run=dry_run, joining=joining, cause=cause
-            )
-        return await documents.apply(
-            routes,
-            memberships,
-            merge=options.get("merge", False),
-            wait=options.get("wait", False),
-            dry_run=dry_run,
-            joining=joining,
-            cause=cause,
-        )
+            return await documents.remove(document.routes, document.memberships, **said)
+        said |= {name: options.get(name, False) for name in ("merge", "wait")}
+        return await documents.apply(document.routes, document.memberships, **said)
 
     def _undo(self, call: Call) -> Request:
         (options,) = call.body

@@ -105,6 +105,29 @@ async def test_what_a_document_names_is_taken_away_whatever_it_is_by_now(
         await refused(contradicting, f"{STANDARD}.InvalidArgs", "contradict each other")
 
 
+async def test_what_lasts_longer_than_the_document_stays_as_it_is(
+    bus: PrivateBus, daemon: Daemon
+) -> None:
+    async with Caller.at(bus.address) as caller:
+        four, timed = ONE | {"group": "239.1.1.4"}, ONE | {"group": "239.1.1.5"}
+        joined = Membership(group="ff3e::2", interface="eth2")
+        member = {"group": joined.group, "interface": joined.interface}
+        text = document(ONE, four, timed) | {"membership": [member]}
+        await caller.apply(document(ONE, four | {"comment": "other"}))
+        await caller.join(joined)
+        await caller.add(Route("10.1.0.10", "239.1.1.5", "eth1", ["eth2"]), timeout=1000)
+        for counts in ([0, 2, 0], [0, 0, 0]):
+            assert await caller.apply(text, merge=True, persistent=False) == counts
+        first, *others = (each.get("persistent", True) for each in await caller.describe())
+        assert (first, others) == (True, [False, False])
+        # Who adds them again means them to last.
+        await caller.add(Route("10.1.0.10", "239.1.1.5", "eth1", ["eth2"]), replace=True, timeout=9)
+        assert await caller.apply(text, remove=True, persistent=False, dry_run=True) == [0, 0, 1]
+        assert await caller.apply(text, remove=True, persistent=False) == [0, 0, 1]
+        assert len(await caller.get("Memberships")) == 1
+        assert await caller.apply(text, remove=True) == [0, 0, 3]
+
+
 async def test_who_may_not_change_memberships_takes_none_away(
     bus: PrivateBus, daemon: Daemon, nobody: int
 ) -> None:

@@ -120,15 +120,68 @@ interface = "${INTERFACE}"
     assert cli.apply(document, *removing) == ["0 added, 0 changed, 0 deleted"]
 
 
+def test_what_is_there_already_stays_as_long_as_it_did(cli: CLI, tmp_path: Path) -> None:
+    """A document of this boot takes away only what it has made."""
+    document = f'{TOML}\n[[route]]\ngroup = "239.9.9.9"\niif = "eth1"\noifs = ["eth2"]\n'
+    cli.apply(ROUTES.split("\n\n", maxsplit=1)[0])
+    lines = cli.apply(document, "--transient", "--merge")
+    assert [line.split()[2] for line in lines[:-1]] == [
+        "ff3e::2",
+        "239.9.9.9",
+        "232.1.1.1",
+        "ff3e::2",
+    ]
+    assert lines[-1] == "4 added, 0 changed, 0 deleted"
+    assert cli("export").stdout.count("persistent = false") == 4
+    assert cli.apply(document, "--transient") == ["0 added, 0 changed, 0 deleted"]
+    cli("mfc", "change", "-g", "239.9.9.9", "--persistent")
+    assert cli.apply(document, "--remove", "--transient")[-1] == "0 added, 0 changed, 3 deleted"
+    assert [each["group"] for each in cli.json("show")] == ["239.1.1.1", "239.9.9.9"]
+    assert cli.apply(document, "--remove")[-1] == "0 added, 0 changed, 2 deleted"
+
+
+def test_another_document_keeps_what_it_names_too(cli: CLI, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.toml", tmp_path / "other.json"
+    text = '[[route]]\nsource = "10.1.0.10"\ngroup = "239.5.5.{}"\niif = "{}"\noifs = ["eth3"]\n'
+    template = text.format(1, "${INTERFACE}") + text.format(2, "${INTERFACE}")
+    join = '[[membership]]\ngroup = "239.5.5.0/31"\ninterface = "eth1"\n'
+    applying = ("--transient", "--merge", "--interface")
+    cli.apply(text.format(3, "eth1") + join + template, *applying, "eth2", "--copy", str(other))
+    cli.apply(text.format(4, "eth1") + join + template, *applying, "eth1", "--copy", str(one))
+    done = cli("apply", str(one), "--copy", str(one))
+    assert (done.returncode, "File exists" in done.stderr) == (1, True)
+    cli("mfc", "del", "-s", "10.1.0.10", "-g", "239.5.5.2")
+    done = cli("apply", str(one), "--remove", "--transient", "--keep", str(other))
+    assert done.stdout.splitlines() == [
+        "~ 10.1.0.10 239.5.5.1 iif eth1 → eth2",
+        "- 10.1.0.10 239.5.5.4 iif eth1 oifs eth3 transient",
+        "0 added, 1 changed, 1 deleted",
+    ]
+    assert {each["group"]: each["iif"] for each in cli.json("show")} == {
+        "239.5.5.1": "eth2",
+        "239.5.5.3": "eth1",
+    }
+    assert len(cli.json("show", "memberships")) == 2
+    one.write_text("[[route]]\niif = 3\n")
+    done = cli("apply", str(other), "--remove", "--keep", str(one))
+    assert done.returncode == 2
+    assert f"mfc-dbus-cli: {one}:2: route[0].iif: 3 is not a string" in done.stderr
+    assert cli("apply", str(other), "--remove").stdout.endswith("0 added, 0 changed, 4 deleted\n")
+
+
 @pytest.mark.parametrize(
     ("options", "status", "sentence"),
     [
         (["--interface", "eth2"], 2, "1: route[0]: Interface 'eth2' is both the iif and an oif"),
-        (["--interface", "a b"], 2, "1: route[0]: 'a b' is not an interface name"),
+        (["--interface", "a b"], 2, "--interface: 'a b' is not an interface name"),
+        (["--interface", "eth*"], 2, "--interface: 'eth*' is a pattern, and here one interface is"),
         (["--interface", "eth77"], 6, "1: route[0]: Interface 'eth77' not found"),
         ([], 6, "1: route[0]: Interface '${INTERFACE}' not found"),
         (["--remove", "--merge"], 2, "not allowed with argument --remove"),
-        (["--remove", "--transient"], 2, "--transient says nothing about what --remove takes away"),
+        (["--remove", "--wait"], 2, "--wait says nothing about what --remove takes away"),
+        (["--remove", "--copy", "x"], 2, "--copy says nothing about what --remove takes away"),
+        (["--keep", "x"], 2, "--keep says what --remove leaves, and without it nothing"),
+        (["--remove", "--keep", "/nowhere"], 1, "/nowhere: No such file or directory"),
     ],
 )
 def test_an_interface_that_does_not_fit_is_told(

@@ -208,6 +208,10 @@ async def test_only_the_file_changes_its_route(
         await refused(root.add(IN_TWO), f"{OWN}.RouteExists")
         assert await root.flush() == 0
         assert await root.apply("{}", empty=True) == [0, 0, 0]
+        same = {"route": [other | {"iif": "eth1", "oifs": ["eth2"]}]}
+        await refused(root.apply(same, merge=True), f"{OWN}.RouteConfigured")
+        for options in ({"merge": True}, {"remove": True}):
+            assert await root.apply(same, persistent=False, **options) == [0, 0, 0]
         assert await shown(root) == {"239.5.5.2": CONFIG}
         (described,) = await root.describe()
         assert described["origin"] == "config"

@@ -94,8 +94,10 @@ def test_a_document_is_applied_with_the_options_that_are_set() -> None:
         bus.returns = [1, 2, 3]
         assert await client.apply("{}") == (1, 2, 3)
         assert await client.apply("{}", merge=True, dry_run=True, wait=True) == (1, 2, 3)
-        first, second = bus.calls
+        assert await client.apply("{}", remove=True, persistent=False) == (1, 2, 3)
+        first, second, third = bus.calls
         assert first == ("Apply", "sa{sv}", "{}", {})
+        assert plain(third[-1]) == {"remove": ("b", True), "persistent": ("b", False)}
         assert plain(second[-1]) == dict.fromkeys(("merge", "dry-run", "wait"), ("b", True))
 
     on_bus(test)

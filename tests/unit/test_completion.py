@@ -115,8 +115,9 @@ def test_of_every_argument_it_is_known_what_its_values_are(words: Sequence[str])
         (["apply", ""], ["(files)", "-"]),
         (["apply", "a"], ["(files)"]),
         (["apply", "a", "--interface", "l"], ["lo"]),
-        (["apply", "a", ""], [*EVERYWHERE[:1], "--merge", "--remove", "--transient",
-                              "--interface", "--dry-run", "--empty", "--wait", "--backup", "--may",
+        (["apply", "a", ""], [*EVERYWHERE[:1], "--merge", "--remove", "--keep", "--transient",
+                              "--interface", "--copy", "--dry-run", "--empty", "--wait",
+                              "--backup", "--may",
                               *EVERYWHERE[1:]]),
         (["check", "a", "b"], ["(files)"]),
         # Free text

@@ -3,17 +3,22 @@
 import argparse
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.arguments import add_may
+from mfc_dbus.cli.options import interface
 from mfc_dbus.cli.status import Status, status_of
+from mfc_dbus.model.errors import InvalidArgs
 
 if TYPE_CHECKING:
-    from mfc_dbus.client import Client, Snapshot
+    from mfc_dbus.cli.entries import Entries
+    from mfc_dbus.client import Client
 
-USAGE = "FILE|- [--merge|--remove] [--transient] [--interface IF] [--dry-run] [--backup FILE]"
+USAGE = (
+    "FILE|- [--merge|--remove [--keep FILE]...] [--transient] [--interface IF] [--copy FILE] "
+    "[--dry-run] [--backup FILE]"
+)
 
 DESCRIPTION = """\
 Make the routes and memberships of a document, in TOML or JSON, those of the service: all of them
@@ -22,7 +27,11 @@ alone is what no document speaks for: routes with a timeout, and what /etc/mfc-d
 A document without entries is refused: --empty says that it is to delete all there are.
 
 With --remove it is the other way round: what the document names is taken away, whatever else it is
-by now, and all else is left alone. What is not there is no error.
+by now, and all else is left alone. What is not there is no error. With --keep another document
+keeps what both name, and has it as it says itself.
+
+With --transient what is new or changed ends with the next boot, and what is there already as the
+document says stays as it is; --remove takes away only what ends with the next boot.
 
 Tells what changed: + a new route or membership, ~ one that was another, - one that has gone; with
 --json as {"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}, where a
@@ -33,7 +42,9 @@ EXAMPLES = """\
   mfc-dbus-cli apply routes.toml
   mfc-dbus-cli apply more.toml --merge           add and change, delete nothing
   mfc-dbus-cli apply show.toml --merge --transient     until the next boot, or
-  mfc-dbus-cli apply show.toml --remove                until the show is over
+  mfc-dbus-cli apply show.toml --remove --transient    until the show is over
+  mfc-dbus-cli apply show.toml --merge --copy shown.toml
+      and later, also if show.toml is another by then: mfc-dbus-cli apply shown.toml --remove
   mfc-dbus-cli apply routes.toml --backup old.toml
       and back, also where that is too much for "undo": mfc-dbus-cli apply old.toml
   mfc-dbus-cli export | sed s/eth1/eth4/ | mfc-dbus-cli apply -
@@ -54,7 +65,9 @@ with a document such as
 CHANGES = True
 
 REMOVE = "take away the routes and memberships that it names, and do nothing else"
+KEEP = "with --remove: a document that keeps what it names too; may be repeated"
 TRANSIENT = "what it says lasts until the next boot, whatever its entries say"
+COPY = "write the document, with the interface filled in, to a new file, for --remove later"
 FILLED = 'what "${INTERFACE}" stands for in iif, oifs, ttls and interface of its entries'
 EMPTY = "a document without entries deletes all there are, and is not refused"
 BACKUP = "write all as it is before to a new file, which apply takes to go back"
@@ -69,8 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--merge", action="store_true", help="add and change, delete nothing")
     which.add_argument("--remove", action="store_true", help=REMOVE)
+    parser.add_argument("--keep", action="append", default=[], metavar="FILE", help=KEEP)
     parser.add_argument("--transient", action="store_true", help=TRANSIENT)
-    parser.add_argument("--interface", metavar="IF", help=FILLED)
+    parser.add_argument("--interface", type=interface, metavar="IF", help=FILLED)
+    parser.add_argument("--copy", metavar="FILE", help=COPY)
     parser.add_argument("--dry-run", action="store_true", help="only tell what would change")
     parser.add_argument("--empty", action="store_true", help=EMPTY)
     parser.add_argument("--wait", action="store_true", help=WAIT)
@@ -80,49 +95,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
     from mfc_dbus.cli.diff import diff, removal
-    from mfc_dbus.cli.documents import File, adapt, progress
+    from mfc_dbus.cli.documents import File, progress
+    from mfc_dbus.cli.entries import Entries, read_kept
     from mfc_dbus.cli.status import complain
     from mfc_dbus.client import ClientError
-    from mfc_dbus.documents import document, entries
-    from mfc_dbus.model.errors import InvalidArgs
     from mfc_dbus.model.history import MAX_EDITS_OF_CHANGE
 
-    for name in ("transient", "empty", "wait"):
-        if args.remove and getattr(args, name):
-            said = f"--{name} says nothing about what --remove takes away"
-            complain(said, error="InvalidArgs", as_json=args.json)
-            return Status.USAGE
+    persistent = not args.transient
     try:
+        _check(args)
         file = File(args.file)
+        kept = read_kept(args.keep, transient=args.transient)
     except InvalidArgs as error:
-        complain(str(error), error="InvalidArgs", as_json=args.json)
+        for problem in str(error).split("\n"):
+            complain(problem, error="InvalidArgs", as_json=args.json)
         return Status.USAGE
     try:
         with progress("Reading the document", shown=file.large):
             wanted = file.parse()
-            adapted = partial(adapt, transient=args.transient, interface=args.interface)
-            routes = [adapted(entries.to_entry(route)) for route in wanted.routes]
-            memberships = [
-                adapted(entries.to_membership_entry(each)) for each in wanted.memberships
-            ]
-            body = document.to_json(routes, map(adapted, wanted.joins)).decode()
             if wanted.empty and not (args.merge or args.empty or args.remove):
                 raise InvalidArgs(WOULD_DELETE_ALL)
+            given = Entries.read(wanted, transient=args.transient, interface=args.interface)
             before = await client.snapshot()
-            named = [*routes, *memberships]
-            found = removal(before, named) if args.remove else diff(before, named, merge=args.merge)
-        if args.backup and any(found) and not (args.dry_run or args.may):
-            _keep(before, args.backup)
+            if args.remove:
+                found = removal(before, given.all, kept, persistent=persistent)
+                given = given.without(kept)
+            else:
+                found = diff(before, given.all, merge=args.merge, persistent=persistent)
+        if not (args.dry_run or args.may):
+            if args.backup and any(found):
+                _write_new(args.backup, Entries.documented(before))
+            if args.copy:
+                _write_new(args.copy, given)
         # Where a password may be asked for, the terminal is not ours.
         shown = file.large and not client.interactive
-        with progress(f"Applying {len(routes)} routes", shown=shown):
+        with progress(f"Applying {len(given.routes)} routes", shown=shown):
             counts = await client.apply(
-                body,
+                given.to_json(),
                 merge=args.merge,
                 dry_run=args.dry_run,
                 wait=args.wait,
                 empty=args.empty,
                 remove=args.remove,
+                persistent=persistent,
             )
     except InvalidArgs as error:
         file.complain(str(error), as_json=args.json)
@@ -132,6 +147,12 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
             raise
         file.complain(str(error), as_json=args.json)
         return status_of(error.name)
+    if args.remove and found.changed:
+        theirs = Entries.of(new for _, new in found.changed).to_json()
+        more = await client.apply(
+            theirs, merge=True, wait=True, dry_run=args.dry_run, persistent=persistent
+        )
+        counts = counts[0] + more[0], counts[1] + more[1], counts[2] + more[2]
     if args.json:
         print(json.dumps(found.to_json()))
     else:
@@ -145,9 +166,16 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     return Status.DONE
 
 
-def _keep(before: "Snapshot", name: str) -> None:
-    """Write what there is before to a new file. Raises OSError."""
-    from mfc_dbus.cli.diff import document_of
+def _check(args: argparse.Namespace) -> None:
+    """Raise InvalidArgs for options that say nothing beside others."""
+    if args.keep and not args.remove:
+        raise InvalidArgs("--keep says what --remove leaves, and without it nothing")
+    for name in ("empty", "wait", "copy"):
+        if args.remove and getattr(args, name):
+            raise InvalidArgs(f"--{name} says nothing about what --remove takes away")
 
+
+def _write_new(name: str, entries: "Entries") -> None:
+    """Write entries to a new file. Raises OSError."""
     with Path(name).open("x") as file:
-        file.write(document_of(before, as_json=name.endswith(".json")))
+        file.write(entries.write(as_json=name.endswith(".json")))

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    from mfc_dbus.cli.diff import document_of
+    from mfc_dbus.cli.entries import Entries
 
-    print(document_of(await client.snapshot(), as_json=args.json), end="")
+    print(Entries.documented(await client.snapshot()).write(as_json=args.json), end="")
     return Status.DONE
