@@ -107,6 +107,23 @@ def test_each_action_is_heard_in_both_families(
     )
 
 
+def test_what_has_caused_an_event_is_told(
+    dispatcher: Dispatcher, own_cli: CLI, own_daemon: Daemon
+) -> None:
+    do(own_cli, *ADD, "--timeout", "1")
+    dispatcher.until(lambda: f"route-remove {ROUTE}" in dispatcher.told())
+    file = own_daemon.home / "configuration/routes.d/a.toml"
+    file.parent.mkdir()
+    entry = 'group = "239.1.2.4"\ninterface = "eth1"\ncomment = "{}"\n'
+    for comment in "ab":
+        file.write_text("[[membership]]\n" + entry.format(comment))
+        do(own_cli, "reload")
+    dispatcher.until(lambda: "membership-change *,239.1.2.4" in dispatcher.told())
+    causes = {each["action"]: each["cause"]["cause"] for each in dispatcher.events()}
+    assert (causes["route-add"], causes["route-remove"]) == ("call", "expiry")
+    assert causes["membership-join"] == causes["membership-change"] == "reload"
+
+
 def test_an_interface_that_is_deleted_is_down_and_its_membership_too(
     dispatcher: Dispatcher, own_cli: CLI, own_network: Namespace
 ) -> None:
