@@ -383,6 +383,24 @@ def test_what_is_left_when_it_is_stopped_goes_on_after_the_next_start(
     assert dispatcher.told("0") == dispatcher.told() == dispatcher.told("b")
 
 
+def test_a_script_that_outlives_the_dispatcher_is_waited_for_and_ended_in_time(
+    dispatcher: Dispatcher, own_cli: CLI
+) -> None:
+    order = dispatcher.heard / "order"
+    dispatcher.add("0", f"[ $2 = route-add ] || exit 0\nsleep 1.5\necho 0 >>{order}")
+    dispatcher.add("1", f"[ $2 = route-add ] || exit 0\nsleep 1000\necho 1 >>{order}")
+    dispatcher.add("2", f"echo 2 >>{order}")
+    do(own_cli, *ADD)
+    for name in ("0", "1"):
+        dispatcher.until(lambda name=name: bool(dispatcher.told(name)))  # type: ignore[misc]
+        dispatcher.kill()
+        dispatcher.start()
+    dispatcher.until(lambda: len(dispatcher.told("2")) >= 4)
+    assert order.read_text().split() == ["0", "2", "2", "2", "2"]
+    assert dispatcher.told("0") == dispatcher.told("1") == dispatcher.told("2")
+    assert f"1 took more than 2 s and was ended: {ROUTE} route-add" in dispatcher.log
+
+
 def test_a_second_signal_ends_a_script_that_runs(dispatcher: Dispatcher, own_cli: CLI) -> None:
     dispatcher.write("0", f"#!/bin/sh\ntouch {dispatcher.heard}/begun\nexec sleep 1000\n")
     do(own_cli, *ADD)
