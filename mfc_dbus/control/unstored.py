@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -15,14 +15,14 @@ from mfc_dbus.loop.slices import Bell, Slices, let_go
 from mfc_dbus.loop.worker import aside
 from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.cause import Cause
-from mfc_dbus.model.desired import Edit, Key
+from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import RequestError
 from mfc_dbus.model.history import HistoryUpdate
 from mfc_dbus.model.journal import Message, about
 from mfc_dbus.model.membership import MembershipKey
 from mfc_dbus.model.status import StoreCounters
 from mfc_dbus.routing.sequence import Part
-from mfc_dbus.routing.transition import Transition, edits, storable
+from mfc_dbus.routing.transition import Transition
 
 log = logging.getLogger(__name__)
 
@@ -195,15 +195,15 @@ class UnstoredChanges:
         changed: dict[Key, Edit],
     ) -> HistoryUpdate | None:
         """Return what the history has of a commit. changed: all that is to be stored is added."""
-        changed |= edits(done)
+        changed |= _edits(done)
         by_change: dict[int, RecordedChange] = {}
         for cause, first, last in asked:
             alone = last - first == len(done) and not joined
             by_change[id(cause)] = RecordedChange(
-                cause, changed if alone else edits(done[first:last])
+                cause, changed if alone else _edits(done[first:last])
             )
         for key, (cause, (old, new)) in joined.items():
-            changed[key] = edit = Edit(storable(old), storable(new))
+            changed[key] = edit = Edit(_storable(old), _storable(new))
             its = by_change.setdefault(id(cause), RecordedChange(cause, {}))
             its.edits[key] = edit
         return self._history.compose(by_change.values())
@@ -253,3 +253,23 @@ class UnstoredChanges:
             log.error("A change that is taken back stays in the kernel: %s", error, extra=extra)
             going.desire()
         self._reconciler.desire(back.table, back.new)
+
+
+def _edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
+    """Return what all of these transitions together change of what is stored, by key."""
+    found: dict[Key, Edit] = {}
+    for transition in transitions:
+        if transition.keeps_desired:
+            continue
+        before = {route.key: route for route in transition.old}
+        after = {route.key: route for route in transition.new}
+        for key in before | after if before else after:
+            old, new = before.get(key), after.get(key)
+            first = found[key].old if key in found else old and _storable(old)
+            found[key] = Edit(first, new and _storable(new))
+    return found
+
+
+def _storable(desired: Desired | None) -> Desired | None:
+    """Return what has to be stored of this: nothing of what comes from a file."""
+    return None if desired is not None and desired.file else desired

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Self
 
 from mfc_dbus.kernel.links import Link
-from mfc_dbus.model.desired import Desired, Edit, Key
 from mfc_dbus.model.errors import KernelError, TooManyInterfaces
 from mfc_dbus.model.interfaces import is_pattern
 from mfc_dbus.model.route import MAX_VIFS, Route, RouteKey
@@ -225,11 +224,9 @@ def _plan(
     after = [*placed.values(), *(each for each in learned.values() if each is not None)]
     names = _interfaces(after)
     all_have_vifs = all(name in table.vifs for name in names)  # as mostly: then there is room
-    chosen: frozenset[str] = frozenset()
-    if evicting and not all_have_vifs:
-        named = _named(route for route in new if route.key in placed)
-        chosen = _to_evict(table, names, named, before, going)
-    if chosen:
+    choosing = evicting and not all_have_vifs
+    named = _named(route for route in new if route.key in placed) if choosing else set()
+    if choosing and (chosen := _to_evict(table, names, named, before, going)):
         others = _holding(table, chosen, going | placed.keys())
         keys = [*old, *others]
         affected = dict.fromkeys(streams)
@@ -400,23 +397,3 @@ def _undo(done: Sequence[tuple[Kernel, Step]], error: OSError) -> KernelError:
             cause = os.strerror(second.errno or 0)
             sentence += f"; and it refused to take back {step}: {cause}"
     return KernelError(sentence)
-
-
-def edits(transitions: Iterable[Transition]) -> dict[Key, Edit]:
-    """Return what all of these transitions together change of what is stored, by key."""
-    found: dict[Key, Edit] = {}
-    for transition in transitions:
-        if transition.keeps_desired:
-            continue
-        before = {route.key: route for route in transition.old}
-        after = {route.key: route for route in transition.new}
-        for key in before | after if before else after:
-            old, new = before.get(key), after.get(key)
-            first = found[key].old if key in found else old and storable(old)
-            found[key] = Edit(first, new and storable(new))
-    return found
-
-
-def storable(desired: Desired | None) -> Desired | None:
-    """Return what has to be stored of this: nothing of what comes from a file."""
-    return None if desired is not None and desired.file else desired

@@ -202,7 +202,7 @@ def test_changes_that_cannot_be_gathered_for_the_store_are_taken_back(
 
     async def test() -> list[str]:
         with monkeypatch.context() as scarce:
-            scarce.setattr("mfc_dbus.control.unstored.edits", fail)
+            scarce.setattr("mfc_dbus.control.unstored._edits", fail)
             refused = await asyncio.gather(*(outcome(add(ground, n)) for n in range(many)))
             assert {*refused} == {"MemoryError: "}
             assert ground.controller.count == 0
