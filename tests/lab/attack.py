@@ -325,6 +325,7 @@ def _options(rng: Random) -> Message:
             "sort",
             "limit",
             "learned",
+            "silent",
             "counters",
             "number",
             "before",

@@ -44,6 +44,7 @@ _OPTIONS = {
     "to-iif": "s",
     "oif": "s",
     "learned": "b",
+    "silent": "b",
     "counters": "b",
     "sort": "s",
     "limit": "u",

@@ -467,6 +467,8 @@ CAUSES = [
         address_of_the_sender,
         families=[V4],
     ),
+    # IPv6 takes it.
+    Cause("an address of this machine", "flowing", own_address, families=[V6]),
     Cause("rule at ingress", "ingress", rule("ingress", "up0")),
     Cause("filter at ingress", "ingress", filter_of_tc("up0", "ingress")),
     Cause("rule at prerouting", "prerouting", rule("prerouting")),
@@ -597,7 +599,10 @@ def test_a_stream_that_waits_to_be_learned_is_told_of_with_since_when(scene: Sce
         assert scene.explain()[0]["code"] == "limit"
         scene.configure(learned=2)
         (found,) = scene.explain()
-    assert (found["code"], found["level"]) == ("learning", "note")
+        assert (found["code"], found["level"]) == ("learning", "note")
+        assert found["evidence"]["held-at-most"] == 4
+        assert scene.returncode == 0
+        eventually(lambda: [each["code"] for each in scene.explain()] == ["flowing"])
 
 
 def test_without_a_source_the_only_one_that_routes_name_is_meant(scene: Scene) -> None:
@@ -626,7 +631,13 @@ def test_for_people_each_finding_is_a_line_and_what_to_type_another(scene: Scene
 
 @pytest.mark.parametrize(
     "words",
-    [["10.1.0.300", "239.1.2.3"], ["10.1.0.0/24", "239.1.2.3"], ["fd00::1", "239.1.2.3"], ["x"]],
+    [
+        ["10.1.0.10", "239.1.2.3", "--seconds", "61"],
+        ["10.1.0.300", "239.1.2.3"],
+        ["10.1.0.0/24", "239.1.2.3"],
+        ["fd00::1", "239.1.2.3"],
+        ["x"],
+    ],
 )
 def test_an_address_that_is_none_is_told_in_a_line(scene: Scene, words: list[str]) -> None:
     done = scene.cli("explain", *words)
