@@ -116,6 +116,15 @@ def _kept_by_the_table(
     kept = rise.packets - rise.out(oif.name)
     what = f"{kept} of {packets(rise.packets)} of {_counted(situation)} did not leave by"
     what = f"{what} {quote(oif.name)}"
+    if situation.reverse.local and not rise.out(oif.name):
+        # They are counted as if they had come by the iif (ip_mr_forward: "our own packet").
+        return problem(
+            Code.WRONG_SOURCE,
+            f"{what}: {situation.question.source} is an address of this machine, and what it sends "
+            "itself it forwards only if the route takes it from the interface by which it is sent",
+            remedies.move(route, ""),
+            facts,
+        )
     too_big = rise.ipv4("IpFragFails")
     if too_big and not situation.question.is_ipv6:
         return problem(

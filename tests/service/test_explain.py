@@ -26,6 +26,7 @@ from lab.caller import OWN, STANDARD, Caller
 from lab.cli import CLI
 from lab.daemon import BUS_NAME, CONFIGURATION, Daemon
 from lab.installed import eventually
+from lab.packets import Flow
 from lab.scene import RATE, SECONDS, Scene, settings
 from lab.switch import Switch
 from lab.topology import Topology
@@ -380,6 +381,26 @@ def address_of_the_sender(scene: Scene) -> None:
     scene.lab.router.ip(f"address del {scene.source}{nodad} dev up1")
 
 
+def sent_by_the_router(scene: Scene) -> None:
+    """By another interface than the iif."""
+    own_address(scene)
+    scene.sends = False
+    level, option = (socket.IPPROTO_IP, socket.IP_MULTICAST_IF)
+    which = struct.pack("4s4si", bytes(4), bytes(4), scene.lab.ifindex("up1"))
+    if scene.is_ipv6:
+        level, option = (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF)
+        which = struct.pack("i", scene.lab.ifindex("up1"))
+    with scene.lab.router:
+        sock = scene.stack.enter_context(socket.socket(scene.lab.family, socket.SOCK_DGRAM))
+    sock.setsockopt(level, option, which)
+    hops = socket.IPV6_MULTICAST_HOPS if scene.is_ipv6 else socket.IP_MULTICAST_TTL
+    sock.setsockopt(level, hops, 64)
+    sock.bind((scene.source, 0))
+    flow = Flow(lambda: sock.sendto(b"own", (scene.group, 5000)), 1 / RATE)
+    scene.stack.callback(flow.stop)
+    flow.wait_for(5)
+
+
 def one_is_learned(scene: Scene) -> None:
     scene.configure(learned=1)
     groups = "ff1e::100/120" if scene.is_ipv6 else "239.1.2.0/24"
@@ -467,6 +488,14 @@ CAUSES = [
         address_of_the_sender,
         families=[V4],
     ),
+    Cause(
+        "sent by this machine",
+        "wrong-source",
+        sent_by_the_router,
+        words={"IF": "up1"},
+        families=[V4],
+    ),
+    Cause("sent by this machine", "wrong-interface", sent_by_the_router, families=[V6]),
     # IPv6 takes it.
     Cause("an address of this machine", "flowing", own_address, families=[V6]),
     Cause("rule at ingress", "ingress", rule("ingress", "up0")),
