@@ -206,7 +206,7 @@ def _read_situation(
 
     family, group = found.question.group.family, found.question.group.address
     arriving = None if is_pattern(iif) else interface(iif)
-    joined, chosen = False, []
+    joined, chosen = False, None
     if arriving is not None and arriving.link is not None:
         with suppress(OSError):
             joined = (group, arriving.link.ifindex) in groups.held()

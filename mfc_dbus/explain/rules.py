@@ -20,14 +20,16 @@ class Chosen(NamedTuple):
     unsure: Sequence[int]
 
 
-def chosen_table(rules: Sequence[AnyRule], iif: str, tables: Collection[int]) -> Chosen | None:
+def chosen_table(
+    rules: Sequence[AnyRule] | None, iif: str, tables: Collection[int]
+) -> Chosen | None:
     """Find the first rule that is for what arrives on an interface; None where none is.
 
     tables: those that are there. A rule for another one counts only if some program has that.
     """
     considered: set[int | None] = set()
     unsure: list[int] = []
-    for rule in rules:
+    for rule in rules or ():
         may = _selects(rule, iif)
         if may is False:
             continue

@@ -90,8 +90,8 @@ class Situation(NamedTuple):
     forward it. disabled: routes that would cover it, if they were enabled. nearest: where no route
     covers it, some that nearly do. any_source: whether the kernel's entry is for all senders.
     crowded: whether as many interfaces have a VIF as the kernel can know. sightings: of the streams
-    to this group. rules: the kernel's, by which a packet's table is chosen.
-    tables: the numbers of those that are there for sure.
+    to this group. rules: the kernel's, by which a packet's table is chosen; None where they could
+    not be read. tables: the numbers of those that are there for sure.
     """
 
     question: StreamQuestion
@@ -110,7 +110,7 @@ class Situation(NamedTuple):
     reverse: ReversePath = ReversePath()
     joined: bool = False
     sightings: Sequence[Sighting] = ()
-    rules: Sequence[AnyRule] = ()
+    rules: Sequence[AnyRule] | None = None
     tables: Collection[int] = (0,)
 
     @property

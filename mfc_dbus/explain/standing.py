@@ -6,6 +6,7 @@ from mfc_dbus.explain import remedies
 from mfc_dbus.explain.rules import chosen_table
 from mfc_dbus.explain.situation import STRICT, Interface, Situation, StreamQuestion
 from mfc_dbus.explain.wording import SECOND, facts_of, name, problem, stream
+from mfc_dbus.kernel.rules import DEFAULT_TABLES
 from mfc_dbus.model.addresses import (
     is_link_local,
     is_local_group,
@@ -16,6 +17,8 @@ from mfc_dbus.model.findings import Code, Fact, Finding, Level
 from mfc_dbus.model.interfaces import matches
 from mfc_dbus.model.quoting import join, quote
 from mfc_dbus.model.route import MAX_VIFS, Route
+
+_LAST = 32767  # the preference of the kernel's own rule
 
 
 def of_addresses(question: StreamQuestion) -> Iterator[Finding]:
@@ -268,10 +271,22 @@ def _of_link(situation: Situation, interface: Interface, role: str) -> Iterator[
 def _of_rules(situation: Situation, iif: Interface) -> Iterator[Finding]:
     """Find that another of the kernel's tables is looked at for what arrives on the iif."""
     question = situation.question
-    chosen = chosen_table(situation.rules, iif.name, situation.tables)
-    if chosen is None or (chosen.sure and chosen.table == question.table):
+    if situation.rules is None:
         return
+    chosen = chosen_table(situation.rules, iif.name, situation.tables)
     ip = "ip -6" if question.is_ipv6 else "ip"
+    if chosen is None:
+        table = question.table or DEFAULT_TABLES[question.group.family]
+        yield problem(
+            Code.MRULE,
+            f"No rule (ip mrule) leads what arrives on {quote(iif.name)} to a table: the kernel "
+            "drops it",
+            f"{ip} mrule add table {table} preference {_LAST}",
+            {"iif": iif.name},
+        )
+        return
+    if chosen.sure and chosen.table == question.table:
+        return
     if question.table:
         if question.table in chosen.considered:
             return

@@ -33,7 +33,7 @@ _PLAIN = {
     *(_FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL),
     *(_FRA_SUPPRESS_IFGROUP, _FRA_SUPPRESS_PREFIXLEN),
 }
-_DEFAULT_TABLES = {socket.AF_INET: 253, socket.AF_INET6: 254}
+DEFAULT_TABLES = {socket.AF_INET: 253, socket.AF_INET6: 254}
 
 _PROTOCOL = 109  # iproute2's rt_protos and rtnetlink.h leave it free
 _PRIORITY = 1000  # before the kernel's own rule, which has 32767
@@ -81,7 +81,7 @@ def _any_rule(family: socket.AddressFamily, data: bytes, start: int, end: int) -
     if _FRA_TABLE in found:
         (table,) = UINT32.unpack(found[_FRA_TABLE])
     (priority,) = UINT32.unpack(found.get(_FRA_PRIORITY, bytes(4)))
-    number = 0 if table == _DEFAULT_TABLES[family] else table
+    number = 0 if table == DEFAULT_TABLES[family] else table
     return AnyRule(
         priority,
         found.get(_FRA_IIFNAME, b"").rstrip(b"\0").decode(errors="surrogateescape"),

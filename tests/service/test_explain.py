@@ -248,6 +248,11 @@ def foreign_rule(scene: Scene) -> None:
     scene.type("ip", ip, "mrule", "add", "blackhole", "iif", "up0", "pref", "500")
 
 
+def without_the_rule(scene: Scene) -> None:
+    scene.add()
+    scene.type("ip", "-6" if scene.is_ipv6 else "-4", "mrule", "del", "pref", "32767")
+
+
 def foreign_table(scene: Scene) -> None:
     """Another program has a table, and a rule leads there."""
     scene.add()
@@ -465,6 +470,7 @@ CAUSES = [
     Cause("no room", "no-room", no_room, give_room),
     Cause("table not chosen", "table-not-chosen", other_table),
     Cause("a rule drops it", "mrule", foreign_rule),
+    Cause("no rule at all", "mrule", without_the_rule),
     Cause("a rule leads it elsewhere", "mrule", foreign_table),
     Cause("wrong interface", "wrong-interface", wrong_interface),
     Cause("arrives elsewhere", "arrives-elsewhere", arrives_on_another),
