@@ -155,7 +155,7 @@ async def test_whoever_needs_no_counters_has_none_read(
         (stream,), total = await caller.streams(counters=False)
         assert (stream["group"], total) == ("239.7.1.1", 1)
         assert not stream.keys() & {"packets", "bytes", "wrong-if", "idle"}
-        assert (await caller.streams())[0][0]["packets"] == 0
+        assert "packets" in (await caller.streams())[0][0]  # the kernel may have held some before
 
 
 # The command line
