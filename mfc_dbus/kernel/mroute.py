@@ -220,7 +220,7 @@ class MRoute(SocketOwner):
             argument = self._abi.mfc(source, group, parent, ttls)
         except (IndexError, OverflowError) as error:
             raise OSError(errno.EINVAL, "a VIF or TTL threshold is out of range") from error
-        self._sock.setsockopt(self._abi.level, option, argument)
+        self._set(option, argument)
 
     def _set(self, option: int, argument: bytes) -> None:
         self._sock.setsockopt(self._abi.level, option, argument)
