@@ -174,7 +174,8 @@ uninstall-service: ## stop it for good, and remove its user
 		! getent passwd $$user >/dev/null || userdel $$user; \
 	done
 	! getent group mfc-daemon >/dev/null || groupdel mfc-daemon
-	for path in $(addprefix $(CONFIGURATION)/,routes.d dispatcher.d/no-wait.d dispatcher.d) \
+	for path in $(addprefix $(CONFIGURATION)/,routes.d connections.d dispatcher.d/no-wait.d \
+		dispatcher.d) \
 		$(CONFIGURATION); do \
 		[ ! -d $$path ] || rmdir --ignore-fail-on-non-empty $$path; \
 	done

@@ -162,11 +162,11 @@ def open_collectors(
 class Traffic:
     """Numbered packets from the sender, and what came of them to each receiver."""
 
-    def __init__(self, stack: contextlib.ExitStack, stage: Stage) -> None:
+    def __init__(self, stack: contextlib.ExitStack, network: Network) -> None:
         runs = {family: Run(family) for family in FAMILIES}
-        self._senders = open_senders(stack, stage, runs)
-        self._collectors = open_collectors(stack, stage.hosts, runs)
-        self._fence = kept(stack, Fence(stage.hosts[SENDER], stage.router))
+        self._senders = open_senders(stack, network, runs)
+        self._collectors = open_collectors(stack, network.hosts, runs)
+        self._fence = kept(stack, Fence(network.hosts[SENDER], network.router))
 
     def send(self, count: int) -> tuple[Sent, Arrived]:
         """Send so many packets for each stream; their numbers, and those that arrived where."""

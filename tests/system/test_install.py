@@ -15,6 +15,9 @@ ZSH = "vendor-completions" if Path("/etc/debian_version").exists() else "site-fu
 # What a distribution's package holds beside the Python package.
 PACKAGED = {
     *(f"usr/bin/{program}" for program in PROGRAMS),
+    "usr/lib/NetworkManager/dispatcher.d/90-mfc-dbus",
+    "usr/lib/networkd-dispatcher/off.d/90-mfc-dbus",
+    "usr/lib/networkd-dispatcher/routable.d/90-mfc-dbus",
     "usr/lib/systemd/catalog/mfc-dbus.catalog",
     "usr/lib/systemd/system/mfc-dbus-dispatcher.service",
     "usr/lib/systemd/system/mfc-dbus-exporter.service",

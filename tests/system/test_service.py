@@ -104,8 +104,8 @@ def inside(installed: Installed, machine: Machine, *command: str) -> str:
 def test_its_configuration_is_roots_and_the_daemon_only_reads_it(
     installed: Installed, machine: Machine
 ) -> None:
-    for directory in ("etc/mfc-dbus", "etc/mfc-dbus/routes.d"):
-        status = (machine.root / directory).stat()
+    for directory in ("", "routes.d", "connections.d"):
+        status = (machine.root / "etc/mfc-dbus" / directory).stat()
         assert (status.st_uid, status.st_mode & 0o777) == (0, 0o755)
     writing = "open('/etc/mfc-dbus/x', 'w')"
     assert "Read-only file system" in inside(installed, machine, PYTHON, "-c", writing)

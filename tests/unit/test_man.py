@@ -19,7 +19,10 @@ from mfc_dbus.model.findings import Code
 TOP = Path(__file__).parents[2]
 MAN = TOP / "data/man"
 CONTRACT = TOP / "data/org.example.MulticastForwarding.xml"
-OTHERS = {"busctl.1", "ip-mroute.8", "polkit.8", "systemctl.1", "systemd.exec.5"}
+OTHERS = {
+    *("busctl.1", "ip-mroute.8", "NetworkManager-dispatcher.8", "polkit.8"),
+    *("systemctl.1", "systemd.exec.5"),
+}
 PAGES = [path.stem for path in sorted(MAN.glob("*.in"))]
 
 
