@@ -26,6 +26,7 @@ class Verb(Protocol):
     follows signals of the service on an event loop has `follow(client, args)`.
     """
 
+    __name__: str
     USAGE: str
     DESCRIPTION: str
     EXAMPLES: str

@@ -4,12 +4,12 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.status import Status, complain, complain_of_system
 
 if TYPE_CHECKING:
+    from mfc_dbus.cli.arguments import Verb
     from mfc_dbus.client import Client
 
 USAGE = "[FILE]"
@@ -69,7 +69,7 @@ async def _do(client: "Client", line: str, args: argparse.Namespace, *, may_ask:
             return Status.DONE
         verb, inner = parse(words)
         inner.json = inner.json or args.json
-        _check_place(inner, words[0], follows=hasattr(verb, "follow"))
+        _check_place(verb, inner, reads_stdin=not args.file)
         if hasattr(verb, "run_here"):
             return int(verb.run_here(inner))
         client.interactive = may_ask and not inner.no_ask_password
@@ -85,20 +85,28 @@ async def _do(client: "Client", line: str, args: argparse.Namespace, *, may_ask:
         return int(end.code or 0)
 
 
-def _check_place(args: argparse.Namespace, word: str, *, follows: bool) -> None:
-    """Raise UsageError for what cannot be done within a shell."""
+def _check_place(verb: "Verb", args: argparse.Namespace, *, reads_stdin: bool) -> None:
+    """Raise UsageError for what cannot be done within a shell, which may read stdin itself."""
     from mfc_dbus.cli.parser import UsageError
 
-    if follows or "batch".startswith(word) or "shell".startswith(word):
-        raise UsageError(f"'{word}' has no place in a shell")
-    for name in ("host", "may"):
-        if getattr(args, name, None):
-            raise UsageError(f"--{name} has no place in a shell")
+    name = verb.__name__.rpartition(".")[2]
+    if hasattr(verb, "follow") or name in ("batch", "shell"):
+        raise UsageError(f"'{name}' has no place in a shell")
+    for option in ("host", "may"):
+        if getattr(args, option, None):
+            raise UsageError(f"--{option} has no place in a shell")
+    if reads_stdin and "-" in _files(args):
+        raise UsageError("The standard input has the shell's own lines: name a file")
+
+
+def _files(args: argparse.Namespace) -> Sequence[str]:
+    file = getattr(args, "file", None)
+    return [file] if isinstance(file, str) else getattr(args, "files", ())
 
 
 def _lines(file: str | None) -> Iterator[str]:
-    stdin = "/dev/stdin"  # as a file of its own: text that is no UTF-8 is for the verbs to refuse
-    with Path(file or stdin).open(errors="surrogateescape") as opened:
+    # Text that is no UTF-8 is for the verbs to refuse.
+    with open(file or 0, errors="surrogateescape", closefd=bool(file)) as opened:
         yield from opened
 
 
