@@ -20,8 +20,8 @@ _FILE = "heard.sqlite"
 _VERSION = 1
 _TABLES = """
 CREATE TABLE heard(kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID;
-CREATE TABLE last(number INTEGER, boot TEXT);
-INSERT INTO last VALUES (0, '');
+CREATE TABLE last(number INTEGER, boot TEXT, id TEXT);
+INSERT INTO last VALUES (0, '', lower(hex(randomblob(16))));
 """
 # What a boot ends: interfaces are seen anew, and nothing is up. The service is another process.
 _REBOOTED = """
@@ -37,7 +37,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Heard:
     """By thing, the value that scripts have heard of last.
 
-    number: of the last event that is over.
+    number: of the last event that is over. life: identifies this database since this boot: numbers
+    of events are of one life.
     """
 
     def __init__(self, directory: Path, *, boot: str = "") -> None:
@@ -58,7 +59,8 @@ class Heard:
             for name in (_FILE, f"{_FILE}-wal", f"{_FILE}-shm"):
                 (directory / name).unlink(missing_ok=True)
             self._database = _open(self._path, boot)
-        (self.number,) = self._database.execute("SELECT number FROM last").fetchone()
+        self.number, id_ = self._database.execute("SELECT number, id FROM last").fetchone()
+        self.life = f"{id_} {boot}"
 
     def close(self) -> None:
         self.commit()
@@ -132,7 +134,7 @@ class Imagined(Heard):
                 for kind, key, value in kept.execute("SELECT kind, key, value FROM heard"):
                     thing = Thing(Kind(kind), _key(key))
                     self._unwritten[thing] = _value(thing.kind, value)
-        self.number = 0
+        self.number, self.life = 0, ""
 
     def commit(self) -> None:
         """Keep nothing."""
@@ -146,7 +148,7 @@ def _open(path: Path, boot: str) -> sqlite3.Connection:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version == 0:
             database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
-        (before,) = database.execute("SELECT boot FROM last").fetchone()
+        before, _ = database.execute("SELECT boot, id FROM last").fetchone()
         if before != boot:
             database.executescript(f"BEGIN; {_REBOOTED} COMMIT;")
             with database:

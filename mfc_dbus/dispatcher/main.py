@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 state.mkdir(mode=0o700, exist_ok=True)
                 stack.enter_context(_locked(state))
                 heard = stack.enter_context(contextlib.closing(Heard(state)))
-                progress = stack.enter_context(Progress(state))
+                progress = stack.enter_context(Progress(state, heard.life))
                 worker = Dispatcher(heard, progress, Directories(directories), arguments.timeout)
             asyncio.run(_serve(worker, once=arguments.once))
     except (OSError, ClientError) as error:

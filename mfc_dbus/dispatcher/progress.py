@@ -2,7 +2,8 @@
 
 A script notes that it is started itself, between fork and exec: so this is on disk before its first
 instruction, and it is not there where the script was never started. A script that was started is
-not started again for that event. Where the disk refuses the note, it may be.
+not started again for that event. Where the disk refuses the note, it may be. A boot ends what was
+under way: what has changed then is found by the comparison.
 """
 
 import contextlib
@@ -44,8 +45,9 @@ class UnderWay(NamedTuple):
 class Progress:
     """The note of the event that is under way."""
 
-    def __init__(self, directory: Path) -> None:
-        """Raises OSError."""
+    def __init__(self, directory: Path, life: str) -> None:
+        """life: see `Heard`; what was under way in another one is over. Raises OSError."""
+        self._life = life
         self._path = directory / _FILE
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o600)
@@ -65,7 +67,9 @@ class Progress:
             whole = data[: data.rfind(b"\n") + 1]
             os.ftruncate(self._fd, len(whole))
             head, *lines = whole.splitlines()
-            number, event = msgspec.json.decode(head, type=tuple[int, Event])
+            life, number, event = msgspec.json.decode(head, type=tuple[str, int, Event])
+            if life != self._life:
+                return None
             started = [msgspec.json.decode(line, type=tuple[str, int, str]) for line in lines]
             self._begun = True
             return UnderWay(
@@ -78,7 +82,7 @@ class Progress:
         self._begun = False
         try:
             os.ftruncate(self._fd, 0)
-            _write(self._fd, msgspec.json.encode((number, event)) + b"\n")
+            _write(self._fd, msgspec.json.encode((self._life, number, event)) + b"\n")
         except OSError as error:
             if not self._failed:
                 log.error("What is under way cannot be noted: %s: %s", self._path, error)

@@ -162,7 +162,7 @@ def test_while_the_disk_is_full_it_is_kept_in_memory_and_written_later(
 
 def test_a_script_that_was_started_is_known_and_whether_it_still_runs(tmp_path: Path) -> None:
     event = EVENT._replace(cause=Cause("call", "add", 0, "root"), generation=3, time=5)
-    with Progress(tmp_path) as progress:
+    with Progress(tmp_path, "life") as progress:
         assert progress.read() is None
         progress.begin(EVENT, 6)
         progress.begin(event, 7)
@@ -172,7 +172,7 @@ def test_a_script_that_was_started_is_known_and_whether_it_still_runs(tmp_path: 
         )
         ended.kill()
         ended.wait()
-    with Progress(tmp_path) as progress:
+    with Progress(tmp_path, "life") as progress:
         under_way = progress.read()
         assert under_way is not None
         assert (under_way.number, under_way.event) == (7, event)
@@ -187,21 +187,36 @@ def test_a_script_that_was_started_is_known_and_whether_it_still_runs(tmp_path: 
 
 @pytest.mark.parametrize("cut", range(1, 40, 7))
 def test_what_was_cut_off_while_it_was_written_was_not_started(cut: int, tmp_path: Path) -> None:
-    with Progress(tmp_path) as progress:
+    with Progress(tmp_path, "life") as progress:
         progress.begin(EVENT, 7)
         for name in ("a", "b"):
             progress.starting(name)()
     path = tmp_path / "under-way"
     os.truncate(path, path.stat().st_size - cut)
-    with Progress(tmp_path) as progress:
+    with Progress(tmp_path, "life") as progress:
         under_way = progress.read()
         assert under_way is not None
         assert [*under_way.started] in (["a"], [])
         progress.starting("c")()
-    with Progress(tmp_path) as progress:
+    with Progress(tmp_path, "life") as progress:
         again = progress.read()
         assert again is not None
         assert [*again.started] == [*under_way.started, "c"]
+
+
+def test_what_was_under_way_ends_with_the_boot_and_with_what_was_heard(tmp_path: Path) -> None:
+    def under_way(boot: str, *, begin: bool = False) -> bool:
+        with closing(Heard(tmp_path, boot=boot)) as heard, Progress(tmp_path, heard.life) as kept:
+            if begin:
+                kept.begin(EVENT, 7)
+            return kept.read() is not None
+
+    assert under_way(BOOT, begin=True)
+    assert under_way(BOOT)
+    assert not under_way("two")
+    assert under_way(BOOT, begin=True)
+    (tmp_path / "heard.sqlite").write_bytes(b"damaged" * 1000)
+    assert not under_way(BOOT)
 
 
 @given(st.binary(max_size=200))
@@ -210,7 +225,7 @@ def test_nonsense_is_nothing_under_way(
 ) -> None:
     directory = tmp_path_factory.mktemp("state")
     (directory / "under-way").write_bytes(data)
-    with Progress(directory) as progress:
+    with Progress(directory, "life") as progress:
         assert progress.read() is None
 
 
