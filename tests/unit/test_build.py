@@ -36,6 +36,7 @@ def test_meson_installs_every_file_of_the_package() -> None:
 def test_the_programs_are_installed_and_lead_somewhere() -> None:
     programs = metadata.distribution("mfc-dbus").entry_points
     assert {program.name for program in programs} == {
+        "mfc-dbus-applet",
         "mfc-dbus-cli",
         "mfc-dbus-dispatcher",
         "mfc-dbus-exporter",

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "client": {"bus", "documents", "model"},
     "metrics": {"client", "documents", "loop", "model"},
     "dispatcher": {"bus", "client", "model"},
+    "applet": {"client", "documents", "model"},
     "cli": {"client", "config", "documents", "kernel", "metrics", "model"},
 }  # fmt: skip
 
