@@ -65,7 +65,7 @@ def memberships(installed: Installed) -> Sequence[str]:
 
 def documents(machine: Machine) -> int:
     """How many are applied."""
-    return len([*(machine.root / APPLIED).glob("*/*")])
+    return len([*(machine.root / APPLIED).glob("*.toml")])
 
 
 def become(installed: Installed, expected: Mapping[str, str]) -> None:
@@ -166,11 +166,33 @@ def test_a_file_that_was_edited_counts_from_the_next_reapply_on(
     become(installed, {})
 
 
+def said_by_scripts(machine: Machine) -> str:
+    unit = "--unit=NetworkManager-dispatcher"
+    return machine.run("journalctl", "--boot", unit, "--output=cat", "--no-pager").stdout
+
+
+@pytest.mark.usefixtures("manager")
+@pytest.mark.parametrize("name", [ID, UUID])
+def test_a_users_own_connection_has_none_of_the_systems_routes(
+    name: str, files: Files, installed: Installed, machine: Machine
+) -> None:
+    files[name] = route(SG4)
+    own = ("connection.permissions", "user:alice")
+    machine.run("nmcli", "connection", "modify", ID, *own)
+    go(machine, "up")
+    refused = f"/{FILES}/{name}.toml: refused to connection {UUID}, which is not the system's"
+    eventually(lambda: refused in said_by_scripts(machine))
+    assert (routes(installed), documents(machine)) == ({}, 0)
+    go(machine, "down")
+    machine.run("nmcli", "connection", "modify", ID, own[0], "")
+    go(machine, "up")
+    become(installed, {SG4.group: "up"})
+
+
 @pytest.mark.usefixtures("manager")
 def test_a_failure_is_in_the_journal(files: Files, installed: Installed, machine: Machine) -> None:
     def said() -> str:
-        unit = "--unit=NetworkManager-dispatcher"
-        return machine.run("journalctl", "--boot", unit, "--output=cat", "--no-pager").stdout
+        return said_by_scripts(machine)
 
     files[ID] = route(SG4)
     files.path(ID).chmod(0o646)
@@ -223,17 +245,32 @@ def test_an_interface_of_networkd_has_its_routes_while_it_is_routable(
 # By hand
 
 
+NMCLI = "run/nmcli"
+
+
 class Event:
-    """Runs the script as a dispatcher does; its status and what it says."""
+    """Runs the script as a dispatcher does; its status and what it says.
+
+    No NetworkManager runs, and each connection is the system's.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self.nmcli("exit")
+
+    def nmcli(self, does: str) -> None:
+        """Let nmcli do this."""
+        path = self._machine.root / NMCLI / "nmcli"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{does}\n")
+        path.chmod(0o755)
 
     def __call__(
         self, interface: str, action: str, name: str = ID, uuid: str = UUID
     ) -> tuple[int, str]:
         names = (f"CONNECTION_ID={name}", f"CONNECTION_UUID={uuid}", f"DEVICE_IFACE={interface}")
-        done = self._machine.run("env", *names, SCRIPT, interface, action, check=False)
+        path = f"PATH=/{NMCLI}:/usr/sbin:/usr/bin"
+        done = self._machine.run("env", path, *names, SCRIPT, interface, action, check=False)
         return done.returncode, done.stdout
 
 
@@ -307,6 +344,22 @@ def test_only_files_of_root_count(
     files.path(ID).rmdir()
     # A connection whose file has gone has no routes from its next event on.
     assert event("up", "up") == DONE
+    assert routes(installed) == {}
+
+
+def test_a_file_is_for_no_connection_of_which_nobody_says_whose_it_is(
+    files: Files, event: Event, installed: Installed
+) -> None:
+    files[ID] = route(SG4)
+    for does in ("exit 10", "echo user:alice", "kill $$"):
+        event.nmcli(does)
+        status, said = event("up", "up")
+        assert (status, f"{ID}.toml: refused" in said) == (1, True)
+        assert routes(installed) == {}
+    event.nmcli("exit")
+    assert event("up", "up") == DONE
+    event.nmcli("exit 10")
+    assert event("up", "down") == DONE
     assert routes(installed) == {}
 
 
@@ -387,6 +440,44 @@ def test_routes_come_back_with_the_service(
         machine.run("rm", "-rf", link, "/var/lib/mfc-dbus-dispatcher")
     assert event("up", "down") == DONE
     assert routes(installed) == {}
+
+
+def test_a_service_that_restarts_is_waited_for(
+    files: Files, event: Event, installed: Installed, machine: Machine
+) -> None:
+    """A command that finds nobody says what one says whose service has stopped for good."""
+    files[ID] = route(SG4)
+    slow = machine.root / "run/systemd/system/mfc-dbus.service.d/slow.conf"
+    slow.parent.mkdir(parents=True)
+    slow.write_text("[Service]\nExecStartPre=+sleep 3\n")
+    installed.systemctl("daemon-reload")
+    try:
+        for action, expected in (("up", {SG4.group: "up"}), ("down", {})):
+            installed.systemctl("restart", "--no-block", "mfc-dbus")
+            assert event("up", action)[0] == 0
+            installed.wait()
+            assert routes(installed) == expected
+    finally:
+        shutil.rmtree(slow.parent)
+        installed.systemctl("daemon-reload")
+
+
+def test_the_newest_has_its_way_also_when_all_come_back(
+    files: Files, event: Event, installed: Installed, machine: Machine
+) -> None:
+    files["both"] = route(SG4, oifs=["down2"])
+    first, second = ("down1", "both", UUID), ("up", "both", OTHER)
+    for interface, name, uuid in (first, second, first):
+        assert event(interface, "up", name, uuid) == DONE
+    assert routes(installed) == {SG4.group: "down1"}
+    installed.systemctl("stop", "mfc-dbus")
+    installed.systemctl("start", "mfc-dbus")
+    installed.wait()
+    assert routes(installed) == {}
+    assert machine.run(SCRIPT, "service", "service-up").stdout == ""
+    assert routes(installed) == {SG4.group: "down1"}
+    for interface, name, uuid in (first, second):
+        assert event(interface, "down", name, uuid) == DONE
 
 
 def test_without_the_service_a_connection_fails_to_have_routes_and_has_none_to_lose(
