@@ -22,7 +22,7 @@ from mfc_dbus.client.info import (
     described_membership,
     described_route,
 )
-from mfc_dbus.client.remote import halves
+from mfc_dbus.client.part import ALL, Part
 from mfc_dbus.documents.entries import Report, read_report
 from mfc_dbus.names import INTERFACE
 
@@ -145,27 +145,27 @@ class Service(GObject.Object):
             spawn(self._read(run))
         return GLib.SOURCE_REMOVE
 
-    async def _describe(self, group: str | None = None) -> Report:
-        """Return all routes and memberships; what is too much for a message, by halves."""
+    async def _describe(self, part: Part = ALL) -> Report:
+        """Return all routes and memberships; what is too much for a message, by parts."""
         try:
-            return await self._describe_in_one(group)
+            return await self._describe_in_one(part)
         except ClientError as error:
-            parts = halves(group) if error.name == "LimitExceeded" else []
-            if not parts:
+            halves = part.halves() if error.name == "LimitExceeded" else []
+            if not halves:
                 raise
         whole = Report()
-        if group is not None:  # routes of exactly this prefix are in neither half
-            whole = await self._describe_in_one(group, exact=True)
-        for half in parts:
-            part = await self._describe(half)
-            whole.route += part.route
-            whole.membership += part.membership
+        for each in (part.rest(), *halves):
+            if each is not None:
+                found = await self._describe(each)
+                whole.route += found.route
+                whole.membership += found.membership
         return whole
 
-    async def _describe_in_one(self, group: str | None, *, exact: bool = False) -> Report:
-        filter_ = {} if group is None else {"group": GLib.Variant("s", group)}
-        if exact:
-            filter_["exact"] = GLib.Variant("b", True)
+    async def _describe_in_one(self, part: Part) -> Report:
+        words = {"group": part.group, "source": part.source}
+        filter_ = {name: GLib.Variant("s", word) for name, word in words.items() if word}
+        flags = {"exact": part.exact, "exact-source": part.exact_source}
+        filter_ |= {name: GLib.Variant("b", True) for name, flag in flags.items() if flag}
         arguments = GLib.Variant("(a{sv})", (filter_,))
         (text,) = await self.ask("Describe", arguments, timeout_ms=LONG_TIMEOUT_MS)
         return read_report(text)

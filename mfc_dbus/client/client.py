@@ -102,9 +102,11 @@ class Client(ChangingCalls):
     async def describe(self, *, group: str | None = None) -> "Report":
         """Return routes and memberships, all or those of a group prefix, with state and counters.
 
-        What is too much for one message is asked for by halves of the groups.
+        What is too much for one message is asked for by parts.
         """
-        return await self._remote.describe(group=group)
+        from mfc_dbus.client.part import Part
+
+        return await self._remote.describe(Part(group))
 
     async def routes(self) -> "list[RouteInfo]":
         return (await self.snapshot()).routes

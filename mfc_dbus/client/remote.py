@@ -12,6 +12,7 @@ from mfc_dbus.bus.codec import Variant, encode
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.names import BUS, ERROR, PEER, PROPERTIES
 from mfc_dbus.client.errors import ClientError, bad_reply
+from mfc_dbus.client.part import ALL, Part
 from mfc_dbus.model import members
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
@@ -130,33 +131,28 @@ class Remote:
             generation,
         )
 
-    async def describe(self, *, group: str | None = None) -> "Report":
-        """Return the answer of Describe, for all groups or for a prefix.
-
-        What is too much for one message is asked for by halves of the groups.
-        """
+    async def describe(self, part: Part = ALL) -> "Report":
+        """Return the answer of Describe. What is too much for one message is asked for by parts."""
         from mfc_dbus.documents.entries import Report
 
         try:
-            return await self._describe(group)
+            return await self._describe(part)
         except ClientError as error:
-            parts = halves(group) if error.name == "LimitExceeded" else []
-            if not parts:
+            halves = part.halves() if error.name == "LimitExceeded" else []
+            if not halves:
                 raise
         whole = Report()
-        if group is not None:  # routes of exactly this prefix are in neither half
-            whole = await self._describe(group, exact=Variant("b", True))
-        for half in parts:
-            part = await self.describe(group=half)
-            whole.route += part.route
-            whole.membership += part.membership
+        for each in (part.rest(), *halves):
+            if each is not None:
+                found = await self.describe(each)
+                whole.route += found.route
+                whole.membership += found.membership
         return whole
 
-    async def _describe(self, group: str | None, **options: Variant) -> "Report":
+    async def _describe(self, part: Part) -> "Report":
         from mfc_dbus.documents.entries import read_report
 
-        chosen = options if group is None else {"group": Variant("s", group), **options}
-        (text,) = await self.call("Describe", [chosen], timeout=LONG_TIMEOUT)
+        (text,) = await self.call("Describe", [_filter(part)], timeout=LONG_TIMEOUT)
         with bad_reply():
             return read_report(text)
 
@@ -227,16 +223,12 @@ class Remote:
         return owner, signals
 
 
-def halves(group: str | None) -> list[str]:
-    """Split a prefix of groups, or None for all groups, in two; a single group has no halves."""
-    if group is None:
-        return ["224.0.0.0/4", "ff00::/8"]
-    import ipaddress
-
-    network = ipaddress.ip_network(group)
-    if network.prefixlen == network.max_prefixlen:
-        return []
-    return [str(half) for half in network.subnets()]
+def _filter(part: Part) -> dict[str, Variant]:
+    """Make the options of Describe."""
+    words = {"group": part.group, "source": part.source}
+    chosen = {name: Variant("s", word) for name, word in words.items() if word is not None}
+    flags = {"exact": part.exact, "exact-source": part.exact_source}
+    return chosen | {name: Variant("b", True) for name, flag in flags.items() if flag}
 
 
 def _value(name: str, variant: Any) -> Any:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from mfc_dbus.client import Client, ClientError, StreamInfo
-from mfc_dbus.client.remote import GONE, halves
+from mfc_dbus.client.part import ALL, Part
+from mfc_dbus.client.remote import GONE
 from mfc_dbus.dispatcher.comparison import thing_of
 from mfc_dbus.dispatcher.events import Thing
 
@@ -40,7 +41,7 @@ class Learned:
             return False
         began = time.monotonic()
         try:
-            found = await self._ask(None)
+            found = await self._ask(ALL)
         except ClientError as error:
             if error.name not in _PASSING:
                 raise
@@ -56,17 +57,18 @@ class Learned:
         self.streams = found
         return True
 
-    async def _ask(self, group: str | None) -> Mapping[Thing, StreamInfo] | None:
-        """Return the streams of a group prefix, or of all groups; None where they are too many."""
+    async def _ask(self, part: Part) -> Mapping[Thing, StreamInfo] | None:
+        """Return all streams of a part; None where they are too many."""
         streams, total = await self._client.streams(
-            group=group, learned=True, sort="group", counters=False
+            group=part.group, source=part.source, learned=True, sort="group", counters=False
         )
-        if total > _MOST:
-            return None
-        parts = halves(group) if total > len(streams) else []
-        if not parts:
+        if total <= len(streams):
             return {thing_of(each): each for each in streams}
+        halves = part.halves() if total <= _MOST else []
         whole: dict[Thing, StreamInfo] = {}
-        for part in parts:
-            whole |= await self._ask(part) or {}
-        return whole
+        for half in halves:
+            found = await self._ask(half)
+            if found is None:
+                return None
+            whole |= found
+        return whole if halves else None

@@ -25,9 +25,18 @@ from mfc_dbus.model.quoting import join, quote
 from mfc_dbus.model.route import Route
 from mfc_dbus.model.states import MembershipState, RouteState
 from mfc_dbus.model.status import MembershipStatus, Status
+from mfc_dbus.names import ANY_SOURCE
 from mfc_dbus.service.limits import OneByOne
 
-OPTIONS = {"group": "s", "exact": "b", "source": "s", "iif": "s", "state": "s", "table": "u"}
+OPTIONS = {
+    "group": "s",
+    "exact": "b",
+    "source": "s",
+    "exact-source": "b",
+    "iif": "s",
+    "state": "s",
+    "table": "u",
+}
 _STATES = tuple(dict.fromkeys([*RouteState, *MembershipState]))
 _MAX_WAITING = 64
 _LENGTH = struct.Struct("<I")
@@ -37,13 +46,14 @@ _Stream = tuple[int, Prefix, Prefix]
 class Filter(NamedTuple):
     """Which routes and memberships are described; None stands for any.
 
-    exact: those of just this group prefix, and none of a prefix in it.
+    exact, exact_source: those of just this prefix, and none of a prefix in it.
     iif: the iif of routes, and the interface of memberships.
     """
 
     group: Prefix | None = None
     exact: bool = False
-    source: Prefix | None = None
+    source: Prefix | str | None = None  # a string: any source, of both families
+    exact_source: bool = False
     iif: str | None = None
     state: str | None = None
     table: int | None = None
@@ -73,9 +83,11 @@ class Filter(NamedTuple):
 
     def _from(self, source: Prefix) -> bool:
         assert self.source is not None
+        if isinstance(self.source, str):
+            return not source.length
         if self.source == host_prefix(bytes(len(self.source.address))):  # 0.0.0.0 or ::
             return source == Prefix(self.source.address, 0)
-        return self.source.covers(source)
+        return source == self.source if self.exact_source else self.source.covers(source)
 
 
 def parse_filter(options: Mapping[str, Any]) -> Filter:
@@ -83,17 +95,25 @@ def parse_filter(options: Mapping[str, Any]) -> Filter:
     state = options.get("state")
     if state is not None and state not in _STATES:
         raise InvalidArgs(f"{quote(state)} is no state; there are {join(_STATES)}")
-    exact = options.get("exact", False)
-    if exact and "group" not in options:
-        raise InvalidArgs("Option 'exact' goes with 'group'")
+    for name, of in (("exact", "group"), ("exact-source", "source")):
+        if options.get(name) and of not in options:
+            raise InvalidArgs(f"Option '{name}' goes with '{of}'")
     return Filter(
         parse_group_prefix(options["group"]) if "group" in options else None,
-        exact,
-        parse_source_prefix(options["source"]) if "source" in options else None,
+        options.get("exact", False),
+        parse_source_filter(options["source"]) if "source" in options else None,
+        options.get("exact-source", False),
         parse_interface(options["iif"], pattern=True) if "iif" in options else None,
         state,
         options.get("table"),
     )
+
+
+def parse_source_filter(text: str) -> Prefix | str:
+    """Parse a source or a prefix of sources; any source, of both families, is a string. Raises
+    InvalidArgs.
+    """
+    return ANY_SOURCE if text in ("", ANY_SOURCE) else parse_source_prefix(text)
 
 
 async def describe(view: View, chosen: Filter) -> bytearray:

@@ -16,14 +16,12 @@ from mfc_dbus.model.addresses import (
     format_source,
     host_prefix,
     parse_group_prefix,
-    parse_source_prefix,
 )
 from mfc_dbus.model.errors import InvalidArgs
 from mfc_dbus.model.interfaces import matches, parse_interface
 from mfc_dbus.model.quoting import join, quote
 from mfc_dbus.model.status import Stream
-from mfc_dbus.names import ANY_SOURCE
-from mfc_dbus.service.describe import LongAnswers
+from mfc_dbus.service.describe import LongAnswers, parse_source_filter
 
 OPTIONS = {
     "group": "s",
@@ -140,7 +138,7 @@ def parse_question(options: Mapping[str, Any]) -> StreamsQuery:
         raise InvalidArgs(f"Option 'limit' is at most {MOST}, and not {limit}")
     return StreamsQuery(
         parse_group_prefix(options["group"]) if "group" in options else None,
-        _parse_source(options["source"]) if "source" in options else None,
+        parse_source_filter(options["source"]) if "source" in options else None,
         parse_interface(options["iif"], pattern=True) if "iif" in options else None,
         parse_interface(options["oif"], pattern=True) if "oif" in options else None,
         options.get("table"),
@@ -151,10 +149,6 @@ def parse_question(options: Mapping[str, Any]) -> StreamsQuery:
         limit,
         options.get("counters", True),
     )
-
-
-def _parse_source(text: str) -> Prefix | str:
-    return ANY_SOURCE if text in ("", ANY_SOURCE) else parse_source_prefix(text)
 
 
 class ListedStreams:

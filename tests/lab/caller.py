@@ -30,6 +30,7 @@ _OPTIONS = {
     "iif": "s",
     "group": "s",
     "exact": "b",
+    "exact-source": "b",
     "source": "s",
     "state": "s",
     "merge": "b",

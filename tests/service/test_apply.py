@@ -199,7 +199,20 @@ async def test_a_prefix_and_what_is_in_it_can_be_told_apart(
         ):
             shown = {route["group"] for route in await caller.describe(**chosen)}
             assert shown == {route["group"] for route in found}
-        await refused(caller.describe(exact=True), f"{STANDARD}.InvalidArgs", "goes with 'group'")
+        await caller.apply(document(ONE, {**ONE, "source": "10.1.0.0/16"}, wide))
+        for source, of_prefix, of_it_alone in (
+            ("10.1.0.0/16", {ONE["source"], "10.1.0.0/16"}, {"10.1.0.0/16"}),
+            ("10.0.0.0/8", {ONE["source"], "10.1.0.0/16"}, set()),
+            ("*", {"*"}, {"*"}),
+        ):
+            for exact, sources in ((False, of_prefix), (True, of_it_alone)):
+                options: dict[str, Any] = {"source": source, "exact-source": exact}
+                routes = await caller.describe(**options)
+                assert {route.get("source", "*") for route in routes} == sources
+        for alone, of in (("exact", "group"), ("exact-source", "source")):
+            flags: dict[str, Any] = {alone: True}
+            wrong = caller.describe(**flags)
+            await refused(wrong, f"{STANDARD}.InvalidArgs", f"'{alone}' goes with '{of}'")
 
 
 async def test_all_that_is_wrong_is_told_at_once(bus: PrivateBus, daemon: Daemon) -> None:

@@ -125,8 +125,14 @@ def test_what_is_too_much_for_one_message_is_asked_for_by_halves() -> None:
             {"group": "ff00::/8"},
         ]
         bus.failures = [too_much]
-        with pytest.raises(ClientError):
-            await client.describe(group="239.1.1.1/32")
+        bus.calls.clear()
+        await client.describe(group="239.1.1.1/32")
+        assert [
+            {name: value for name, (_, value) in plain(call[-1]).items()} for call in bus.calls[1:]
+        ] == [
+            {"group": "239.1.1.1/32", "source": source}
+            for source in ("*", "0.0.0.0/1", "128.0.0.0/1")
+        ]
         bus.returns = ["?"]
         with pytest.raises(ClientError, match="does not understand"):
             await client.describe()
