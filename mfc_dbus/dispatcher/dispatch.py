@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import subprocess
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 _MOST_UNWAITED = 16  # scripts that are not waited for and run at one time
 _MOST_UNWRITTEN = 1000  # events that no script has heard
 _LOOK = 1.0  # seconds between two looks for scripts, while there is none
+_PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_PAUSE = 0.5  # seconds until a start is tried again
 _PREFIX = "script-"  # of cgroups
 
 
@@ -146,8 +149,10 @@ class Dispatcher:
                 await asyncio.wait(self._unwaited, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping:
                 return False
-            child = self._start(script, event, number)
+            child = await self._start(script, event, number)
             if child is None:
+                if self._stopping:
+                    return False
                 continue
             if script.waits:
                 await self._see_to(child, script.name, event)
@@ -155,21 +160,30 @@ class Dispatcher:
                 self._keep(self._see_to(child, script.name, event))
         return True
 
-    def _start(self, script: Script, event: Event, number: int) -> Child | None:
-        """Start a script, or log why it cannot be started."""
-        try:
-            return start(
-                [str(script.path), *environment.arguments(event)],
-                environment.environment(event),
-                json.dumps(event.to_json()).encode() + b"\n",
-                script.name,
-                self._progress.starting(script.name),
-                self._cgroup_of(script.name, number),
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            why = getattr(error, "strerror", None) or error
-            log.warning("%s cannot be started: %s", script.name, why)
-            return None
+    async def _start(self, script: Script, event: Event, number: int) -> Child | None:
+        """Start a script, or log why it cannot be started.
+
+        While the machine lacks processes, memory or files it is tried again, as long as a script
+        may run.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return start(
+                    [str(script.path), *environment.arguments(event)],
+                    environment.environment(event),
+                    json.dumps(event.to_json()).encode() + b"\n",
+                    script.name,
+                    self._progress.starting(script.name),
+                    self._cgroup_of(script.name, number),
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                passes = isinstance(error, OSError) and error.errno in _PASSING
+                if not passes or self._stopping or time.monotonic() >= deadline:
+                    why = getattr(error, "strerror", None) or error
+                    log.warning("%s cannot be started: %s", script.name, why)
+                    return None
+            await asyncio.sleep(_PAUSE)
 
     async def _see_to(self, running: Running, name: str, event: Event) -> None:
         """Wait for the end of a script, and log what went wrong."""

@@ -108,7 +108,7 @@ def start(
     starting: Callable[[], None],
     cgroup: "Cgroup | None",
 ) -> Child:
-    """Start a script. Raises OSError.
+    """Start a script. Raises OSError and SubprocessError.
 
     given: for its standard input. name: that of its lines in the journal. starting: is called in
     its process before it becomes the script.
@@ -133,7 +133,12 @@ def start(
             umask=_UMASK,
             preexec_fn=become,  # noqa: PLW1509 - there are no threads here
         )
-    return Child(child, cgroup)
+    try:
+        return Child(child, cgroup)
+    except OSError as error:  # no pidfd
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        raise subprocess.SubprocessError(f"nobody could watch it: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ _SKIPPED = ("~", ".bak", ".rpmnew", ".rpmorig", ".rpmsave", ".swp")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
 _MASK = Path("/dev/null")
+_MAX_LINKS = 40  # as many as the kernel follows
 
 
 class Script(NamedTuple):
@@ -75,7 +76,7 @@ def _is_mask(path: Path) -> bool:
 def _list(directory: Path) -> tuple[str, list[str]]:
     """Return why a directory is not read, or nothing, and the names in it."""
     try:
-        reason = _not_of_root(directory.stat())
+        reason = _not_of_root(directory.stat()) or _refuse_way(directory)
         return reason, [] if reason else [each.name for each in directory.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return "", []
@@ -100,28 +101,38 @@ def _refuse(script: Script) -> str:
             return "it is set-UID or set-GID"
         if not status.st_mode & stat.S_IXUSR:
             return "it is not executable"
-        return _refuse_link(script.path) if script.path.is_symlink() else ""
+        return _refuse_way(script.path)
     except OSError as error:
         return _sentence(error)
 
 
-def _refuse_link(path: Path) -> str:
-    """Return why a link is not followed, or nothing.
+def _refuse_way(path: Path) -> str:
+    """Return why the way to a path is not taken, or nothing; links are followed as they come.
 
     Whoever may rename an entry on the way could have any of root's programs run in its place.
     """
-    for _ in range(40):  # as many as the kernel follows
-        for parent in path.absolute().parents:
-            status = parent.lstat()
-            sticky = status.st_mode & stat.S_ISVTX
-            if status.st_uid != _ROOT or (status.st_mode & _OTHERS_WRITE and not sticky):
-                return f"others can change the directory '{parent}'"
-        if not path.is_symlink():
-            return ""
-        if path.lstat().st_uid != _ROOT:
-            return f"the link '{path}' does not belong to root"
-        path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
-    return os.strerror(errno.ELOOP)
+    owners = (_ROOT, Path("/").stat().st_uid)  # which is another one in a user namespace
+    place, ahead, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
+    while ahead:
+        status = place.lstat()
+        sticky = status.st_mode & stat.S_ISVTX
+        if status.st_uid not in owners or (status.st_mode & _OTHERS_WRITE and not sticky):
+            return f"others can change the directory '{place}'"
+        name = ahead.pop()
+        entry = place.parent if name == ".." else place / name
+        if not entry.is_symlink():
+            place = entry
+            continue
+        if entry.lstat().st_uid not in owners:
+            return f"the link '{entry}' does not belong to root"
+        links += 1
+        if links > _MAX_LINKS:
+            return os.strerror(errno.ELOOP)
+        target = entry.readlink()
+        if target.is_absolute():
+            place = Path("/")
+        ahead += [part for part in reversed(target.parts) if part != "/"]
+    return ""
 
 
 def _not_of_root(status: os.stat_result) -> str:

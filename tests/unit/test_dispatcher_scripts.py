@@ -142,13 +142,55 @@ def test_a_link_that_others_can_bend_is_not_followed(own: Path, tmp_path: Path) 
     assert names(find([own])) == ["a", "b"]
 
 
+def test_a_directory_that_others_can_replace_is_not_read(own: Path, tmp_path: Path) -> None:
+    script(own / "a")
+    (tmp_path / "open").mkdir()
+    directory = own.rename(tmp_path / "open/scripts.d")
+    (tmp_path / "link").symlink_to(directory)
+    for each in (directory, tmp_path / "link"):
+        assert names(find([each])) == ["a"]
+    (tmp_path / "open").chmod(0o777)
+    for each in (directory, tmp_path / "link"):
+        found = find([each])
+        assert not found.scripts
+        assert {each.reason for each in found.refused} == {
+            f"others can change the directory '{tmp_path / 'open'}'"
+        }
+
+
+def test_links_lead_through_links_of_root(own: Path, tmp_path: Path) -> None:
+    """As /bin does, and /usr/bin/awk through /etc/alternatives."""
+    (tmp_path / "usr").mkdir()
+    script(tmp_path / "usr/tool")
+    (tmp_path / "bin").symlink_to("usr")
+    (tmp_path / "usr/awk").symlink_to(tmp_path / "alternatives/awk")
+    (tmp_path / "alternatives").mkdir()
+    (tmp_path / "alternatives/awk").symlink_to("../bin/tool")
+    (own / "a").symlink_to(tmp_path / "bin/tool")
+    (own / "b").symlink_to("../usr/awk")
+    (own / "c").symlink_to("/bin/sh")
+    assert names(find([own])) == ["a", "b", "c"]
+    try:
+        os.lchown(tmp_path / "bin", 65534, 0)
+    except OSError:
+        pytest.skip("this user namespace has no other user")
+    found = find([own])
+    assert names(found) == ["c"]
+    reason = f"the link '{tmp_path / 'bin'}' does not belong to root"
+    assert {each.reason for each in found.refused} == {reason}
+
+
 def test_a_directory_that_others_can_write_to_is_not_read(own: Path, packaged: Path) -> None:
     script(own / "a")
+    script(own / "no-wait.d/c")
     script(packaged / "b")
     own.chmod(0o777)
     found = find([packaged, own])
     assert names(found) == ["b"]
-    assert [tuple(each) for each in found.refused] == [(own, "others than root can write to it")]
+    assert [tuple(each) for each in found.refused] == [
+        (own, "others than root can write to it"),
+        (own / "no-wait.d", f"others can change the directory '{own}'"),
+    ]
 
 
 def test_directories_that_are_not_there_have_no_scripts(tmp_path: Path) -> None:
