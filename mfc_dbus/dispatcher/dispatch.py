@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mfc_dbus.dispatcher import environment
 from mfc_dbus.dispatcher.backlog import Backlog
-from mfc_dbus.dispatcher.comparison import Comparison
 from mfc_dbus.dispatcher.events import Event
 from mfc_dbus.dispatcher.heard import Heard
 from mfc_dbus.dispatcher.processes import Cgroup, Child, Running, delegated, start
@@ -73,13 +72,14 @@ class Dispatcher:
         """Dispatch until `stop` is called, or the backlog has ended."""
         try:
             await self._resume()
-            while not self._stopping and (item := await backlog.get()) is not None:
-                for event in item.events(self._heard) if isinstance(item, Comparison) else [item]:
+            while not self._stopping:
+                event = backlog.next(self._heard)
+                if event is not None:
                     await self._dispatch(event)
-                    if self._stopping:
-                        break
-                if not len(backlog):
-                    self._heard.commit()
+                    continue
+                self._heard.commit()
+                if not await backlog.wait():
+                    break
             if self._unwaited:
                 await asyncio.wait(self._unwaited)
         finally:

@@ -3,7 +3,6 @@
 import json
 
 from mfc_dbus.dispatcher.backlog import Backlog
-from mfc_dbus.dispatcher.comparison import Comparison
 from mfc_dbus.dispatcher.heard import Heard
 
 
@@ -18,8 +17,9 @@ class Printer:
         return True
 
     async def run(self, backlog: Backlog) -> None:
-        while not self._stopping and (item := await backlog.get()) is not None:
-            for event in item.events(self._heard) if isinstance(item, Comparison) else [item]:
+        while not self._stopping and await backlog.wait():
+            event = backlog.next(self._heard)
+            if event is not None:
                 print(json.dumps(event.to_json()), flush=True)
                 self._heard.finish(event, self._heard.number + 1)
 

@@ -35,7 +35,7 @@ class Watch:
         self, client: Client, follower: Follower, bus: str, wants_streams: Callable[[], bool]
     ) -> None:
         """bus: see `Client.bus_id`. wants_streams: whether scripts are to hear of streams now."""
-        self.backlog = Backlog(self._compare_again)
+        self.backlog = Backlog(self._compare_again, self._compare_streams_again)
         self._client = client
         self._follower = follower
         self._bus = bus
@@ -91,7 +91,7 @@ class Watch:
                 continue
             after = self._learned.streams or {}
             if before is None:
-                self.backlog.put(Comparison({Kind.STREAM: [*after.values()]}))
+                self.backlog.put(self._compare_streams())
                 continue
             for thing in before.keys() - after.keys():
                 self._put(before[thing], None)
@@ -107,6 +107,8 @@ class Watch:
                 await self._learned.read()
                 self._is_known = True
                 self.backlog.put(self._compare(_BY_START))
+                if self._learned.streams is not None:
+                    self.backlog.put(self._compare_streams())
 
     async def _read_interfaces(self) -> bool:
         """Put which interfaces of routes came up and went down. Return whether they were read."""
@@ -147,9 +149,16 @@ class Watch:
                 Kind.MEMBERSHIP: [*self._follower.memberships.values()],
                 Kind.ROUTE: [*self._follower.routes.values()],
             }
-            if self._learned.streams is not None:
-                known[Kind.STREAM] = [*self._learned.streams.values()]
         return Comparison(known, cause, self._follower.generation)
+
+    def _compare_streams_again(self) -> Comparison:
+        return self._compare_streams()._replace(resync=True)
+
+    def _compare_streams(self) -> Comparison:
+        """Compare streams, where they are known."""
+        streams = self._learned.streams
+        known = {} if streams is None else {Kind.STREAM: [*streams.values()]}
+        return Comparison(known, generation=self._follower.generation)
 
     def _put_event(self, event: ClientEvent) -> None:
         match event:

@@ -37,7 +37,7 @@ class Ground:
 
     def run(self, meanwhile: Callable[[Dispatcher], None] | None = None) -> None:
         async def run() -> None:
-            backlog = Backlog(lambda: Comparison({}))
+            backlog = Backlog(lambda: Comparison({}), lambda: Comparison({}))
             backlog.put(EVENT)
             backlog.close()
             if meanwhile:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfc_dbus.client import RouteInfo
+from mfc_dbus.client import RouteInfo, StreamInfo
 from mfc_dbus.dispatcher.backlog import Backlog
 from mfc_dbus.dispatcher.comparison import Comparison, Running, Up, thing_of, value_of
-from mfc_dbus.dispatcher.events import Cause, Event, Kind
+from mfc_dbus.dispatcher.events import UNROUTED, Cause, Event, Kind
 from mfc_dbus.dispatcher.heard import Heard, Imagined
 from mfc_dbus.dispatcher.progress import Process, Progress
 
@@ -238,54 +238,88 @@ def test_a_pid_that_another_process_has_now_is_not_the_script() -> None:
 # The backlog
 
 
-async def _taken(backlog: Backlog) -> list[Event | Comparison]:
-    backlog.close()
-    taken = []
-    while (item := await backlog.get()) is not None:
-        taken.append(item)
-    return taken
+class Ground:
+    """A backlog, and what scripts have heard: nothing."""
+
+    def __init__(self, limit: int = 1_000) -> None:
+        self.backlog = Backlog(self._compare, self._compare_streams, limit)
+        self.compared = 0
+
+    def _compare(self) -> Comparison:
+        self.compared += 1
+        return Comparison({}, resync=True)
+
+    def _compare_streams(self) -> Comparison:
+        return Comparison({Kind.STREAM: ()}, resync=True)
+
+    def put(self, *items: Event | Comparison) -> None:
+        for item in items:
+            self.backlog.put(item)
+
+    def next(self) -> Event | None:
+        return self.backlog.next(Nothing())  # type: ignore[arg-type]
+
+    def taken(self) -> list[Event]:
+        return [*iter(self.next, None)]
+
+
+EVENTS = [EVENT._replace(time=number) for number in range(6)]
+STREAMS = [
+    StreamInfo(f"10.1.0.{number}", "239.1.1.1", "up", ("down",), True, "*", "239.0.0.0/8", "up")
+    for number in (1, 2)
+]
+UNROUTED_EVENTS = [Event(UNROUTED, Kind.STREAM, {}, time=number) for number in range(6)]
 
 
 def test_too_many_events_become_a_comparison_and_later_ones_follow_it() -> None:
-    async def run() -> None:
-        known = Comparison({}, resync=True)
-        backlog = Backlog(lambda: known, limit=3)
-        events = [EVENT._replace(time=number) for number in range(6)]
-        for event in events[:5]:
-            backlog.put(event)
-        assert await backlog.get() is known
-        backlog.put(events[5])
-        assert await _taken(backlog) == [events[5]]
-
-    asyncio.run(run())
+    ground = Ground(limit=3)
+    ground.put(*EVENTS[:5])
+    event = ground.next()
+    assert event is not None
+    assert (event.action, ground.compared) == ("resync", 1)
+    ground.put(EVENTS[5])
+    assert ground.taken() == [EVENTS[5]]
 
 
 def test_many_comparisons_are_one_since_each_has_all_routes() -> None:
-    async def run() -> None:
-        known = Comparison({}, resync=True)
-        backlog = Backlog(lambda: known)
-        for _ in range(3):
-            for _ in range(10):
-                backlog.put(Comparison({}))
-                backlog.put(EVENT)
-            assert len(backlog) == 20
-            for _ in range(20):
-                assert await backlog.get() is not known
-        for _ in range(30):
-            backlog.put(Comparison({}))
-        assert await _taken(backlog) == [known]
+    ground = Ground()
+    for _ in range(3):
+        for _ in range(10):
+            ground.put(Comparison({}), EVENT)
+        assert len(ground.backlog) == 20
+        assert (ground.taken(), ground.compared) == ([EVENT] * 10, 0)
+    ground.put(*[Comparison({})] * 30)
+    assert [event.action for event in ground.taken()] == ["resync"]
+    assert ground.compared == 1
 
-    asyncio.run(run())
+
+def test_what_strangers_send_neither_holds_up_nor_ends_what_others_did() -> None:
+    ground = Ground(limit=3)
+    ground.put(EVENTS[0], *UNROUTED_EVENTS[:2], EVENTS[1])
+    assert ground.taken() == [*EVENTS[:2], *UNROUTED_EVENTS[:2]]
+    ground.put(EVENTS[0], *UNROUTED_EVENTS, EVENTS[1])
+    assert ground.next() == EVENTS[0]
+    ground.put(EVENTS[2])
+    assert [ground.next(), ground.next()] == [*EVENTS[1:3]]
+    assert [event.action for event in ground.taken()] == ["resync"]
+    assert ground.compared == 0
+    # A comparison of streams is interrupted.
+    ground.put(Comparison({Kind.STREAM: STREAMS}))
+    first = ground.next()
+    ground.put(EVENTS[0])
+    assert ground.next() == EVENTS[0]
+    assert [event and event.action for event in (first, *ground.taken())] == ["stream-begin"] * 2
 
 
 def test_events_are_taken_in_order_also_by_one_who_waits() -> None:
     async def run() -> None:
-        backlog = Backlog(lambda: Comparison({}))
-        waiting = asyncio.create_task(backlog.get())
+        ground = Ground()
+        waiting = asyncio.create_task(ground.backlog.wait())
         await asyncio.sleep(0)
-        events = [EVENT._replace(time=number) for number in range(3)]
-        for event in events:
-            backlog.put(event)
-        assert [await waiting, *await _taken(backlog)] == events
+        ground.put(*EVENTS)
+        assert await waiting
+        assert ground.taken() == EVENTS
+        ground.backlog.close()
+        assert not await ground.backlog.wait()
 
     asyncio.run(run())

@@ -1,7 +1,7 @@
 """Whatever the service does, and whatever signals are lost, scripts hear of it once, in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -13,7 +13,6 @@ from lab.remote import FakeBus
 from mfc_dbus.bus.backend import Variant
 from mfc_dbus.bus.connection import Connection
 from mfc_dbus.client import Client
-from mfc_dbus.dispatcher.comparison import Comparison
 from mfc_dbus.dispatcher.events import Event, Kind, Thing, Value
 from mfc_dbus.dispatcher.watch import Watch
 
@@ -28,7 +27,6 @@ class Listener:
         self.heard: dict[Thing, Value] = {}
         self.told: list[str] = []
         self._watch = watch
-        self._events: Iterator[Event] = iter(())
 
     def things(self, kind: Kind) -> list[Thing]:
         return [thing for thing in self.heard if thing.kind is kind]
@@ -42,12 +40,7 @@ class Listener:
     async def hear(self, most: int = 1_000_000) -> None:
         """Hear so many events of those that wait."""
         for _ in range(most):
-            event = next(self._events, None)
-            while event is None and len(self._watch.backlog):
-                item = await self._watch.backlog.get()
-                assert item is not None
-                self._events = item.events(self) if isinstance(item, Comparison) else iter([item])
-                event = next(self._events, None)
+            event = self._watch.backlog.next(self)
             if event is None:
                 return
             self._hear(event)
@@ -79,7 +72,7 @@ async def listening(
 ) -> AsyncIterator[Listener]:
     async with Client(cast("Connection", bus)).following("UnroutedTraffic") as (follower, signals):
         watch = Watch(Client(cast("Connection", bus)), follower, "bus", lambda: wants_streams)
-        watch.backlog._limit = limit
+        watch.backlog._others._limit = limit
         await watch.begin()
         running = asyncio.create_task(watch.run(signals))
         yield Listener(watch)
