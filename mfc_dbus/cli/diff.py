@@ -80,7 +80,7 @@ def diff(
         info = before.get(key)
         if info is not None:
             old = plain(info)
-            if not persistent and not _expires(info) and replace(old, persistent=False) == new:
+            if not persistent and _stays(info, old, new):
                 continue
             if old != new or not documented(info):
                 changed.append((old, new))
@@ -91,6 +91,13 @@ def diff(
         if merge
         else [plain(old) for key, old in before.items() if key not in after and documented(old)],
     )
+
+
+def _stays(info: Info, old: Entry, new: Entry) -> bool:
+    """Return whether what is there stays as it is where a document is for this boot only."""
+    if isinstance(info, MembershipInfo) and (info.persistent or info.origin != "bus"):
+        return True
+    return not _expires(info) and replace(old, persistent=False) == new
 
 
 def named_by(snapshot: Snapshot, named: Iterable[Entry], *, persistent: bool) -> list[Entry]:

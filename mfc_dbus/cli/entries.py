@@ -1,7 +1,8 @@
 """The entries of a document as they are applied: for an interface, or for this boot only."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, TypeVar
 
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from mfc_dbus.documents.entries import (
     to_membership_entry,
 )
 from mfc_dbus.model.errors import InvalidArgs
+from mfc_dbus.model.problems import Problems
+from mfc_dbus.model.quoting import quote
 
 INTERFACE = "${INTERFACE}"  # stands for an interface that is named when the document is applied
 
@@ -45,17 +48,24 @@ class Entries:
 
     @classmethod
     def read(cls, read: Document, *, transient: bool = False, interface: str | None = None) -> Self:
-        """Make them those of an interface, and of this boot only, where asked to."""
+        """Make them those of an interface, and of this boot only, where asked to.
 
-        def adapted(entry: E) -> E:
-            filled = entry if interface is None else _fill(entry, interface)
-            return replace(filled, persistent=False) if transient else filled
+        Raises InvalidArgs with a line for each place that cannot be filled in.
+        """
+        problems = Problems()
 
-        return cls(
-            [adapted(to_entry(route)) for route in read.routes],
-            [adapted(to_membership_entry(each)) for each in read.memberships],
-            [adapted(each) for each in read.joins],
-        )
+        def adapted(kind: str, entries: Iterable[E]) -> list[E]:
+            return [
+                replace(filled, persistent=False) if transient else filled
+                for index, entry in enumerate(entries)
+                for filled in [_fill(entry, interface, partial(problems.add, (kind, index)))]
+            ]
+
+        routes = adapted("route", map(to_entry, read.routes))
+        joins = adapted("membership", read.joins)
+        problems.check()
+        memberships = adapted("membership", map(to_membership_entry, read.memberships))
+        return cls(routes, memberships, joins)
 
     @classmethod
     def documented(cls, snapshot: Snapshot) -> Self:
@@ -94,11 +104,25 @@ def read_kept(names: Iterable[str], *, transient: bool) -> dict[Key, Entry]:
     return kept
 
 
-def _fill(entry: E, interface: str) -> E:
+def _fill(entry: E, interface: str | None, wrong: Callable[[InvalidArgs], None]) -> E:
+    """Put an interface in its place. wrong: is told why it cannot be."""
+
     def fill(name: str) -> str:
-        return interface if name == INTERFACE else name
+        if INTERFACE not in name:
+            return name
+        if name != INTERFACE:
+            wrong(InvalidArgs(f"{quote(name)} is none: '{INTERFACE}' stands for a whole name"))
+        elif interface is None:
+            wrong(InvalidArgs(f"'{INTERFACE}' is to be filled in: --interface says by what"))
+        return interface or name
 
     if isinstance(entry, MembershipEntry):
         return replace(entry, interface=fill(entry.interface))
     ttls = {fill(name): ttl for name, ttl in entry.ttls.items()}
+    if len(ttls) < len(entry.ttls):
+        wrong(
+            InvalidArgs(
+                f"{quote(interface or '')} has two thresholds: its own and that of '{INTERFACE}'"
+            )
+        )
     return replace(entry, iif=fill(entry.iif), oifs=[*map(fill, entry.oifs)], ttls=ttls)

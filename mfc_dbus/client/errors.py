@@ -3,6 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 
+# Nobody knows; and where the kernel refuses to leave groups, all else is done.
+_MAY_BE_DONE = ("Timeout", "NoReply", "Disconnected", "BadReply", "KernelError")
+
 
 class ClientError(Exception):
     """A call that failed; the text is a sentence.
@@ -15,6 +18,11 @@ class ClientError(Exception):
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.name = name
+
+    @property
+    def may_be_done(self) -> bool:
+        """Whether what was asked for may be done all the same, or most of it."""
+        return self.name in _MAY_BE_DONE
 
 
 @contextlib.contextmanager

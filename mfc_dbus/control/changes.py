@@ -15,7 +15,7 @@ from mfc_dbus.memberships.memberships import Memberships
 from mfc_dbus.model.addresses import Prefix
 from mfc_dbus.model.desired import Desired
 from mfc_dbus.model.difference import Comparison, Difference
-from mfc_dbus.model.errors import RequestError, RouteConfigured
+from mfc_dbus.model.errors import RequestError, RouteConfigured, RouteExists
 from mfc_dbus.model.membership import Membership
 from mfc_dbus.model.problems import Problems
 from mfc_dbus.model.route import Route, RouteKey, TableId
@@ -76,8 +76,11 @@ def for_this_boot(wanted: T, there: T | None) -> T:
     """Return the wanted value as one that ends with the next boot.
 
     there: the present value in its place. If it differs in nothing but how long it lasts, it is
-    returned instead, and so stays as it is: it is persistent, or it comes from a file.
+    returned instead, and so stays as it is: it is persistent, or it comes from a file. So does a
+    membership, of which only the comment can be another one.
     """
+    if isinstance(there, Membership) and (there.persistent or there.file):
+        return there
     if there is not None:
         alike = structs.replace(wanted, persistent=there.persistent, file=there.file)
         if alike == there:
@@ -207,11 +210,13 @@ async def find_problems(
     problems: Problems,
     *,
     wait: bool,
+    persistent: bool = True,
 ) -> None:
     """Add all problems that forbid the change, each with its path in the document, or in all files
     together.
 
     present: the interfaces that there are. wait: those of a new or changed route need not be.
+    persistent: if not, the document is for this boot only.
     """
     found: set[tuple[str, ...]] = set()  # interfaces in order, which many routes have the same
     async for batch in in_batches(touched):
@@ -221,6 +226,11 @@ async def find_problems(
                 before = find_table(tables, route.table_id).routes.get(route.key)
                 if before is not None and not route.file:
                     check_configured(before)
+                    if before.persistent and not persistent:
+                        raise RouteExists(
+                            f"Route {before} is persistent and another one, and would be lost with "
+                            "the next boot: delete it first, or change it to last"
+                        )
                 if route.interfaces not in found:
                     check_interfaces(route, present, wait=wait)
                     found.add(route.interfaces)

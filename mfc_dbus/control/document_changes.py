@@ -102,7 +102,9 @@ class DocumentChanges:
             )
             _check_joining(planned, joining)
             self._preconditions.count(planned)
-            await self._preconditions.document(routes, memberships, planned, wait=wait)
+            await self._preconditions.document(
+                routes, memberships, planned, wait=wait, persistent=persistent
+            )
             return planned, (planned.counts, planned.memberships.deleted)
 
         await self._interfaces.until_all_there(routes, memberships)

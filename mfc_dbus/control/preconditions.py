@@ -100,11 +100,21 @@ class Preconditions:
         planned: Changes,
         *,
         wait: bool,
+        persistent: bool = True,
     ) -> None:
-        """Raise all that forbids what a document or files say, each problem with its place."""
+        """Raise all that forbids what a document or files say, each problem with its place.
+
+        persistent: if not, it is for this boot only.
+        """
         problems = Problems()
         await changes.find_problems(
-            self._tables, routes, planned.touched, self._present, problems, wait=wait
+            self._tables,
+            routes,
+            planned.touched,
+            self._present,
+            problems,
+            wait=wait,
+            persistent=persistent,
         )
         self._memberships.find_problems(
             memberships, planned.memberships, self._present, problems, wait=wait

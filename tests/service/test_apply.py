@@ -114,7 +114,10 @@ async def test_what_lasts_longer_than_the_document_stays_as_it_is(
         member = {"group": joined.group, "interface": joined.interface}
         text = document(ONE, four, timed) | {"membership": [member]}
         await caller.apply(document(ONE, four | {"comment": "other"}))
-        await caller.join(joined)
+        lost = caller.apply(text, merge=True, persistent=False)
+        await refused(lost, f"{OWN}.RouteExists", "(10.1.0.10, 239.1.1.4) is persistent")
+        await caller.apply(document(ONE, four | {"comment": "other", "persistent": False}))
+        await caller.join(joined, comment="stays")
         await caller.add(Route("10.1.0.10", "239.1.1.5", "eth1", ["eth2"]), timeout=1000)
         for counts in ([0, 2, 0], [0, 0, 0]):
             assert await caller.apply(text, merge=True, persistent=False) == counts

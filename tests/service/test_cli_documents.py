@@ -140,6 +140,9 @@ def test_what_is_there_already_stays_as_long_as_it_did(cli: CLI, tmp_path: Path)
     assert cli.apply(document, "--remove")[-1] == "0 added, 0 changed, 2 deleted"
 
 
+NEW = '[[route]]\ngroup = "239.9.9.9"\niif = "eth1"\noifs = ["eth2"]\n'
+
+
 def test_another_document_keeps_what_it_names_too(cli: CLI, tmp_path: Path) -> None:
     one, other = tmp_path / "one.toml", tmp_path / "other.json"
     text = '[[route]]\nsource = "10.1.0.10"\ngroup = "239.5.5.{}"\niif = "{}"\noifs = ["eth3"]\n'
@@ -176,7 +179,7 @@ def test_another_document_keeps_what_it_names_too(cli: CLI, tmp_path: Path) -> N
         (["--interface", "a b"], 2, "--interface: 'a b' is not an interface name"),
         (["--interface", "eth*"], 2, "--interface: 'eth*' is a pattern, and here one interface is"),
         (["--interface", "eth77"], 6, "1: route[0]: Interface 'eth77' not found"),
-        ([], 6, "1: route[0]: Interface '${INTERFACE}' not found"),
+        ([], 2, "1: route[0]: '${INTERFACE}' is to be filled in: --interface says by what"),
         (["--remove", "--merge"], 2, "not allowed with argument --remove"),
         (["--remove", "--wait"], 2, "--wait says nothing about what --remove takes away"),
         (["--remove", "--copy", "x"], 2, "--copy says nothing about what --remove takes away"),
@@ -192,6 +195,58 @@ def test_an_interface_that_does_not_fit_is_told(
     assert done.returncode == status
     assert sentence in done.stderr
     assert cli("export").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("route", "sentence"),
+    [
+        (
+            'iif = "eth1"\noifs = ["${INTERFACE}.7"]',
+            "'${INTERFACE}.7' is none: '${INTERFACE}' stands",
+        ),
+        (
+            'iif = "eth1"\noifs = ["eth2", "${INTERFACE}"]\nttls = {eth2 = 3, "${INTERFACE}" = 5}',
+            "'eth2' has two thresholds: its own and that of '${INTERFACE}'",
+        ),
+    ],
+)
+def test_what_cannot_be_filled_in_is_refused(cli: CLI, route: str, sentence: str) -> None:
+    document = f'[[route]]\ngroup = "239.5.5.5"\n{route}\n'
+    done = cli("apply", "-", "--interface", "eth2", given=document)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"mfc-dbus-cli: stdin:1: route[0]: {sentence}" in done.stderr
+    assert cli("export").stdout == ""
+
+
+def test_what_is_there_to_last_is_not_replaced_by_what_is_not(cli: CLI) -> None:
+    routes, memberships = ROUTES.split("\n\n", maxsplit=1)[0], TOML.split("[[membership]]")[1:]
+    joins = "".join(f"[[membership]]{each}" for each in memberships)
+    cli.apply(routes + "\n" + joins)
+    before = cli("export").stdout
+    commented = joins.replace("channel 4", "another")
+    assert cli.apply(commented, "--merge", "--transient") == ["0 added, 0 changed, 0 deleted"]
+    other = routes.replace("eth2", "eth3")
+    for more in ([], ["--dry-run"]):
+        done = cli("apply", "-", "--merge", "--transient", *more, given=other + "\n" + NEW)
+        assert (done.returncode, done.stdout) == (7, "")
+        assert ":1: route[0]: Route (10.1.0.10, 239.1.1.1) is persistent and another" in done.stderr
+    assert cli("export").stdout == before
+    assert cli.apply(other, "--merge")[-1] == "0 added, 1 changed, 0 deleted"
+
+
+def test_what_changed_nothing_leaves_no_files(cli: CLI, tmp_path: Path) -> None:
+    copy, backup = tmp_path / "copy.toml", tmp_path / "backup.toml"
+    cli.apply(NEW)
+    files = ("--copy", str(copy), "--backup", str(backup))
+    done = cli("apply", "-", *files, given=NEW.replace("eth1", "eth77"))
+    assert (done.returncode, [*tmp_path.iterdir()]) == (6, [])
+    backup.write_text("of before\n")
+    done = cli("apply", "-", *files, given=NEW.replace("eth2", "eth3"))
+    assert (done.returncode, copy.exists(), backup.read_text()) == (1, False, "of before\n")
+    backup.unlink()
+    cli.apply(NEW.replace("eth2", "eth3"), *files)
+    assert copy.exists()
+    assert backup.exists()
 
 
 @pytest.mark.parametrize(

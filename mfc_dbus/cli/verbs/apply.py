@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,14 @@ A document without entries is refused: --empty says that it is to delete all the
 
 With --remove it is the other way round: what the document names is taken away, whatever else it is
 by now, and all else is left alone. What is not there is no error. With --keep another document
-keeps what both name, and has it as it says itself.
+keeps what both name, and has it as it says itself; where that makes it another route, it is a
+second change, also for "undo".
 
 With --transient what is new or changed ends with the next boot, and what is there already as the
-document says stays as it is; --remove takes away only what ends with the next boot.
+document says stays as it is, and so does a membership. A route that is there to last and is another
+one is refused, since it would be lost; --remove takes away only what ends with the next boot.
+
+The files of --copy and --backup are there when something was changed, or may have been.
 
 Tells what changed: + a new route or membership, ~ one that was another, - one that has gone; with
 --json as {"added": [...], "changed": [{"before": ..., "after": ...}], "deleted": [...]}, where a
@@ -68,7 +73,7 @@ REMOVE = "take away the routes and memberships that it names, and do nothing els
 KEEP = "with --remove: a document that keeps what it names too; may be repeated"
 TRANSIENT = "what it says lasts until the next boot, whatever its entries say"
 COPY = "write the document, with the interface filled in, to a new file, for --remove later"
-FILLED = 'what "${INTERFACE}" stands for in iif, oifs, ttls and interface of its entries'
+FILLED = 'what "${INTERFACE}" stands for where that is all of an iif, oif, ttl or interface'
 EMPTY = "a document without entries deletes all there are, and is not refused"
 BACKUP = "write all as it is before to a new file, which apply takes to go back"
 WAIT = "accept interfaces that do not exist yet"
@@ -102,6 +107,7 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     from mfc_dbus.model.history import MAX_EDITS_OF_CHANGE
 
     persistent = not args.transient
+    written: list[Path] = []
     try:
         _check(args)
         file = File(args.file)
@@ -124,9 +130,9 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
                 found = diff(before, given.all, merge=args.merge, persistent=persistent)
         if not (args.dry_run or args.may):
             if args.backup and any(found):
-                _write_new(args.backup, Entries.documented(before))
+                written.append(_write_new(args.backup, Entries.documented(before)))
             if args.copy:
-                _write_new(args.copy, given)
+                written.append(_write_new(args.copy, given))
         # Where a password may be asked for, the terminal is not ours.
         shown = file.large and not client.interactive
         with progress(f"Applying {len(given.routes)} routes", shown=shown):
@@ -140,9 +146,15 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
                 persistent=persistent,
             )
     except InvalidArgs as error:
+        _remove(written)
         file.complain(str(error), as_json=args.json)
         return Status.USAGE
+    except OSError:
+        _remove(written)
+        raise
     except ClientError as error:
+        if not error.may_be_done:
+            _remove(written)
         if not str(error).startswith(("route[", "membership[")):
             raise
         file.complain(str(error), as_json=args.json)
@@ -175,7 +187,19 @@ def _check(args: argparse.Namespace) -> None:
             raise InvalidArgs(f"--{name} says nothing about what --remove takes away")
 
 
-def _write_new(name: str, entries: "Entries") -> None:
-    """Write entries to a new file. Raises OSError."""
-    with Path(name).open("x") as file:
-        file.write(entries.write(as_json=name.endswith(".json")))
+def _write_new(name: str, entries: "Entries") -> Path:
+    """Write entries to a new file, and return it. Raises OSError."""
+    path = Path(name)
+    with path.open("x") as file:
+        try:
+            file.write(entries.write(as_json=name.endswith(".json")))
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+    return path
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
