@@ -225,7 +225,7 @@ def test_what_is_there_to_last_is_not_replaced_by_what_is_not(cli: CLI) -> None:
     before = cli("export").stdout
     commented = joins.replace("channel 4", "another")
     assert cli.apply(commented, "--merge", "--transient") == ["0 added, 0 changed, 0 deleted"]
-    other = routes.replace("eth2", "eth3")
+    other = routes.replace("eth3 = 16", "eth3 = 17")
     for more in ([], ["--dry-run"]):
         done = cli("apply", "-", "--merge", "--transient", *more, given=other + "\n" + NEW)
         assert (done.returncode, done.stdout) == (7, "")
