@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import errno
+import hashlib
 import json
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Collection, Coroutine, Iterable, Sequence
@@ -26,6 +28,7 @@ _LOOK = 1.0  # seconds between two looks for scripts, while there is none
 _PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _PAUSE = 0.5  # seconds until a start is tried again
 _PREFIX = "script-"  # of cgroups
+_DIGITS = 16
 
 
 class Directories:
@@ -204,4 +207,8 @@ class Dispatcher:
         task.add_done_callback(self._unwaited.discard)
 
     def _cgroup_of(self, name: str, number: int) -> Cgroup | None:
-        return Cgroup(self._cgroup / f"{_PREFIX}{number}-{name[:60]}") if self._cgroup else None
+        if self._cgroup is None:
+            return None
+        # A name may be as long as that of a cgroup, and has no room beside the number.
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:_DIGITS]
+        return Cgroup(self._cgroup / f"{_PREFIX}{number}-{digest}")

@@ -77,19 +77,29 @@ class Heard:
     def get(self, thing: Thing) -> Value | None:
         if thing in self._unwritten:
             return self._unwritten[thing]
+        value = self._read(thing)
+        return None if value is None else _value(thing.kind, value)
+
+    def _read(self, thing: Thing) -> str | None:
         found = self._database.execute(
             "SELECT value FROM heard WHERE kind = ? AND key = ?", [thing.kind, _text(thing)]
         ).fetchone()
-        return _value(thing.kind, found[0]) if found else None
+        return found[0] if found else None
 
     def finish(self, event: Event, number: int) -> None:
         """Note that an event is over."""
         self.number = number
-        if event.thing is not None:
+        if event.thing is not None and event.left is not None:
             self._unwritten[event.thing] = event.left
+        elif event.thing is not None:
+            self.forget(event.thing)
 
     def forget(self, thing: Thing) -> None:
-        self._unwritten[thing] = None
+        if self._failed and self._read(thing) is None:
+            # What came and goes while nothing can be written leaves nothing, so this has an end.
+            self._unwritten.pop(thing, None)
+        else:
+            self._unwritten[thing] = None
 
     def commit(self) -> None:
         """Write what is not written. A failure is logged, and it is tried again the next time."""
@@ -128,7 +138,7 @@ class Imagined(Heard):
         self._path = directory / _FILE
         self._database = sqlite3.connect(":memory:")
         self._database.executescript(_TABLES)
-        self._unwritten = {}
+        self._unwritten, self._failed = {}, True
         if self._path.exists():
             with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(self._path)) as kept:
                 for kind, key, value in kept.execute("SELECT kind, key, value FROM heard"):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -72,8 +73,15 @@ class Running:
 
     def _signal(self, number: int) -> None:
         # It leads a group of its own, which may outlive it.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        if self._has_its_number():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def _has_its_number(self) -> bool:
+        """Return whether no other process can have the number of this one."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return not poll.poll(0)
 
     async def _ends_within(self, seconds: float) -> bool:
         loop = asyncio.get_running_loop()
@@ -98,6 +106,9 @@ class Child(Running):
 
     def status(self) -> int:
         return self._child.poll() or 0
+
+    def _has_its_number(self) -> bool:
+        return self._child.returncode is None  # one that has ended keeps it until it is waited for
 
 
 def start(

@@ -118,12 +118,10 @@ class Watch:
             if error.name not in _AWAY:
                 raise
             return False
-        used = [each for each in interfaces if each.references]
-        up = {each.name for each in used if each.state == InterfaceState.ACTIVE}
-        down = self._up - up
-        if down:
-            # One that no route uses any more may have gone or not: nobody knows.
-            down &= {each.name for each in used} | {each for each in down if self._is_used(each)}
+        states = {each.name: each.state for each in interfaces if each.references}
+        up = {name for name, state in states.items() if state == InterfaceState.ACTIVE}
+        # One that no route uses any more is not among them, and counts as it was.
+        down = {name for name in self._up - up if name in states or self._is_used(name)}
         came, self._up = up - self._up, (self._up | up) - down
         if self._is_known:
             for name in sorted(down):

@@ -152,6 +152,9 @@ def test_while_the_disk_is_full_it_is_kept_in_memory_and_written_later(
             heard.commit()
         assert caplog.text.count("cannot be kept") == 1
         assert tell(heard, all_) == []
+        for number in range(1000):
+            tell(heard, Comparison({Kind.STREAM: [STREAMS[0]._replace(source=f"10.2.{number}.1")]}))
+        assert len(heard._unwritten) == 201
         resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
     with closing(Heard(tmp_path, boot=BOOT)) as heard:
         assert tell(heard, all_) == []
