@@ -50,6 +50,7 @@ _READING = {
     f"{_PROPERTIES}.GetAll": "s",
     f"{_PROPERTIES}.Set": "ssv",
 }
+_NAMED = '{"route": [{"group": "239.1.1.1", "source": "10.1.0.10", "iif": "eth1", "oifs": []}]}'
 _FIXED = {"y": "B", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d", "b": "I"}
 _STRINGS = [
     "",
@@ -330,6 +331,13 @@ def _options(rng: Random) -> Message:
             "number",
             "before",
             "uid",
+            "merge",
+            "remove",
+            "dry-run",
+            "empty",
+            "exact",
+            "exact-source",
+            "source",
         ),
         rng.word(),
     )
@@ -340,7 +348,7 @@ def _options(rng: Random) -> Message:
             _call("ChangeRoute", "10.1.0.10", "239.0.0.1", options),
             _call("DeleteRoute", "10.1.0.10", "239.0.0.1", options),
             _call("FlushRoutes", options),
-            _call("Apply", rng.text(), options),
+            _call("Apply", rng.choice((rng.text(), "{}", _NAMED)), options),
             _call("Describe", options),
             _call("ListStreams", options),
             _call("ListChanges", options),

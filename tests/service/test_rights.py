@@ -325,6 +325,22 @@ TABLE = {
         False,
         {("up1", SOURCE): ("down0", "down1")},
     ),
+    "what a document takes away is a matter of all routes": Row(
+        [(SOURCE, GROUP, "up1", "down1"), FROM_UP0],
+        "camera",
+        ("remove", SOURCE, GROUP, "up1", "down1"),
+        [BULK],
+        False,
+        {("up1", SOURCE): ("down1",)},
+    ),
+    "who may all may take away by one": Row(
+        [(SOURCE, GROUP, "up1", "down1"), FROM_UP0],
+        "operator",
+        ("remove", SOURCE, GROUP, "up1", "down1"),
+        [BULK],
+        True,
+        {("up0", SOURCE): ("down0",)},
+    ),
     "who may all may apply one": Row(
         [FROM_UP1],
         "operator",
@@ -382,8 +398,9 @@ async def call(caller: Caller, lab: Topology, member: str, *arguments: str) -> N
     route = Route(of(lab, source), of(lab, group), iif, oifs)
     if member == "delete":
         await caller.delete(route)
-    elif member == "apply":
-        await caller.apply({"route": [route._asdict()]}, merge=True)
+    elif member in ("apply", "remove"):
+        how = {"merge": True} if member == "apply" else {"remove": True}
+        await caller.apply({"route": [route._asdict()]}, **how)
     elif member == "disable":
         await caller.change(route, enabled=False)
     elif member == "enable":
