@@ -24,6 +24,7 @@ PACKAGED = {
     "usr/lib/systemd/system/mfc-dbus-exporter.socket",
     "usr/lib/systemd/system/mfc-dbus-json.socket",
     "usr/lib/systemd/system/mfc-dbus-json@.service",
+    "usr/lib/systemd/system/system-mfcdbusjson.slice",
     "usr/lib/systemd/system/mfc-dbus.service",
     "usr/lib/sysusers.d/mfc-dbus.conf",
     "usr/share/bash-completion/completions/mfc-dbus-cli",

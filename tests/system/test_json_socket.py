@@ -135,6 +135,25 @@ with socket.socket(socket.AF_UNIX) as sock:
     assert unit.endswith("-0.service")  # who has connected
 
 
+def test_connections_end_with_the_socket_and_share_their_memory(
+    listening: Installed, machine: Machine
+) -> None:
+    script = f"""
+{CLIENT.partition("answers = []")[0]}
+import subprocess
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect({PATHS[0]!r})
+    ask(sock, {SHOW!r})
+    subprocess.run("systemd-cgls --no-pager --unit system-mfcdbusjson.slice".split())
+    subprocess.run(["systemctl", "stop", {UNIT!r}], check=True)
+    print(sock.recv(1))
+"""
+    *cgroups, read = machine.run("/usr/bin/python3", "-c", script).stdout.splitlines()
+    assert any("mfc-dbus-json@" in line for line in cgroups)
+    assert read == "b''"
+    eventually(lambda: "mfc-dbus-json@" not in units(machine))
+
+
 def test_three_hundred_connections_in_a_row_do_not_close_it(
     listening: Installed, machine: Machine
 ) -> None:
