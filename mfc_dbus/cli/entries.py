@@ -7,9 +7,9 @@ from typing import Self, TypeVar
 
 from msgspec.structs import replace
 
-from mfc_dbus.cli.diff import Entry, Info, Key, documented, key_of, plain
 from mfc_dbus.cli.documents import File
 from mfc_dbus.client import Snapshot
+from mfc_dbus.client.differences import Entry, Info, Key, documented, key_of, plain
 from mfc_dbus.documents import document
 from mfc_dbus.documents.document import Document
 from mfc_dbus.documents.entries import (

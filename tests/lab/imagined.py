@@ -75,11 +75,12 @@ def knowing() -> Iterator[str]:
     from mfc_dbus.bus.backend import Variant, decode
     from mfc_dbus.cli.arguments import parse
     from mfc_dbus.cli.completion import offers
-    from mfc_dbus.cli.diff import diff
+    from mfc_dbus.cli.diff import write
     from mfc_dbus.cli.options import given
     from mfc_dbus.cli.requests import parse_request
     from mfc_dbus.cli.verbs import batch
     from mfc_dbus.client import Snapshot
+    from mfc_dbus.client.differences import diff
     from mfc_dbus.control.history import History
     from mfc_dbus.documents import document, entries
     from mfc_dbus.model.cause import Act
@@ -186,7 +187,7 @@ def knowing() -> Iterator[str]:
         yield "the help of batch"
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
-        diff(Snapshot([], [], 0), [*said[0], *said[1]], merge=False).write()
+        write(diff(Snapshot([], [], 0), [*said[0], *said[1]], merge=False))
     if shown.getvalue().count(" colour 7") == 2:
         yield "the lines of apply"
 

@@ -99,11 +99,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(client: "Client", args: argparse.Namespace) -> int:
-    from mfc_dbus.cli.diff import diff, removal
     from mfc_dbus.cli.documents import File, progress
     from mfc_dbus.cli.entries import Entries, read_kept
     from mfc_dbus.cli.status import complain
     from mfc_dbus.client import ClientError
+    from mfc_dbus.client.differences import diff, removal
     from mfc_dbus.model.history import MAX_EDITS_OF_CHANGE
 
     persistent = not args.transient
@@ -168,7 +168,9 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found.to_json()))
     else:
-        found.write()
+        from mfc_dbus.cli.diff import write
+
+        write(found)
         done = "would be " if args.dry_run else ""
         added, changed, deleted = counts
         print(f"{added} {done}added, {changed} {done}changed, {deleted} {done}deleted")

@@ -9,9 +9,9 @@ from mfc_dbus.cli.status import Status, complain, status_of
 from mfc_dbus.cli.verbs.apply import EMPTY, WAIT, WOULD_DELETE_ALL
 
 if TYPE_CHECKING:
-    from mfc_dbus.cli.diff import Diff, Entry, Key
     from mfc_dbus.cli.editing import Draft
     from mfc_dbus.client import Client, Snapshot
+    from mfc_dbus.client.differences import Diff, Entry, Key
     from mfc_dbus.documents.entries import MembershipEntry, RouteEntry
 
     Entries = Mapping[Key, Entry]
@@ -70,10 +70,10 @@ async def _apply(
     client: "Client", draft: "Draft", before: "Entries", args: argparse.Namespace
 ) -> Status | None:
     """Apply the changes of the draft. Return the exit status, or None to edit it again."""
-    from mfc_dbus.cli.diff import diff, key_of
     from mfc_dbus.cli.documents import File
     from mfc_dbus.cli.editing import ask
     from mfc_dbus.client import ClientError
+    from mfc_dbus.client.differences import diff, key_of
     from mfc_dbus.documents import document
     from mfc_dbus.documents.entries import to_entry, to_membership_entry
     from mfc_dbus.documents.problem_lines import of_entries
@@ -129,7 +129,9 @@ def _write(found: "Diff", *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.to_json()))
     else:
-        found.write()
+        from mfc_dbus.cli.diff import write
+
+        write(found)
 
 
 def _again(status: Status) -> Status | None:
@@ -155,7 +157,7 @@ def merge(before: "Entries", wanted: "Entries", present: "Entries") -> "dict[Key
 
 def _entries(snapshot: "Snapshot") -> "dict[Key, Entry]":
     """Return the entries that a document can hold, by their keys."""
-    from mfc_dbus.cli.diff import documented, key_of, plain
+    from mfc_dbus.client.differences import documented, key_of, plain
 
     entries: list[Entry] = [plain(each) for each in snapshot.routes if documented(each)]
     entries += [plain(each) for each in snapshot.memberships if documented(each)]
