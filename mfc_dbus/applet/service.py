@@ -245,7 +245,9 @@ class Service(GObject.Object):
             return
         finally:
             self._polling = False
+        before = len(self.state.unrouted)
         self.state.set_streams([known(StreamInfo, each) for each in streams], total)
-        if self.state.forget_unrouted(time.monotonic()):
+        self.state.forget_unrouted(time.monotonic())
+        if len(self.state.unrouted) != before:
             self.emit("unrouted-changed")
         self.emit("streams-changed")

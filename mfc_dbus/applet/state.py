@@ -1,6 +1,6 @@
 """What the applet knows of the service, and what of it deserves attention (pure)."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from mfc_dbus.client.info import (
 )
 from mfc_dbus.model.members import Action, Permission
 from mfc_dbus.model.states import RouteState
+from mfc_dbus.names import ANY_SOURCE
 
 HISTORY = 60  # rates of a stream that are kept: one a second
 IDLE = 5.0  # seconds after which a stream that flowed counts as idle
@@ -73,11 +74,11 @@ class State:
         self.rates: dict[StreamKey, deque[float]] = {}
         self.unrouted: dict[UnroutedEvent, float] = {}
         self.permissions: Mapping[str, str] = {}
-        self._states: Counter[str] = Counter()
+        self.troubled: dict[RouteKey, None] = {}  # routes that forward not all, in their order
 
     @property
     def overview(self) -> Overview:
-        waiting = sum(self._states[state] for state in _WAITING)
+        waiting = len(self.troubled)
         idle = sum(is_idle(stream) for stream in self.streams.values())
         level: Level = "attention" if waiting or idle or self.unrouted else "well"
         if not self.available:
@@ -93,20 +94,23 @@ class State:
 
     def set_routes(self, routes: Iterable[RouteInfo]) -> None:
         """Take these for all routes that there are."""
-        self.routes = {route.key: route for route in routes}
-        self._states = Counter(route.state for route in self.routes.values())
+        self.routes.clear()
+        self.troubled.clear()
+        self.put_routes(routes)
 
     def put_routes(self, routes: Iterable[RouteInfo]) -> None:
         for route in routes:
-            if before := self.routes.get(route.key):
-                self._states[before.state] -= 1
-            self._states[route.state] += 1
-            self.routes[route.key] = route
+            key = route.key
+            self.routes[key] = route
+            if route.state in _WAITING:
+                self.troubled[key] = None
+            elif self.troubled:
+                self.troubled.pop(key, None)
 
     def drop_routes(self, routes: Iterable[RouteInfo]) -> None:
         for route in routes:
-            if before := self.routes.pop(route.key, None):
-                self._states[before.state] -= 1
+            self.routes.pop(route.key, None)
+            self.troubled.pop(route.key, None)
 
     def set_memberships(self, memberships: Iterable[MembershipInfo]) -> None:
         self.memberships = {each.key: each for each in memberships}
@@ -115,6 +119,10 @@ class State:
         """Take these for the busiest streams of `total`, and note their rates."""
         self.more_streams = max(total - len(streams), 0)
         self.streams = {stream_key(stream): stream for stream in streams}
+        covered = {(told.source, told.group, told.iif, told.table) for told in streams}
+        for each in [*self.unrouted]:
+            if each[:4] in covered or (ANY_SOURCE, *each[1:4]) in covered:
+                del self.unrouted[each]
         rates = {}
         for key, stream in self.streams.items():
             rates[key] = self.rates.get(key) or deque(maxlen=HISTORY)

@@ -76,6 +76,15 @@ def test_an_unrouted_stream_is_forgotten_when_it_is_told_of_no_longer(known_stat
     assert known_state.overview.level == "well"
 
 
+def test_a_stream_that_has_an_entry_is_unrouted_no_longer(known_state: State) -> None:
+    covered = UNROUTED._replace(group="239.1.1.1", source="10.0.0.1")
+    by_any = UNROUTED._replace(group="239.2.2.2")
+    for each in (covered, by_any, UNROUTED):
+        known_state.see_unrouted(each, 100.0)
+    known_state.set_streams([STREAM, STREAM._replace(source="*", group="239.2.2.2")], 2)
+    assert [*known_state.unrouted] == [UNROUTED]
+
+
 def test_nobody_may_what_the_service_has_not_said(known_state: State) -> None:
     assert known_state.may(Action.RELOAD) is Permission.NO
     known_state.permissions = {Action.RELOAD: "auth", Action.MANAGE_ROUTES: "perhaps"}
