@@ -38,6 +38,10 @@ demo: demo-packages $(VENV)/installed ## show it at work, in network namespaces 
 demo-shell: demo-packages $(VENV)/installed ## the same network, and a shell in it
 	@.ci/sandbox $(BIN)/python tests/demo.py --shell $(ARGS)
 
+.PHONY: demo-desktop
+demo-desktop: desktop-packages $(VENV)/applet $(VENV)/installed ## the applet with streams, or its pictures; ARGS='--pictures DIR'
+	@.ci/sandbox $(BIN)/python tests/demo_desktop.py $(ARGS)
+
 .PHONY: check
 check: check-packages lint types test ## everything that must pass: lint, types, all tests
 
@@ -51,7 +55,7 @@ types: $(VENV)/dev ## mypy --strict
 	$(BIN)/mypy
 
 .PHONY: test
-test: check-packages $(VENV)/dev $(VENV)/installed ## the tests of the installed package; ARGS='tests/unit -k name'
+test: check-packages $(VENV)/dev $(VENV)/applet $(VENV)/installed ## the tests of the installed package; ARGS='tests/unit -k name'
 	.ci/sandbox $(BIN)/pytest $(ARGS)
 
 # Many of these tests write databases, and wait for a disk where there is one.
@@ -196,8 +200,8 @@ clean: ## remove the environment and what the tools left
 .PHONY: .venv
 .venv: $(VENV)/dev $(VENV)/installed
 
-.PHONY: venv-packages demo-packages check-packages deb-packages
-venv-packages demo-packages check-packages deb-packages: %-packages:
+.PHONY: venv-packages demo-packages desktop-packages check-packages deb-packages
+venv-packages demo-packages desktop-packages check-packages deb-packages: %-packages:
 	@.ci/packages $*
 
 # Nothing is removed that this Makefile did not make, whatever VENV says.
@@ -221,6 +225,10 @@ $(VENV)/dev: $(VENV)/run
 	$(BIN)/python .ci/requirements fast dev > $(VENV)/requirements.txt
 	$(BIN)/pip install -qq -r $(VENV)/requirements.txt
 	@touch $@
+
+# The applet runs by the system's Python, whose GTK it takes; this is what it needs besides.
+$(VENV)/applet: | $(VENV)/made
+	$(BIN)/pip --python $(SYSTEM_PYTHON) install -qq --target $@ msgspec
 
 $(VENV)/installed: $(VENV)/run $(SOURCES)
 	$(WITH_NINJA) $(BIN)/pip install -qq --no-deps --no-build-isolation --force-reinstall .
