@@ -5,7 +5,6 @@ then on polkit may ask for it (ALLOW_INTERACTIVE_AUTHORIZATION).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from gettext import gettext as _
 from typing import Any
 
 from gi.repository import GLib, GObject
@@ -20,6 +19,7 @@ from mfc_dbus.applet.requests import (
     shape,
 )
 from mfc_dbus.applet.service import LONG_TIMEOUT_MS, TIMEOUT_MS, Service
+from mfc_dbus.applet.translation import _
 from mfc_dbus.client.errors import ClientError
 from mfc_dbus.client.info import FindingInfo, MembershipInfo, RouteInfo
 from mfc_dbus.model.members import Action, Permission

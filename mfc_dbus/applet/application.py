@@ -1,13 +1,13 @@
 """The application: one instance, its actions, and the window."""
 
 from collections.abc import Callable
-from gettext import gettext as _
 from importlib.resources import files
 from typing import Any
 
 from gi.repository import Adw, Gdk, Gio, GLib, Gtk
 
 from mfc_dbus.applet.service import Service
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.window import Window
 
 APPLICATION_ID = "org.example.MulticastForwarding.Applet"

@@ -38,7 +38,7 @@ def membership_problems(source: str, group: str, interface: str, comment: str) -
     _look(problems, "interface", lambda: parse_interface(interface))
     _look(problems, "comment", lambda: check_comment(comment))
     if not problems:
-        _look(problems, "group", lambda: parse_memberships(group, source, interface))
+        _look(problems, "group", parse_memberships(group, source, interface).memberships)
     return problems
 
 

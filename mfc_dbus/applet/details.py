@@ -1,7 +1,6 @@
 """The pane beside the pages: all of what is chosen, and what can be done with it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from gettext import gettext as _
 from typing import Any
 
 from gi.repository import Adw, Gtk
@@ -13,10 +12,13 @@ from mfc_dbus.applet.layout import natural
 from mfc_dbus.applet.service import Service
 from mfc_dbus.applet.sparkline import Sparkline
 from mfc_dbus.applet.state import stream_key
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import (
     CheckBox,
     clear,
     fact,
+    focus_again,
+    focus_within,
     name,
     paragraph,
     switch_row,
@@ -72,19 +74,21 @@ class Details(Gtk.Box):
         header.append(close)
         self.append(header)
         self._content = vertical(18, margin_start=18, margin_end=18, margin_top=6, margin_bottom=18)
-        scrolled = Gtk.ScrolledWindow(
+        self._scrolled = Gtk.ScrolledWindow(
             child=self._content, hscrollbar_policy=Gtk.PolicyType.NEVER, vexpand=True
         )
-        self.append(scrolled)
+        self.append(self._scrolled)
         name(self, _("Details"))
 
     def show_value(self, value: Value | None) -> None:
         """Show another value, or what has become of it. None: it is gone."""
         is_same = value == self._value
+        is_known = _name(value) == _name(self._value)
         self._value = value
         if is_same:
             self.refresh()
             return
+        focus, top = focus_within(self._content), self._scrolled.get_vadjustment().get_value()
         clear(self._content)
         self._acts.clear()
         self._flow = None
@@ -99,6 +103,9 @@ class Details(Gtk.Box):
         if value is not None:
             makers[type(value)](value)
         self.refresh()
+        if is_known and focus is not None:  # it is the same thing, that has changed
+            focus_again(self._content, focus)
+        self._scrolled.get_vadjustment().set_value(top if is_known else 0.0)
 
     def explain(self, source: str, group: str, iif: str) -> None:
         """Ask why a stream is forwarded or not, below what is shown or instead of it."""
@@ -314,3 +321,10 @@ class Details(Gtk.Box):
         for title, value in facts:
             box.append(fact(title, value))
         self._content.append(box)
+
+
+def _name(value: Value | None) -> tuple[str, ...] | None:
+    """Return what tells a value from others, whatever else changes of it."""
+    if isinstance(value, InterfaceInfo):
+        return value.family, value.name
+    return (type(value).__name__, value.source, value.group) if value is not None else None

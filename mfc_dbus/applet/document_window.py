@@ -1,7 +1,6 @@
 """All routes and memberships as a document: to edit, open and save, and to apply when the
 difference has been seen."""
 
-from gettext import gettext as _
 from typing import Any
 
 from gi.repository import Adw, Gio, GLib, Gtk
@@ -9,6 +8,7 @@ from gi.repository import Adw, Gio, GLib, Gtk
 from mfc_dbus.applet.acting import Acting
 from mfc_dbus.applet.documents import Proposal, export, propose
 from mfc_dbus.applet.state import State
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import CheckBox, clear, name, paragraph, text_button, vertical
 
 _LATER = 300  # milliseconds after the last key until the text is read

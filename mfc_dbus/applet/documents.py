@@ -1,11 +1,11 @@
 """Documents: what is known as one, and what one would change of it (pure)."""
 
 from collections.abc import Sequence
-from gettext import gettext as _
 from typing import NamedTuple
 
 from mfc_dbus.applet import texts
 from mfc_dbus.applet.state import State
+from mfc_dbus.applet.translation import _
 from mfc_dbus.client.differences import Entry, diff, documented, plain
 from mfc_dbus.client.info import Snapshot
 from mfc_dbus.documents import document

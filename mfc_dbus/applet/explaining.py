@@ -1,13 +1,13 @@
 """Why a stream is forwarded or not, as the service explains it, with remedies to press."""
 
 from collections.abc import Callable, Sequence
-from gettext import gettext as _
 
 from gi.repository import Gdk, Gtk
 
 from mfc_dbus.applet import texts
 from mfc_dbus.applet.acting import Acting
 from mfc_dbus.applet.requests import Request, remedy
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import clear, icon_button, paragraph, text_button, vertical
 from mfc_dbus.client.info import FindingInfo
 

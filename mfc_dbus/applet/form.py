@@ -1,7 +1,6 @@
 """The windows in which a route or a membership is made: each field says what is wrong with it."""
 
 from collections.abc import Sequence
-from gettext import gettext as _
 from typing import Any
 
 from gi.repository import Adw, Gdk, Gtk
@@ -12,6 +11,7 @@ from mfc_dbus.applet.checking import membership_problems, route_problems
 from mfc_dbus.applet.layout import natural
 from mfc_dbus.applet.requests import add_route, join_group
 from mfc_dbus.applet.state import State
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import CheckBox, name, paragraph, switch_row, text_button, vertical
 from mfc_dbus.names import ANY_SOURCE
 

@@ -1,7 +1,6 @@
 """A page with a list: search, order, and the rows."""
 
 from collections.abc import Callable
-from gettext import gettext as _
 from typing import Any
 
 from gi.repository import Adw, GLib, Gtk
@@ -10,6 +9,7 @@ from mfc_dbus.applet.drawing import Key
 from mfc_dbus.applet.listing import Kind
 from mfc_dbus.applet.rows import Item, Rows, RowView
 from mfc_dbus.applet.state import State
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import name
 
 _LATER = 500  # milliseconds in which many changes become one
@@ -81,6 +81,8 @@ class ListPage(Gtk.Box):
 
     def refresh(self) -> None:
         """Show the rates of what is seen."""
+        if not self.get_mapped():
+            return
         if self._is_stale or self.rows.listing.sort.is_live:
             self.refill()
         else:

@@ -7,8 +7,6 @@ import bisect
 import math
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from gettext import gettext as _
-from gettext import ngettext
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from mfc_dbus.applet import texts
@@ -20,6 +18,7 @@ from mfc_dbus.applet.drawing import (
 )
 from mfc_dbus.applet.layout import natural
 from mfc_dbus.applet.state import State, stream_key
+from mfc_dbus.applet.translation import _, ngettext
 from mfc_dbus.client.info import (
     InterfaceInfo,
     MembershipInfo,

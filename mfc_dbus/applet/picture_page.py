@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from gettext import gettext as _
-from gettext import ngettext
 
 from gi.repository import Adw, Gtk
 
@@ -12,6 +10,7 @@ from mfc_dbus.applet.drawing import Key, candidates
 from mfc_dbus.applet.layout import choose
 from mfc_dbus.applet.picture import Picture
 from mfc_dbus.applet.state import State
+from mfc_dbus.applet.translation import _, ngettext
 from mfc_dbus.model.route import MAX_VIFS
 
 

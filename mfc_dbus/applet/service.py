@@ -96,7 +96,11 @@ class Service(GObject.Object):
         return Pending(lambda done: self.call(member, arguments, done=done, **how))
 
     def poll_streams(self, every: int) -> None:
-        """Ask for the streams each so many seconds, beginning now."""
+        """Ask for the streams each so many seconds, beginning now.
+
+        Rates that were seen in another rhythm are forgotten: a curve has one for each time.
+        """
+        self.state.rates.clear()
         if self._timer:
             GLib.source_remove(self._timer)
         self._timer = GLib.timeout_add_seconds(every, self._poll)
@@ -222,6 +226,11 @@ class Service(GObject.Object):
         except ClientError:
             return  # it has gone, and is asked when it comes back
         self.emit("permissions-changed")
+
+    def read_interfaces(self) -> None:
+        """Ask how much has passed the interfaces, of which no signal tells."""
+        if self.available:
+            spawn(self._read_interfaces())
 
     async def _read_interfaces(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """How values are written for people: rates, spans, streams, routes (pure)."""
 
 from collections.abc import Sequence
-from gettext import gettext as _
 
+from mfc_dbus.applet.translation import _
 from mfc_dbus.client.info import RouteInfo, StreamInfo
 from mfc_dbus.names import ANY_SOURCE
 

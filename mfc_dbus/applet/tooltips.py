@@ -1,11 +1,11 @@
 """What is said of a band that is pointed to (pure)."""
 
-from gettext import gettext as _
 from xml.sax.saxutils import escape
 
 from mfc_dbus.applet import texts
 from mfc_dbus.applet.drawing import ROUTE, STREAM, UNROUTED, Key
 from mfc_dbus.applet.state import State
+from mfc_dbus.applet.translation import _
 from mfc_dbus.client.info import RouteInfo, StreamInfo, UnroutedEvent
 
 

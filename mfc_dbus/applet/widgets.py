@@ -1,6 +1,6 @@
 """Small widgets that several pages use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gi.repository import Adw, Gtk, Pango
@@ -74,6 +74,35 @@ def switch_row(
 
 def vertical(spacing: int = 0, **properties: Any) -> Gtk.Box:
     return Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=spacing, **properties)
+
+
+def focus_within(top: Gtk.Widget) -> Sequence[int] | None:
+    """Return where in a widget the keyboard's focus is: at each level the number of the child."""
+    root = top.get_root()
+    widget = root.get_focus() if root is not None else None
+    if widget is None or not widget.is_ancestor(top):
+        return None
+    places: list[int] = []
+    while widget != top:
+        number, sibling = 0, widget.get_prev_sibling()
+        while sibling is not None:
+            number, sibling = number + 1, sibling.get_prev_sibling()
+        places.insert(0, number)
+        widget = widget.get_parent()
+    return places
+
+
+def focus_again(top: Gtk.Widget, places: Sequence[int]) -> None:
+    """Move the focus to the same place, or to the nearest around it."""
+    widget = top
+    for number in places:
+        child = widget.get_first_child()
+        for _step in range(number):
+            child = child.get_next_sibling() if child is not None else None
+        if child is None:
+            break
+        widget = child
+    widget.grab_focus()
 
 
 def clear(box: Gtk.Box) -> None:

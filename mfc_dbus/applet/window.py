@@ -1,7 +1,6 @@
 """The window: the pages, what is chosen in all of them, and the pane that tells of it."""
 
 from collections.abc import Callable
-from gettext import gettext as _
 from typing import Any
 
 from gi.repository import Adw, GLib, Gtk
@@ -16,6 +15,7 @@ from mfc_dbus.applet.list_page import ListPage
 from mfc_dbus.applet.listing import kinds
 from mfc_dbus.applet.picture_page import PicturePage
 from mfc_dbus.applet.service import Service
+from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import icon_button, name, vertical
 from mfc_dbus.client.info import RouteInfo
 
@@ -194,9 +194,9 @@ class Window(Adw.ApplicationWindow):
 
     def _streams_changed(self) -> None:
         self._pages["streams"].refill()
-        for each in ("routes", "interfaces"):
-            if self.stack.get_visible_child() is self._pages[each]:
-                self._pages[each].refresh()
+        self._pages["routes"].refresh()
+        if self._pages["interfaces"].get_mapped():
+            self._service.read_interfaces()
         self.picture.refresh()
         self._details.refresh()
 
