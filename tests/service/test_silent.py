@@ -94,3 +94,12 @@ def test_discover_names_it_for_a_stream_that_arrives_elsewhere(scene: Scene, as_
         assert told["wrong_if"] > 0
     else:
         assert shlex.split(line.rpartition("  ")[2]) == words
+
+
+def test_discover_names_it_for_a_route_by_which_nothing_comes(scene: Scene) -> None:
+    scene.add()
+    with scene.cli.start("discover") as running:
+        line = next(line for line in iter(running.line, "") if "silent" in line)
+    words = ["mfc-dbus-cli", "explain", scene.source, scene.group]
+    assert shlex.split(line.rpartition("  ")[2]) == words
+    assert "elsewhere" not in line

@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from mfc_dbus.cli.arguments import parse
-from mfc_dbus.cli.verbs.discover import Seen, command, line
-from mfc_dbus.client import UnroutedEvent
+from mfc_dbus.cli.verbs.discover import Seen, Silent, command, line
+from mfc_dbus.client import StreamInfo, UnroutedEvent
 
 
 def parsed(event: UnroutedEvent) -> argparse.Namespace:
@@ -47,3 +47,22 @@ def test_each_stream_is_counted_and_the_memory_has_an_end() -> None:
         seen.count(stream)
     assert seen.count(streams[-1]) == 2
     assert seen.count(streams[0]) == 1
+
+
+def silent(group: str, *, learned: bool = False, wrong_if: int = 0) -> StreamInfo:
+    stream = StreamInfo("*", group, "up", ("down",), learned, "*", group, "up")
+    return stream._replace(packets=0, wrong_if=wrong_if)
+
+
+def test_of_what_is_silent_each_route_is_told_once_and_more_of_what_arrives_elsewhere() -> None:
+    chooser, route, stream = Silent(), silent("239.1.1.1"), silent("239.1.1.2", learned=True)
+    assert chooser.to_tell([route, stream]) == []  # rates are not known yet
+    assert chooser.to_tell([route, stream]) == [route]
+    assert chooser.to_tell([route, stream]) == []
+    for wrong_if in (3, 4):
+        elsewhere = [each._replace(wrong_if=wrong_if) for each in (route, stream)]
+        assert sorted(chooser.to_tell(elsewhere)) == elsewhere
+    assert chooser.to_tell([]) == chooser.to_tell([route]) == []
+    assert chooser.to_tell([route]) == [route]  # it had something in between
+    many = [silent(f"239.2.2.{number}") for number in range(99)]
+    assert (chooser.to_tell(many), len(chooser.to_tell(many))) == ([], 20)

@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.details import explain_command, explain_words
@@ -36,8 +36,9 @@ The kernel tells what arrives on the interfaces that routes use. To hear others,
 watch them: interfaces = ["eth*"] under [discovery] in /etc/mfc-dbus/mfc-dbus.toml, and then
 systemctl reload mfc-dbus.
 
-A line tells too of a route by which nothing passes while its streams arrive on other interfaces, at
-most every 10 seconds, with the command that tells why: mfc-dbus-cli explain SOURCE GROUP.
+A line tells too of an active route by which nothing passes, with the command that tells why:
+mfc-dbus-cli explain SOURCE GROUP. It comes once, for at most 20 routes, and again, at most every 10
+seconds, while the streams of the route arrive on other interfaces.
 
 With --json each line is an object: {"event": "unrouted", "source", "group", "iif", "table", "seen",
 "command" (an array of its words, without outgoing interfaces)}; {"event": "silent", "source",
@@ -53,6 +54,7 @@ CHANGES = False
 
 _PERIOD = 10.0  # seconds between two looks at the routes by which nothing passes
 _SHARE = 20  # so many times as long as a look takes is the pause after it
+_MOST_SILENT = 20  # routes that are told of once
 _REMEMBERED = 10_000  # streams; of more the one that was silent longest is forgotten
 _NOTHING_HEARD = (
     "No interface is listened on: no route uses one, and none is watched (see --help for how)"
@@ -94,18 +96,16 @@ async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[Non
 
 
 async def _tell_of_silent(client: "Client", *, as_json: bool) -> None:
-    """Tell of routes whose streams arrive on other interfaces alone, again and again."""
+    """Tell of routes by which nothing passes, again and again."""
     from mfc_dbus.client import ClientError
 
-    before: Mapping[_Key, int] | None = None
+    silent = Silent()
     while True:
         began = time.monotonic()
         with contextlib.suppress(ClientError):  # that it stopped is told elsewhere
             streams, _ = await client.streams(silent=True, sort="group")
-            for each in streams:
-                if before is not None and (each.wrong_if or 0) > before.get(_key(each), 0):
-                    print(_silent_json(each) if as_json else silent_line(each), flush=True)
-            before = {_key(each): each.wrong_if or 0 for each in streams}
+            for each in silent.to_tell(streams):
+                print(_silent_json(each) if as_json else silent_line(each), flush=True)
         # Where very many counters are read, that is to be a small part of the time.
         await asyncio.sleep(max(_PERIOD, _SHARE * (time.monotonic() - began)))
 
@@ -113,7 +113,8 @@ async def _tell_of_silent(client: "Client", *, as_json: bool) -> None:
 def silent_line(stream: "StreamInfo") -> str:
     words = explain_command(stream.source, stream.group, stream.table)
     arrives = f"{stream.source} {stream.group} iif {stream.iif}"
-    return printable(f"silent   {arrives} elsewhere {stream.wrong_if}  {words}")
+    elsewhere = f" elsewhere {stream.wrong_if}" if stream.wrong_if else ""
+    return printable(f"silent   {arrives}{elsewhere}  {words}")
 
 
 def _silent_json(stream: "StreamInfo") -> str:
@@ -124,6 +125,31 @@ def _silent_json(stream: "StreamInfo") -> str:
 
 def _key(stream: "StreamInfo") -> _Key:
     return stream.source, stream.group, stream.iif, stream.table
+
+
+class Silent:
+    """Chooses whom to tell of, of the streams by which nothing passes."""
+
+    def __init__(self) -> None:
+        self._before: Mapping[_Key, StreamInfo] = {}
+        self._told: set[_Key] = set()
+
+    def to_tell(self, streams: Iterable["StreamInfo"]) -> list["StreamInfo"]:
+        """Take what is silent now; return what arrives elsewhere, and what is new of routes that
+        were silent the last time, too.
+        """
+        now = {_key(each): each for each in streams}
+        self._told &= now.keys()
+        chosen = []
+        for key in now.keys() & self._before.keys():
+            stream, before = now[key], self._before[key]
+            if (stream.wrong_if or 0) > (before.wrong_if or 0):
+                chosen.append(stream)
+            elif not stream.learned and key not in self._told and len(self._told) < _MOST_SILENT:
+                self._told.add(key)
+                chosen.append(stream)
+        self._before = now
+        return chosen
 
 
 class Seen:
