@@ -1,5 +1,6 @@
 """The connection to the bus, and whether the service is on it; nothing here waits."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from mfc_dbus.client.errors import ClientError
 from mfc_dbus.client.remote import GONE
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
+_AFTER_DRAWING = GLib.PRIORITY_HIGH_IDLE + 30  # GDK draws at 20
 _AGAIN = 2  # seconds until a bus that has gone is looked for again
 _FLAGS = (
     Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
@@ -30,6 +32,7 @@ class Connection:
         self._owner = owner
         self._signal = signal
         self._bus: Gio.DBusConnection | None = None
+        self._signals: deque[tuple[str, GLib.Variant]] = deque()
         self._connect()
 
     def call(
@@ -102,13 +105,13 @@ class Connection:
             bus,
             BUS_NAME,
             Gio.BusNameWatcherFlags.NONE,
-            lambda _bus, _name, owner: self._owner(owner),
-            lambda _bus, _name: self._owner(""),
+            lambda _bus, _name, owner: self._owned(owner),
+            lambda _bus, _name: self._owned(""),
         )
 
     def _closed(self, *_: object) -> None:
         self._bus = None
-        self._owner("")
+        self._owned("")
         GLib.timeout_add_seconds(_AGAIN, self._connect)
 
     def _heard(
@@ -120,7 +123,21 @@ class Connection:
         member: str,
         values: GLib.Variant,
     ) -> None:
-        self._signal(member, plain(values))
+        self._signals.append((member, values))
+        if len(self._signals) == 1:
+            GLib.idle_add(self._tell_one, priority=_AFTER_DRAWING)
+
+    def _tell_one(self) -> bool:
+        """Tell of the oldest signal. A large change has a hundred, of 1,000 routes each."""
+        if self._signals:
+            member, values = self._signals.popleft()
+            self._signal(member, plain(values))
+        return bool(self._signals)
+
+    def _owned(self, owner: str) -> None:
+        """Forget what an earlier service has said, and tell of this one."""
+        self._signals.clear()
+        self._owner(owner)
 
 
 def plain(values: GLib.Variant) -> list[Any]:

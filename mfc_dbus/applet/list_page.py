@@ -1,5 +1,6 @@
 """A page with a list: search, order, and the rows."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import name
 
 _LATER = 500  # milliseconds in which many changes become one
+_RESTING = 4  # times as long as it took to show very many
 _MANY = 50  # changes that are not made one by one
 
 
@@ -31,6 +33,7 @@ class ListPage(Gtk.Box):
         self._state = state
         self._chosen = chosen
         self._later = 0
+        self._rest = _LATER
         self._narrow = False
         self._views: set[RowView] = set()
         self._is_telling = False
@@ -64,13 +67,15 @@ class ListPage(Gtk.Box):
         self._later = 0
         self._is_stale = not self.get_mapped()
         if not self._is_stale:
+            begin = time.monotonic()
             self._quietly(lambda: self.rows.refill(self._kind.values(self._state)))
+            self._rest = max(_LATER, _RESTING * int(1000 * (time.monotonic() - begin)))
         return GLib.SOURCE_REMOVE
 
     def refill_later(self) -> None:
         """Do so soon, once for all that changes until then."""
         if not self._later:
-            self._later = GLib.timeout_add(_LATER, self.refill)
+            self._later = GLib.timeout_add(self._rest, self.refill)
 
     def update(self, put: list[Any], dropped: list[Any]) -> None:
         """Show what has changed."""

@@ -141,7 +141,7 @@ class Window(Adw.ApplicationWindow):
         document = icon_button(
             "document-edit-symbolic", _("All routes as a document"), self._show_document
         )
-        header.pack_end(document)
+        header.pack_start(document)
         return header
 
     def _set_narrow(self, title: Adw.ViewSwitcherTitle) -> None:
