@@ -29,8 +29,9 @@ ROUTES = [
     {"source": "10.0.4.10", "group": "239.40.0.1", "iif": "remote", "oifs": []},
     {"source": "10.0.9.10", "group": "239.40.0.2", "iif": "van", "oifs": ["record"]},
 ]
+_SCREEN = (2400, 1600)  # in the middle of which is the pointer
 SHOTS = [
-    {"file": "applet.png", "page": "picture", "width": 1080, "height": 640},
+    {"file": "applet.png", "page": "picture", "width": 1080, "height": 640, "wait": 9},
     {"file": "applet-dark.png", "page": "picture", "width": 1080, "height": 640, "dark": True},
     {"file": "applet-streams.png", "page": "streams", "width": 1080, "height": 640},
     {"file": "applet-narrow.png", "page": "picture", "width": 360, "height": 640},
@@ -40,6 +41,7 @@ SHOTS = [
         "width": 1080,
         "height": 640,
         "choose": FEW[0].group,
+        "explain": True,
     },
 ]
 
@@ -68,7 +70,7 @@ def main() -> int:
             ).returncode
         directory = arguments.pictures or Path(tempfile.mkdtemp(prefix="mfc-dbus-applet-"))
         directory.mkdir(exist_ok=True)
-        desktop = Desktop(stack, bus.address)
+        desktop = Desktop(stack, bus.address, _SCREEN)
         shots = [shot | {"file": str(directory / str(shot["file"]))} for shot in SHOTS]
         take_pictures(desktop, shots)
         for shot in shots:

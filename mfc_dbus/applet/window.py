@@ -37,6 +37,7 @@ class Window(Adw.ApplicationWindow):
         self._service = service
         self._state = service.state
         self._key: Key | None = None
+        self._last_toast: Adw.Toast | None = None
         self.acting = Acting(service)
         self.acting.connect("told", self._told)
         self.acting.connect("failed", lambda _, sentence: self._toast(sentence))
@@ -232,7 +233,13 @@ class Window(Adw.ApplicationWindow):
         DocumentWindow(self, self.acting, self._state).present()
 
     def _told(self, _acting: object, text: str, undo: Callable[[], None] | None) -> None:
-        toast = Adw.Toast(title=GLib.markup_escape_text(text), timeout=_TOAST)
+        """Tell what was done, in the place of what was told before, unless that can be undone."""
+        toast = Adw.Toast(
+            title=GLib.markup_escape_text(text), timeout=_TOAST, priority=Adw.ToastPriority.HIGH
+        )
+        if self._last_toast is not None and not self._last_toast.get_button_label():
+            self._last_toast.dismiss()
+        self._last_toast = toast
         if undo is not None:
             toast.set_button_label(_("Undo"))
             toast.connect("button-clicked", lambda _: undo())

@@ -84,11 +84,15 @@ def named(part: str, role: str = "") -> Any:
 
 
 def label(accessible: Any) -> str:
-    """Return its name, or what stands in it."""
-    name = accessible.get_name()
-    if not name and accessible.get_text_iface() is not None:
-        name = Atspi.Text.get_text(accessible.get_text_iface(), 0, -1)
-    return str(name or "")
+    """Return its name, what stands in it, or of a field both."""
+    name = str(accessible.get_name() or "")
+    if name and accessible.get_role_name() != "text":
+        return name
+    text = accessible.get_text_iface()
+    if text is None:
+        return name
+    content = Atspi.Text.get_text(text, 0, Atspi.Text.get_character_count(text))
+    return ": ".join(filter(None, (name, content)))
 
 
 def look(part: str, role: str = "") -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """Draws the applet's window into PNG files. It runs by the system's Python, which has GTK.
 
 Its argument is JSON, an array of shots: "file", "page", "width", "height", and where wanted "dark",
-"choose" (what is chosen, by a part of its name), "window" ("route", "membership", "document").
+"wait" (seconds), "choose" (what is chosen, by a part of its key), "explain" (what is chosen),
+"window" ("route", "document"), "with" (what is in its fields).
 """
 
 import json
@@ -24,7 +25,6 @@ from mfc_dbus.applet.drawing import key_of_route
 # XWDFileHeader: the size of the header, ..., bytes of a line (13th), ..., colours (20th).
 _XWD = struct.Struct(">20I")
 _SETTLE = 600  # milliseconds until all that was changed is drawn
-_RATES = 4500  # until there are rates, and a curve of them
 
 
 class Photographer(Application):
@@ -49,7 +49,7 @@ class Photographer(Application):
     def _when_there(self) -> bool:
         if not self.service.available:
             return True
-        GLib.timeout_add(_RATES, self._step)
+        self._step()
         return False
 
     def _step(self) -> bool:
@@ -64,14 +64,11 @@ class Photographer(Application):
         for shot in self._shots:
             scheme = Adw.ColorScheme.FORCE_DARK if shot.get("dark") else Adw.ColorScheme.FORCE_LIGHT
             Adw.StyleManager.get_default().set_color_scheme(scheme)
-            self.window.close()
-            yield _SETTLE
-            self.activate()
             window = self.window
             window.set_default_size(shot["width"], shot["height"])
             window.show_page(shot["page"])
             window.choose(None)
-            yield _SETTLE * 2
+            yield _SETTLE * 2 + 1000 * shot.get("wait", 0)
             if "choose" in shot:
                 self._choose(shot["choose"])
                 yield _SETTLE

@@ -6,8 +6,11 @@ cam-a, cam-b, audio, remote ── router, mfc-dbusd ── control, record, mon
 import asyncio
 import json
 import socket
+import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from lab import witness
 from lab.bus import PrivateBus
 from lab.cli import CLI
 from lab.daemon import Daemon
-from lab.desktop import Desktop, Hand, missing
+from lab.desktop import Desktop, Hand, missing, take_pictures
 from lab.netns import Namespace
 from lab.password_agent import PasswordAgent
 from lab.polkit import serving
@@ -53,6 +56,21 @@ class Scene:
         self.hand.see("Multicast Forwarding", "frame")
         self.hand.miss("The service does not run")
         return self.hand
+
+    def activate(self, action: str, parameter: str = "") -> subprocess.CompletedProcess[str]:
+        """Activate an action of the applet over the session bus."""
+        name = "org.example.MulticastForwarding.Applet"
+        return subprocess.run(
+            [
+                *("gdbus", "call", "--session", "--dest", name),
+                *("--object-path", f"/{name.replace('.', '/')}"),
+                *("--method", "org.gtk.Actions.Activate", action),
+                *(f"[<{parameter}>]" if parameter else "@av []", "{}"),
+            ],
+            env=self.desktop.environment,
+            capture_output=True,
+            text=True,
+        )
 
     @property
     def entries(self) -> dict[str, set[str]]:
@@ -189,17 +207,75 @@ def test_a_document_shows_what_it_would_change_and_changes_it(scene: Scene) -> N
     assert scene.entries == {CAMERA.group: {"record"}}
 
 
+def test_a_group_is_joined_and_left(scene: Scene) -> None:
+    hand = scene.start()
+    hand.press("Memberships", "page tab")
+    hand.open("Join a group", "Join Group")
+    hand.write("Interface", "cam-*")
+    hand.see("'cam-*' is a pattern, and here one interface is due")
+    hand.write("Group, or a prefix", "239.7.7.7")
+    hand.write("Interface", "cam-a")
+    hand.press("Join")
+    hand.see("Joined 239.7.7.7")
+    assert joined(scene.studio.router, "cam-a") == {"239.7.7.7"}
+    hand.press("239.7.7.7 from any source, on cam-a, Joined", "list item")
+    hand.press("Leave Group")
+    hand.see("Left 239.7.7.7")
+    assert joined(scene.studio.router, "cam-a") == set()
+
+
+def joined(router: Namespace, interface: str) -> set[str]:
+    """The groups that the kernel has joined, but for that of all hosts."""
+    (found,) = router.ip_json(f"maddress show dev {interface}", "-4")
+    return {each["address"] for each in found["maddr"]} - {"224.0.0.1"}
+
+
+def test_another_program_has_a_stream_explained_and_routed(scene: Scene) -> None:
+    hand = scene.start(*document([CAMERA], [["control"]]))
+    stream = f"('{CAMERA.source}', '{CAMERA.group}', '{CAMERA.iif}')"
+    assert scene.activate("explain", stream).returncode == 0
+    hand.see("Nothing at all arrived on 'cam-a'", "label")
+    assert scene.activate("route-unrouted", "('10.0.4.9', '239.9.9.9', 'remote')").returncode == 0
+    hand.see("Add Route", "frame")
+    hand.see("239.9.9.9", "text")
+    assert scene.activate("quit").returncode == 0
+    hand.miss("Multicast Forwarding", "frame")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_is_drawn_as_narrow_as_a_telephone_and_as_wide_as_a_wall(
+    scene: Scene, tmp_path: Path, dark: bool
+) -> None:
+    done = scene.cli("apply", "-", given=json.dumps({"route": document(FEW, [["control"]])}))
+    assert done.returncode == 0
+    widths = (360, 1240)
+    shots = [
+        {
+            "file": str(tmp_path / f"{width}.png"),
+            "page": "picture",
+            "width": width,
+            "height": 600,
+            "dark": dark,
+        }
+        for width in widths
+    ]
+    take_pictures(scene.desktop, shots)
+    for width in widths:
+        header = (tmp_path / f"{width}.png").read_bytes()[:24]
+        assert struct.unpack(">II", header[16:]) == (width, 600)
+
+
 def test_very_many_routes_are_some_rows(scene: Scene) -> None:
     routes = document(
-        [CAMERA._replace(group=f"239.50.{n // 250}.{n % 250 + 1}") for n in range(20_000)],
+        [CAMERA._replace(group=f"239.50.{n // 250}.{n % 250 + 1}") for n in range(10_000)],
         [["control"]],
     )
     hand = scene.start(*routes)
     hand.press("Routes", "page tab")
-    hand.see("20\u202f000", "label")
+    hand.see("10\u202f000", "label")
     assert 10 < len(hand.names("list item")) < 600
-    hand.write("Search Routes", "239.50.79.250")
-    hand.see("239.50.79.250 from")
+    hand.write("Search Routes", "239.50.39.250")
+    hand.see("239.50.39.250 from")
     assert len(hand.names("list item")) == 1
 
 
