@@ -95,6 +95,9 @@ def test_it_is_installed_and_serves(packaged: Packaged, network: Network) -> Non
     packaged.cli("mfc", "flush")
     assert packaged.cli("metrics").stdout.endswith("# EOF\n")
     packaged.machine.run("man", "-w", "mfc-dbus-cli")
+    # It is found with what it needs: only a display is missing.
+    applet = packaged.machine.run("mfc-dbus-applet", user="alice", check=False)
+    assert "display" in applet.stdout
 
 
 def test_an_upgrade_loses_no_packet(packaged: Packaged, network: Network, tmp_path: Path) -> None:
@@ -127,7 +130,7 @@ def test_a_downgrade_is_refused_and_the_service_goes_on(packaged: Packaged) -> N
 def test_a_removal_stops_it_and_keeps_the_routes(packaged: Packaged, network: Network) -> None:
     packaged.add(STREAMS[0])
     packaged.systemctl("start", "mfc-dbus-json.socket")
-    packaged.dpkg("--remove", "mfc-dbus-exporter", "mfc-dbus")
+    packaged.dpkg("--remove", "mfc-dbus-applet", "mfc-dbus-exporter", "mfc-dbus")
     assert not network.entries()
     left = packaged.machine.run("ls", "/run/mfc_daemon.sock", "/usr/bin/mfc-dbusd", check=False)
     assert left.stdout.count("No such file") == 2
@@ -139,7 +142,7 @@ def test_a_removal_stops_it_and_keeps_the_routes(packaged: Packaged, network: Ne
 
 
 def test_a_purge_leaves_nothing(packaged: Packaged) -> None:
-    packaged.dpkg("--purge", "mfc-dbus", "mfc-dbus-exporter")
+    packaged.dpkg("--purge", "mfc-dbus", "mfc-dbus-exporter", "mfc-dbus-applet")
     found = packaged.machine.run(
         *("find", "/etc", "/usr", "/lib", "/var/lib", "-xdev", "-iname", "*mfc-dbus*"),
         *("-not", "-path", "*/man-db/*", "-not", "-path", "/var/lib/systemd/*"),

@@ -10,11 +10,12 @@ from lab.installed import TOP, Installed
 from lab.machine import Machine
 
 PROGRAMS = {"mfc-dbus-cli", "mfc-dbus-dispatcher", "mfc-dbus-exporter", "mfc-dbusd"}
+APPLET = "org.example.MulticastForwarding.Applet"
 PAGES = [path.stem for path in sorted(TOP.glob("data/man/*.in"))]
 ZSH = "vendor-completions" if Path("/etc/debian_version").exists() else "site-functions"
 # What a distribution's package holds beside the Python package.
 PACKAGED = {
-    *(f"usr/bin/{program}" for program in PROGRAMS),
+    *(f"usr/bin/{program}" for program in (*PROGRAMS, "mfc-dbus-applet")),
     "usr/lib/NetworkManager/dispatcher.d/90-mfc-dbus",
     "usr/lib/networkd-dispatcher/off.d/90-mfc-dbus",
     "usr/lib/networkd-dispatcher/routable.d/90-mfc-dbus",
@@ -27,6 +28,10 @@ PACKAGED = {
     "usr/lib/systemd/system/system-mfcdbusjson.slice",
     "usr/lib/systemd/system/mfc-dbus.service",
     "usr/lib/sysusers.d/mfc-dbus.conf",
+    f"usr/share/applications/{APPLET}.desktop",
+    f"usr/share/icons/hicolor/scalable/apps/{APPLET}.svg",
+    f"usr/share/icons/hicolor/symbolic/apps/{APPLET}-symbolic.svg",
+    f"usr/share/metainfo/{APPLET}.metainfo.xml",
     "usr/share/bash-completion/completions/mfc-dbus-cli",
     "usr/share/dbus-1/interfaces/org.example.MulticastForwarding.xml",
     "usr/share/dbus-1/system-services/org.example.MulticastForwarding.service",
@@ -78,6 +83,8 @@ def test_a_packagers_programs_run_on_the_python_that_has_the_package(packaged: P
     for program in PROGRAMS:
         first = (packaged / "usr/bin" / program).read_text().splitlines()[0]
         assert first == f"#!{sys.executable} -I"
+    applet = (packaged / "usr/bin/mfc-dbus-applet").read_text()
+    assert applet.startswith("#!/usr/bin/python3 -I\n")  # which has GTK
 
 
 def test_everybody_can_read_and_run_what_is_installed(
