@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The tests that run the package of this environment.
 COVERED := tests/unit tests/kernel tests/service
 
-CODE := mfc_dbus tests data/man data/debian/bring .ci/requirements
+CODE := mfc_dbus tests data/ansible data/man data/debian/bring .ci/requirements
 SOURCES := $(shell find mfc_dbus data meson.build pyproject.toml LICENSE ! -name __pycache__ ! -name '*.pyc' ! -type l)
 
 .DEFAULT_GOAL := help
@@ -123,7 +123,9 @@ build/wheels/all: $(LOCK) | $(VENV)/made
 DEB := build/deb/mfc-dbus
 
 .PHONY: deb
-deb: deb-packages build/wheels/all ## build Debian packages, in build/
+deb: deb-packages build/deb/built ## build Debian packages, in build/
+
+build/deb/built: build/wheels/all $(SOURCES) README.md
 	rm -rf build/deb build/*.deb && mkdir -p $(DEB)
 	cp -r LICENSE README.md data mfc_dbus meson.build pyproject.toml $(DEB)
 	mv $(DEB)/data/debian $(DEB)/debian
@@ -131,6 +133,7 @@ deb: deb-packages build/wheels/all ## build Debian packages, in build/
 	cd $(DEB) && PATH=/usr/sbin:/usr/bin:/sbin:/bin WHEELS=$(abspath build/wheels) \
 		dpkg-buildpackage --build=binary --unsigned-changes
 	mv build/deb/*.deb build/
+	@touch $@
 
 .PHONY: uninstall
 uninstall: uninstall-service ## remove all that was installed

@@ -122,6 +122,10 @@ class Machine:
             raise OSError(f"{' '.join(command)}: status {done.returncode}: {done.stdout}")
         return done
 
+    def let_packages_start(self) -> None:
+        """Have Debian's packages start what they install, and not read all manual pages anew."""
+        self.run("rm", "-f", "/usr/sbin/policy-rc.d", "/var/lib/man-db/auto-update")
+
     def reboot(self) -> None:
         self.run("systemctl", "reboot")
         status = self._nspawn.wait(_TIMEOUT)

@@ -57,7 +57,7 @@ class Packaged(Installed):
 def packaged() -> Iterator[Packaged]:
     with Machine() as machine:
         machine.run("useradd", "alice")
-        machine.run("rm", "-f", "/usr/sbin/policy-rc.d")  # it would keep packages from starting
+        machine.let_packages_start()
         yield Packaged(machine)
 
 
