@@ -46,9 +46,17 @@ class Acting(GObject.Object):
         self._service = service
         self._unlocked = False
         self._before: Mapping[Action, Permission] = {}
-        service.connect("permissions-changed", self._permissions_changed)
-        service.connect("reset", self._permissions_changed)
-        service.connect("availability-changed", lambda *_: self.emit("locks"))
+        self._handlers = [
+            service.connect("permissions-changed", self._permissions_changed),
+            service.connect("reset", self._permissions_changed),
+            service.connect("availability-changed", lambda *_: self.emit("locks")),
+        ]
+
+    def stop(self) -> None:
+        """Follow the service no longer."""
+        for handler in self._handlers:
+            self._service.disconnect(handler)
+        self._handlers.clear()
 
     def may(self, action: Action = Action.MANAGE_ROUTES) -> bool:
         """Return whether the user can do this now, perhaps after a password."""

@@ -151,12 +151,12 @@ class Details(Gtk.Box):
         """A check box for each interface by which it leaves, or could."""
         group = Adw.PreferencesGroup(title=_("Leaves By"))
         others = {each.name for each in self._service.state.interfaces}
-        names = sorted({*route.oifs, *others} - {route.iif}, key=natural)
+        names = sorted({*route.oifs, *(others - {route.iif})}, key=natural)
         for oif in names:
             check = CheckBox(active=oif in route.oifs, valign=Gtk.Align.CENTER)
             name(check, _("Leaves by {oif}").format(oif=oif))
             check.connect("toggled", self._toggled, route, oif)
-            row = Adw.ActionRow(title=oif, activatable_widget=check)
+            row = Adw.ActionRow(title=oif, use_markup=False, activatable_widget=check)
             row.add_prefix(check)
             group.add(row)
             self._may(row, route)

@@ -143,7 +143,7 @@ class RouteForm(Form):
         check = CheckBox(valign=Gtk.Align.CENTER)
         name(check, _("Leaves by {oif}").format(oif=oif))
         check.connect("toggled", lambda _: self._check())
-        row = Adw.ActionRow(title=oif, activatable_widget=check)
+        row = Adw.ActionRow(title=oif, use_markup=False, activatable_widget=check)
         row.add_prefix(check)
         group.add(row)
         return check

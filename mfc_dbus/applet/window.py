@@ -37,6 +37,7 @@ class Window(Adw.ApplicationWindow):
         self._service = service
         self._state = service.state
         self._key: Key | None = None
+        self._handlers: list[int] = []
         self._last_toast: Adw.Toast | None = None
         self.acting = Acting(service)
         self.acting.connect("told", self._told)
@@ -184,7 +185,16 @@ class Window(Adw.ApplicationWindow):
             ("unrouted-changed", lambda *_: self._refilled("unrouted")),
             ("availability-changed", lambda *_: self._availability_changed()),
         ):
-            service.connect(signal, told)
+            self._handlers.append(service.connect(signal, told))
+        self.connect("close-request", self._closed)
+
+    def _closed(self, _window: Adw.ApplicationWindow) -> bool:
+        """Follow the service no longer: another window is made when one is wanted again."""
+        for handler in self._handlers:
+            self._service.disconnect(handler)
+        self._handlers.clear()
+        self.acting.stop()
+        return False
 
     def _routes_changed(self, _service: object, added: Any, changed: Any, removed: Any) -> None:
         self._pages["routes"].update([*added, *changed], removed)

@@ -72,8 +72,7 @@ def named(part: str, role: str = "") -> Any:
     first = None
     for each in seen():
         try:
-            text = label(each)
-            if part not in text or role not in each.get_role_name():
+            if role not in each.get_role_name() or part not in (text := label(each)):
                 continue
             if part == text:
                 return each
