@@ -11,7 +11,7 @@ from mfc_dbus.applet.explaining import Explaining
 from mfc_dbus.applet.layout import natural
 from mfc_dbus.applet.service import Service
 from mfc_dbus.applet.sparkline import Sparkline
-from mfc_dbus.applet.state import stream_key
+from mfc_dbus.applet.state import stream_key, stream_of
 from mfc_dbus.applet.translation import _
 from mfc_dbus.applet.widgets import (
     CheckBox,
@@ -212,8 +212,7 @@ class Details(Gtk.Box):
             self._acts.append((widget, Action.MANAGE_ROUTES))
 
     def _stream_of(self, route: RouteInfo) -> StreamInfo | None:
-        streams = self._service.state.streams
-        return streams.get((route.source, route.group, route.iif, route.table))
+        return stream_of(self._service.state, route)
 
     def _show_stream(self, told: StreamInfo) -> None:
         self._title.set_text(texts.stream(told.source, told.group))

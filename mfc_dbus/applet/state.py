@@ -141,6 +141,25 @@ class State:
         return bool(old)
 
 
+def stream_of(state: State, route: RouteInfo) -> StreamInfo | None:
+    """Return the stream of a route, or what all those together are that were learned of it."""
+    own = state.streams.get((route.source, route.group, route.iif, route.table))
+    if own is not None and own.route_key == route.key:
+        return own
+    learned = [each for each in state.streams.values() if each.route_key == route.key]
+    if not learned:
+        return None
+    return StreamInfo(
+        *(route.source, route.group, route.iif, route.oifs, False, *route.key[:2], route.iif),
+        packets=sum(each.packets or 0 for each in learned),
+        bytes=sum(each.bytes or 0 for each in learned),
+        wrong_if=sum(each.wrong_if or 0 for each in learned),
+        packets_per_second=sum(each.packets_per_second or 0.0 for each in learned),
+        bits_per_second=sum(each.bits_per_second or 0.0 for each in learned),
+        table=route.table,
+    )
+
+
 def is_idle(stream: StreamInfo) -> bool:
     """Return whether a stream that was seen to flow does so no longer."""
     return stream.idle is not None and stream.idle >= IDLE and bool(stream.oifs)

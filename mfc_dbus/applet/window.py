@@ -1,6 +1,7 @@
 """The window: the pages, what is chosen in all of them, and the pane that tells of it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gi.repository import Adw, GLib, Gtk
@@ -77,6 +78,7 @@ class Window(Adw.ApplicationWindow):
         content.append(self._toasts)
         content.append(self._bar)
         self.set_content(content)
+        self._add_shortcuts()
         self._follow()
         self._availability_changed()
 
@@ -123,6 +125,34 @@ class Window(Adw.ApplicationWindow):
         value = self._find(self._key) if self._key is not None else None
         self._details.show_value(value)
         self._flap.set_reveal_flap(value is not None)
+
+    def _add_shortcuts(self) -> None:
+        """What all can be reached by, besides Tab and the arrows."""
+        shortcuts = Gtk.ShortcutController(scope=Gtk.ShortcutScope.MANAGED)
+        pages = ["picture", *self._pages]
+        doings: dict[str, Callable[[], None]] = {
+            "Escape": lambda: self.choose(None),
+            "<Control>f": self._search,
+            "<Control>n": self._add_if_allowed,
+            **{f"<Alt>{n}": partial(self.show_page, page) for n, page in enumerate(pages, 1)},
+        }
+        for trigger, doing in doings.items():
+            shortcuts.add_shortcut(
+                Gtk.Shortcut(
+                    trigger=Gtk.ShortcutTrigger.parse_string(trigger),
+                    action=Gtk.CallbackAction.new(partial(_do, doing)),
+                )
+            )
+        self.add_controller(shortcuts)
+
+    def _search(self) -> None:
+        page = self.stack.get_visible_child()
+        if isinstance(page, ListPage):
+            page.search.grab_focus()
+
+    def _add_if_allowed(self) -> None:
+        if self.acting.may():
+            self.add_route()
 
     def _make_header(self) -> Gtk.Widget:
         header = Adw.HeaderBar(centering_policy=Adw.CenteringPolicy.STRICT)
@@ -257,3 +287,8 @@ class Window(Adw.ApplicationWindow):
 
     def _toast(self, sentence: str) -> None:
         self._told(None, sentence, None)
+
+
+def _do(doing: Callable[[], None], *_: object) -> bool:
+    doing()
+    return True

@@ -26,7 +26,7 @@ from lab.privileges import NOBODY
 from lab.studio import FEW, Flow, Studio, document
 
 CAMERA, SECOND, _ = FEW
-_TAB, _DOWN, _SPACE = 0xFF09, 0xFF54, 0x20  # keysymdef.h
+_TAB, _DOWN, _SPACE, _ESCAPE = 0xFF09, 0xFF54, 0x20, 0xFF1B  # keysymdef.h
 SETTINGS = 'discovery.interfaces = ["remote"]\n'
 USERS = {"mfc-dbus": 64201}
 
@@ -138,6 +138,8 @@ def test_bands_are_reached_by_keyboard(scene: Scene) -> None:
     hand.key(_SPACE)
     hand.see(f"{SECOND.group} from {SECOND.source}", "label")
     hand.see("Delete Route", "button")
+    hand.key(_ESCAPE)
+    hand.miss("Delete Route", "button")
 
 
 def test_a_route_that_was_deleted_comes_back(scene: Scene) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from mfc_dbus.applet import state
 from mfc_dbus.applet.coroutines import Done, Pending, spawn
-from mfc_dbus.applet.state import Overview, State, known, known_route, stream_key
+from mfc_dbus.applet.state import Overview, State, known, known_route, stream_key, stream_of
 from mfc_dbus.client.info import RouteInfo, StreamInfo, UnroutedEvent
 from mfc_dbus.model.members import Action, Permission
 
@@ -83,6 +83,19 @@ def test_a_stream_that_has_an_entry_is_unrouted_no_longer(known_state: State) ->
         known_state.see_unrouted(each, 100.0)
     known_state.set_streams([STREAM, STREAM._replace(source="*", group="239.2.2.2")], 2)
     assert [*known_state.unrouted] == [UNROUTED]
+
+
+def test_streams_that_were_learned_of_a_route_are_told_together(known_state: State) -> None:
+    wide = ROUTE._replace(source="*", group="239.1.0.0/16")
+    learned = STREAM._replace(
+        learned=True, route_source="*", route_group="239.1.0.0/16", packets=5, bits_per_second=1e3
+    )
+    known_state.set_streams([learned, learned._replace(source="10.0.0.2")], 2)
+    told = stream_of(known_state, wide)
+    assert told is not None
+    assert (told.packets, told.bits_per_second, told.idle) == (10, 2e3, None)
+    assert stream_of(known_state, ROUTE) is None  # that of its addresses was learned
+    assert stream_of(known_state, ROUTE._replace(group="239.9.9.9")) is None
 
 
 def test_nobody_may_what_the_service_has_not_said(known_state: State) -> None:
