@@ -316,7 +316,8 @@ def test_more_events_than_can_wait_are_a_resync(dispatcher: Dispatcher, own_cli:
         f'#!/bin/sh\ncase "$1$2" in *,239.7.*0route-add | *resync) echo "$1 $2" '
         f">>{dispatcher.heard}/b;; *,239.0.*) sleep 1;; esac\n",
     )
-    do(own_cli, "mfc", "add", "-g", "239.0.0.1", "-i", "eth1", "-o", "eth2")
+    for number in range(10):  # whose events take time enough for all the others to come
+        do(own_cli, "mfc", "add", "-g", f"239.0.0.{number}", "-i", "eth1", "-o", "eth2")
     routes = [
         {"group": f"239.7.{n // 250}.{n % 250}", "iif": "eth1", "oifs": ["eth2"], "enabled": False}
         for n in range(10_500)
