@@ -114,7 +114,7 @@ def test_a_dry_run_leaves_no_backup_and_no_directory(module: Module, tmp_path: P
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ('[[route]]\ngroup = "239.2.2.2"\niif = 7\n', "stdin:3: route[0].iif: "),
+        ('[[route]]\ngroup = "239.2.2.2"\niif = 7\n', "document:3: route[0].iif: "),
         ({"route": [{**ROUTE, "oifs": ["eth99"]}]}, "Interface 'eth99' not found"),
         ({"route": []}, "would delete all there are"),
         ({"rote": []}, "rote"),
@@ -185,3 +185,5 @@ def test_files_are_checked_together_before_they_are_there(module: Module) -> Non
     assert refused["msg"].startswith("mfc-dbus.toml:2: 'limits.routes' is not")
     outside = module("multicast_check", routes_d={"../mfc-dbus": ""})
     assert outside["msg"] == "'../mfc-dbus' is no name of a file in routes.d"
+    data = module("multicast_check", routes_d={"one": {"route": [ANY]}})
+    assert data["msg"] == "'one' of routes_d is no text"

@@ -59,6 +59,9 @@ def _problems(stderr: str) -> Iterator[Mapping[str, Any]]:
     """Read what it complains of: a JSON object a line, or lines that nobody foresaw."""
     for line in stderr.splitlines():
         try:
-            yield dict(json.loads(line))
+            problem = dict(json.loads(line))
         except ValueError:
-            yield {"error": "", "message": line}
+            problem = {"error": "", "message": line}
+        if problem.get("file") == "stdin":
+            problem["file"] = "document"
+        yield problem

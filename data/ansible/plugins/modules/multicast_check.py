@@ -35,19 +35,9 @@ options:
   document:
     description: A document as M(example.multicast_forwarding.multicast_routes) takes it.
     type: raw
-  executable:
-    description: The host's command line.
-    type: path
-    default: mfc-dbus-cli
-attributes:
-  check_mode:
-    description: It changes nothing.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 requirements:
   - mfc-dbus on the managed host
+extends_documentation_fragment: example.multicast_forwarding.command_line
 author:
   - mfc-dbus maintainers (@mfc-dbus)
 """
@@ -81,9 +71,11 @@ def main() -> None:
     given = module.params
     command_line = CommandLine(module)
     top = Path(module.tmpdir, "mfc-dbus")
-    for name in given["routes_d"]:
+    for name, text in given["routes_d"].items():
         if name.startswith(".") or "/" in name:
             module.fail_json(msg=f"'{name}' is no name of a file in routes.d")
+        if not isinstance(text, str):
+            module.fail_json(msg=f"'{name}' of routes_d is no text")
     files = {f"routes.d/{name}.toml": text for name, text in given["routes_d"].items()}
     for name, text in {"mfc-dbus.toml": given["settings"], **files}.items():
         path = top / name

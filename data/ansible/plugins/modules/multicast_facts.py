@@ -29,20 +29,11 @@ options:
     elements: str
     choices: [interfaces, memberships, routes, tables]
     default: [interfaces]
-  executable:
-    description: The host's command line.
-    type: path
-    default: mfc-dbus-cli
 attributes:
-  check_mode:
-    description: It changes nothing.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
   facts:
     description: It sets C(ansible_facts.multicast).
     support: full
+extends_documentation_fragment: example.multicast_forwarding.command_line
 author:
   - mfc-dbus maintainers (@mfc-dbus)
 """

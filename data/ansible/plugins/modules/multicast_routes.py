@@ -55,10 +55,6 @@ options:
       - A directory on the host, made where it is missing, for a document of all that was there
         before, if anything changes. The same module takes it to go back.
     type: path
-  executable:
-    description: The host's command line.
-    type: path
-    default: mfc-dbus-cli
 attributes:
   check_mode:
     description: The service itself says what it would change, or why it would refuse.
@@ -68,6 +64,7 @@ attributes:
     support: full
 requirements:
   - mfc-dbus on the managed host
+extends_documentation_fragment: example.multicast_forwarding.command_line
 author:
   - mfc-dbus maintainers (@mfc-dbus)
 """
