@@ -76,6 +76,10 @@ class Acting(GObject.Object):
         permissions = {self._service.state.may(action) for action in _ACTIONS}
         return self._service.available and permissions == {Permission.NO}
 
+    def check(self, request: Request, granted: Callable[[], None]) -> None:
+        """Call `granted` where the user may make this call though not all of its kind."""
+        spawn(self._check(request, granted))
+
     def unlock(self) -> None:
         spawn(self._unlock())
 
@@ -160,12 +164,17 @@ class Acting(GObject.Object):
         """Apply a document. done: gets the numbers of what it changes, or what is wrong with it."""
         spawn(self._apply(document, options, done))
 
+    async def _check(self, request: Request, granted: Callable[[], None]) -> None:
+        arguments = GLib.Variant("(sv)", (request.member, _arguments(request)))
+        try:
+            (permission,) = await self._service.ask("Check", arguments)
+        except ClientError:
+            return  # it is gone, or cannot be done for another reason
+        if permission == Permission.YES:
+            granted()
+
     async def _call(self, request: Request) -> list[Any]:
-        signature, signatures = shape(request)
-        said = {
-            name: GLib.Variant(signatures[name], value) for name, value in request.options.items()
-        }
-        arguments = GLib.Variant(f"({signature}a{{sv}})", (*request.arguments, said))
+        arguments = _arguments(request)
         long = LONG_TIMEOUT_MS if request.member == "Apply" else TIMEOUT_MS
         interactive = self._unlocked and request.member not in ("Explain", "ListChanges")
         values: list[Any] = await self._service.ask(
@@ -262,6 +271,12 @@ class Acting(GObject.Object):
 
 
 _ACTIONS = (Action.MANAGE_ROUTES, Action.MANAGE_MEMBERSHIPS)
+
+
+def _arguments(request: Request) -> GLib.Variant:
+    signature, signatures = shape(request)
+    said = {name: GLib.Variant(signatures[name], value) for name, value in request.options.items()}
+    return GLib.Variant(f"({signature}a{{sv}})", (*request.arguments, said))
 
 
 def _known_finding(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from mfc_dbus.applet import texts
 from mfc_dbus.applet.acting import Acting
 from mfc_dbus.applet.explaining import Explaining
 from mfc_dbus.applet.layout import natural
+from mfc_dbus.applet.requests import delete_route
 from mfc_dbus.applet.service import Service
 from mfc_dbus.applet.sparkline import Sparkline
 from mfc_dbus.applet.state import stream_key, stream_of
@@ -61,6 +62,7 @@ class Details(Gtk.Box):
         self._acts: list[tuple[Gtk.Widget, Action]] = []
         self._flow: Callable[[], None] | None = None
         self._explaining: Explaining | None = None
+        self._granted: RouteInfo | None = None  # that the user may change, if not all others
         header = Gtk.Box(spacing=6, margin_start=18, margin_end=12, margin_top=12)
         self._title = Gtk.Label(
             xalign=0, hexpand=True, wrap=True, css_classes=["title-3"], selectable=False
@@ -93,6 +95,7 @@ class Details(Gtk.Box):
         self._acts.clear()
         self._flow = None
         self._explaining = None
+        self._granted = None
         makers: Mapping[type, Callable[[Any], None]] = {
             RouteInfo: self._show_route,
             StreamInfo: self._show_stream,
@@ -121,7 +124,8 @@ class Details(Gtk.Box):
         if self._flow is not None:
             self._flow()
         for widget, action in self._acts:
-            widget.set_sensitive(self._acting.may(action))
+            is_granted = self._granted is not None and self._service.available
+            widget.set_sensitive(is_granted or self._acting.may(action))
 
     def _show_route(self, route: RouteInfo) -> None:
         self._title.set_text(texts.stream(route.source, route.group))
@@ -146,6 +150,14 @@ class Details(Gtk.Box):
             facts.append((_("Comes from"), "/etc/mfc-dbus/routes.d"))
         self._facts(facts)
         self._show_delete(route)
+        if not self._acting.may():
+            self._acting.check(delete_route(route), lambda: self._grant(route))
+
+    def _grant(self, route: RouteInfo) -> None:
+        """Let the user change the route that is shown, for which a rule of polkit may be made."""
+        if route == self._value:
+            self._granted = route
+            self.refresh()
 
     def _show_oifs(self, route: RouteInfo) -> None:
         """A check box for each interface by which it leaves, or could."""

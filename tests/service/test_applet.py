@@ -28,6 +28,13 @@ from lab.studio import FEW, Flow, Studio, document
 CAMERA, SECOND, _ = FEW
 _TAB, _DOWN, _SPACE, _ESCAPE = 0xFF09, 0xFF54, 0x20, 0xFF1B  # keysymdef.h
 SETTINGS = 'discovery.interfaces = ["remote"]\n'
+RULES = """
+polkit.addRule(function(action, subject) {
+    if (subject.user == "nobody" && action.lookup("group") == "239.2.2.2")
+        return polkit.Result.YES;
+    return polkit.Result.NOT_HANDLED;
+});
+"""
 USERS = {"mfc-dbus": 64201}
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -282,18 +289,24 @@ def test_very_many_routes_are_some_rows(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("nobody")
-async def test_who_must_type_a_password_unlocks_first() -> None:
+async def test_who_must_type_a_password_unlocks_first_but_for_what_a_rule_grants() -> None:
     with (
-        serving(USERS, {}, "", "dbus_fast") as service,
+        serving(USERS, {}, RULES, "dbus_fast") as service,
         ExitStack() as stack,
     ):
         root = CLI(service.bus.address)
-        added = root("mfc", "add", "--group", "239.1.1.1", "--iif", "eth1", "--oifs", "eth2")
-        assert added.returncode == 0, added.stderr
+        for group in ("239.1.1.1", "239.2.2.2"):
+            added = root("mfc", "add", "--group", group, "--iif", "eth1", "--oifs", "eth2")
+            assert added.returncode == 0, added.stderr
         desktop = Desktop(stack, service.bus.address, uid=NOBODY)
         hand = Hand(desktop)
         applet = desktop.start_applet()
         band = "239.1.1.1 from any source"
+        await asyncio.to_thread(hand.press, band)
+        await asyncio.to_thread(hand.see, "Delete Route", sensitive=False)
+        await asyncio.to_thread(hand.press, "239.2.2.2 from any source")
+        await asyncio.to_thread(hand.press, "Delete Route")
+        await asyncio.to_thread(hand.see, "Deleted 239.2.2.2")
         await asyncio.to_thread(hand.press, band)
         await asyncio.to_thread(hand.see, "Delete Route", sensitive=False)
         async with PasswordAgent.at(service.bus.address, applet.pid, NOBODY) as agent:
