@@ -20,6 +20,7 @@ from mfc_dbus.config.routes_d import Files
 from mfc_dbus.config.settings import DIRECTORY, Settings
 from mfc_dbus.control.controller import Controller
 from mfc_dbus.control.drift import DriftDetector
+from mfc_dbus.daemon import heap
 from mfc_dbus.daemon.arguments import BUS_LOST, FAILED, NAME_TAKEN, STOPPED, make_parser
 from mfc_dbus.daemon.kept_sockets import KeptSockets
 from mfc_dbus.daemon.sdnotify import ServiceManager
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     sys.setswitchinterval(_SWITCH)
     garbage.bound()
+    heap.bound()
     logcontrol.begin(logging.DEBUG if arguments.debug else logging.INFO)
     try:
         with ExitStack() as stack:

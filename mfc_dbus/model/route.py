@@ -136,6 +136,15 @@ class Route(Struct, frozen=True, gc=False):
         else:
             force_setattr(self, "interfaces", ())
 
+    def share_key(self, like: "Route") -> None:
+        """Take over the key object of a route with an equal key.
+
+        Where this route takes the place of that one, dictionaries go on with that object.
+        """
+        force_setattr(self, "source", like.source)
+        force_setattr(self, "group", like.group)
+        force_setattr(self, "key", like.key)
+
     @property
     def table_id(self) -> TableId:
         return _table_id(len(self.group.address), self.table)

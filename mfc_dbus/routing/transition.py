@@ -48,9 +48,12 @@ class Transition(NamedTuple):
         """Make the new routes the desired ones."""
         if self.keeps_desired:
             return
+        before = {route.key: route for route in self.old}
         for route in self.old:
             self.table.routes.remove(route)
         for route in self.new:
+            if route.key in before:
+                route.share_key(before[route.key])
             self.table.routes.put(route)
 
     @property
