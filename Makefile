@@ -65,7 +65,7 @@ test-quick: $(VENV)/dev $(VENV)/installed ## the unit tests in some seconds: few
 	.ci/sandbox $(BIN)/pytest tests/unit -n auto -m 'not slow' --hypothesis-profile=quick $(ARGS)
 
 .PHONY: coverage
-coverage: check-packages $(VENV)/dev $(VENV)/installed ## which lines the tests run; ARGS=tests/unit for some of them
+coverage: check-packages $(VENV)/dev $(VENV)/applet $(VENV)/installed ## which lines the tests run; ARGS=tests/unit for some of them
 	$(BIN)/coverage erase
 	.ci/sandbox $(BIN)/coverage run $(BIN)/pytest --timeout 600 $(or $(ARGS),$(COVERED)); \
 		status=$$?; $(BIN)/coverage combine -q && $(BIN)/coverage report; exit $$status
