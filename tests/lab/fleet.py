@@ -87,6 +87,8 @@ class Fleet:
             keys.parent.mkdir(mode=0o700, exist_ok=True)
             shutil.copy(key.with_suffix(".pub"), keys)
             keys.chmod(0o600)
+            # bash reads it for each command over ssh, and this machine's may take its time.
+            machine.run("rm", "-f", "/root/.bashrc")
             machine.run("ssh-keygen", "-A")
             machine.run("systemctl", "start", "ssh")
             theirs = (machine.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
