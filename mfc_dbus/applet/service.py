@@ -22,7 +22,7 @@ from mfc_dbus.client.info import (
     described_membership,
     described_route,
 )
-from mfc_dbus.client.part import ALL, Part
+from mfc_dbus.client.part import Part, describe
 from mfc_dbus.documents.entries import Report, read_report
 from mfc_dbus.names import INTERFACE
 
@@ -123,7 +123,7 @@ class Service(GObject.Object):
         try:
             (version,) = await self._get("Version")
             (permissions,) = await self.ask("GetPermissions")
-            report = await self._describe()
+            report = await describe(self._describe)
             (interfaces,) = await self._get("Interfaces")
         except ClientError as error:
             if run == self._run and error.name != "ServiceUnknown":
@@ -149,27 +149,11 @@ class Service(GObject.Object):
             spawn(self._read(run))
         return GLib.SOURCE_REMOVE
 
-    async def _describe(self, part: Part = ALL) -> Report:
-        """Return all routes and memberships; what is too much for a message, by parts."""
-        try:
-            return await self._describe_in_one(part)
-        except ClientError as error:
-            halves = part.halves() if error.name == "LimitExceeded" else []
-            if not halves:
-                raise
-        whole = Report()
-        for each in (part.rest(), *halves):
-            if each is not None:
-                found = await self._describe(each)
-                whole.route += found.route
-                whole.membership += found.membership
-        return whole
-
-    async def _describe_in_one(self, part: Part) -> Report:
-        words = {"group": part.group, "source": part.source}
-        filter_ = {name: GLib.Variant("s", word) for name, word in words.items() if word}
-        flags = {"exact": part.exact, "exact-source": part.exact_source}
-        filter_ |= {name: GLib.Variant("b", True) for name, flag in flags.items() if flag}
+    async def _describe(self, part: Part) -> Report:
+        filter_ = {
+            name: GLib.Variant("s" if isinstance(value, str) else "b", value)
+            for name, value in part.options().items()
+        }
         arguments = GLib.Variant("(a{sv})", (filter_,))
         (text,) = await self.ask("Describe", arguments, timeout_ms=LONG_TIMEOUT_MS)
         return read_report(text)

@@ -1,8 +1,13 @@
 """What is asked for at one time: where that is too much for a message, its halves."""
 
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
 
+from mfc_dbus.client.errors import ClientError
 from mfc_dbus.names import ANY_SOURCE
+
+if TYPE_CHECKING:
+    from mfc_dbus.documents.entries import Report
 
 _GROUPS = ("224.0.0.0/4", "ff00::/8")
 
@@ -41,8 +46,34 @@ class Part(NamedTuple):
             return self._replace(source=ANY_SOURCE)
         return self._replace(exact_source=True)
 
+    def options(self) -> dict[str, str | bool]:
+        """Return what says so in the filter of Describe."""
+        words = {"group": self.group, "source": self.source}
+        flags = {"exact": self.exact, "exact-source": self.exact_source}
+        chosen: dict[str, str | bool] = {name: word for name, word in words.items() if word}
+        return chosen | {name: True for name, flag in flags.items() if flag}
+
 
 ALL = Part()
+
+
+async def describe(ask: Callable[[Part], Awaitable["Report"]], part: Part = ALL) -> "Report":
+    """Return all of a part; where `ask` raises LimitExceeded for it, by its parts."""
+    from mfc_dbus.documents.entries import Report
+
+    try:
+        return await ask(part)
+    except ClientError as error:
+        halves = part.halves() if error.name == "LimitExceeded" else []
+        if not halves:
+            raise
+    whole = Report()
+    for each in (part.rest(), *halves):
+        if each is not None:
+            found = await describe(ask, each)
+            whole.route += found.route
+            whole.membership += found.membership
+    return whole
 
 
 def _halves(prefix: str) -> list[str]:

@@ -12,7 +12,7 @@ from mfc_dbus.bus.codec import Variant, encode
 from mfc_dbus.bus.errors import BusError, ConnectionLost
 from mfc_dbus.bus.names import BUS, ERROR, PEER, PROPERTIES
 from mfc_dbus.client.errors import ClientError, bad_reply
-from mfc_dbus.client.part import ALL, Part
+from mfc_dbus.client.part import ALL, Part, describe
 from mfc_dbus.model import members
 from mfc_dbus.names import BUS_NAME, INTERFACE, OBJECT_PATH
 
@@ -131,28 +131,18 @@ class Remote:
             generation,
         )
 
-    async def describe(self, part: Part = ALL) -> "Report":
+    async def describe(self, whole: Part = ALL) -> "Report":
         """Return the answer of Describe. What is too much for one message is asked for by parts."""
-        from mfc_dbus.documents.entries import Report
-
-        try:
-            return await self._describe(part)
-        except ClientError as error:
-            halves = part.halves() if error.name == "LimitExceeded" else []
-            if not halves:
-                raise
-        whole = Report()
-        for each in (part.rest(), *halves):
-            if each is not None:
-                found = await self.describe(each)
-                whole.route += found.route
-                whole.membership += found.membership
-        return whole
+        return await describe(self._describe, whole)
 
     async def _describe(self, part: Part) -> "Report":
         from mfc_dbus.documents.entries import read_report
 
-        (text,) = await self.call("Describe", [_filter(part)], timeout=LONG_TIMEOUT)
+        chosen = {
+            name: Variant("s" if isinstance(value, str) else "b", value)
+            for name, value in part.options().items()
+        }
+        (text,) = await self.call("Describe", [chosen], timeout=LONG_TIMEOUT)
         with bad_reply():
             return read_report(text)
 
@@ -221,14 +211,6 @@ class Remote:
         if not told:  # else the bus has told of this owner, or of a later one
             connection.heard = owner
         return owner, signals
-
-
-def _filter(part: Part) -> dict[str, Variant]:
-    """Make the options of Describe."""
-    words = {"group": part.group, "source": part.source}
-    chosen = {name: Variant("s", word) for name, word in words.items() if word is not None}
-    flags = {"exact": part.exact, "exact-source": part.exact_source}
-    return chosen | {name: Variant("b", True) for name, flag in flags.items() if flag}
 
 
 def _value(name: str, variant: Any) -> Any:
