@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from mfc_dbus.dispatcher.comparison import Comparison, Heard
+from mfc_dbus.dispatcher.comparison import Comparison, HeardSoFar
 from mfc_dbus.dispatcher.events import Event, Kind
 
 LIMIT = 10_000
@@ -44,7 +44,7 @@ class Backlog:
         self._closed = True
         self._filled.set()
 
-    def next(self, heard: Heard) -> Event | None:
+    def next(self, heard: HeardSoFar) -> Event | None:
         """Take the event whose turn it is; None where none waits.
 
         Scripts must have heard of one before the next one is taken.
@@ -90,7 +90,7 @@ class _Queue:
         else:
             self._waiting.append(item)
 
-    def next(self, heard: Heard) -> Event | None:
+    def next(self, heard: HeardSoFar) -> Event | None:
         while (event := next(self._found, None)) is None and len(self):
             item = self._take()
             self._found = item.events(heard) if isinstance(item, Comparison) else iter([item])

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mfc_dbus.client import MembershipInfo, RouteInfo, StreamInfo
-from mfc_dbus.dispatcher.events import RESYNC, Cause, Event, Kind, Thing, Value, events_of
+from mfc_dbus.dispatcher.events import RESYNC, CausedBy, Event, Kind, Thing, Value, events_of
 from mfc_dbus.model.interfaces import matches
 
 _STREAM = ("source", "group", "iif", "oifs", "table", "comment")
 
 
-class Heard(Protocol):
+class HeardSoFar(Protocol):
     """What scripts have heard."""
 
     def things(self, kind: Kind) -> Sequence[Thing]: ...
@@ -21,7 +21,7 @@ class Heard(Protocol):
     def forget(self, thing: Thing) -> None: ...
 
 
-class Running(NamedTuple):
+class RunningService(NamedTuple):
     """The service, as one process of it."""
 
     instance: str
@@ -33,18 +33,18 @@ class Up(NamedTuple):
     name: str
 
 
-Info = RouteInfo | MembershipInfo | StreamInfo | Running | Up
+Info = RouteInfo | MembershipInfo | StreamInfo | RunningService | Up
 
 
 class Comparison(NamedTuple):
     """How things are: of each kind that is known, all. resync: whether events were lost."""
 
     known: Mapping[Kind, Sequence[Info]]
-    cause: Cause | None = None
+    cause: CausedBy | None = None
     generation: int | None = None
     resync: bool = False
 
-    def events(self, heard: Heard) -> Iterator[Event]:
+    def events(self, heard: HeardSoFar) -> Iterator[Event]:
         """Yield the events that lead from what scripts have heard to this."""
         if self.resync:
             yield Event(RESYNC, Kind.SERVICE, {}, generation=self.generation)
@@ -85,7 +85,7 @@ def thing_of(info: Info) -> Thing:
             return Thing(Kind.MEMBERSHIP, info.key)
         case StreamInfo():
             return Thing(Kind.STREAM, (info.source, info.group, str(info.table)))
-        case Running():
+        case RunningService():
             return Thing(Kind.SERVICE, ())
         case Up():
             return Thing(Kind.INTERFACE, (info.name,))

@@ -16,7 +16,7 @@ from mfc_dbus.dispatcher import environment
 from mfc_dbus.dispatcher.backlog import Backlog
 from mfc_dbus.dispatcher.events import Event
 from mfc_dbus.dispatcher.heard import Heard
-from mfc_dbus.dispatcher.processes import Cgroup, Child, Running, delegated, start
+from mfc_dbus.dispatcher.processes import Cgroup, Child, RunningScript, delegated, start
 from mfc_dbus.dispatcher.progress import Progress
 from mfc_dbus.dispatcher.scripts import Found, Refused, Script, find
 
@@ -65,7 +65,7 @@ class Dispatcher:
         self._stopping = False
         self._unwaited: set[asyncio.Task[None]] = set()
         self._unwritten = 0
-        self._running: set[Running] = set()
+        self._running: set[RunningScript] = set()
 
     def wants_streams(self) -> bool:
         """Return whether there is anybody to hear of learned streams."""
@@ -107,7 +107,7 @@ class Dispatcher:
         scripts = self._directories.scripts()
         for name, process in started.items():
             cgroup = self._cgroup_of(name, number)
-            running = Running.of(process, cgroup)
+            running = RunningScript.of(process, cgroup)
             if running is None:
                 continue
             log.info("Waiting for %s, which was started before", name)
@@ -188,7 +188,7 @@ class Dispatcher:
                     return None
             await asyncio.sleep(_PAUSE)
 
-    async def _see_to(self, running: Running, name: str, event: Event) -> None:
+    async def _see_to(self, running: RunningScript, name: str, event: Event) -> None:
         """Wait for the end of a script, and log what went wrong."""
         self._running.add(running)
         with contextlib.closing(running):

@@ -34,7 +34,7 @@ class Thing(NamedTuple):
     key: tuple[str, ...]
 
 
-class Cause(NamedTuple):
+class CausedBy(NamedTuple):
     """Who or what has caused an event, as far as that is known."""
 
     cause: str = ""
@@ -59,7 +59,7 @@ class Event(NamedTuple):
     old: Value | None = None
     thing: Thing | None = None
     left: Value | None = None
-    cause: Cause | None = None
+    cause: CausedBy | None = None
     generation: int | None = None
     time: int = 0
 

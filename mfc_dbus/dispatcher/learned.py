@@ -22,7 +22,7 @@ _MOST = 10_000  # streams that are followed
 _PASSING = (*GONE, "Timeout", "LimitExceeded", "LimitsExceeded")
 
 
-class Learned:
+class LearnedStreams:
     """streams: those that were learned when the service was asked last; None: not known yet."""
 
     def __init__(self, client: Client, wanted: Callable[[], bool]) -> None:

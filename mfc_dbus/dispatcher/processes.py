@@ -23,7 +23,7 @@ _PASSED_ON = ("DBUS_SYSTEM_BUS_ADDRESS", "LANG")
 _CGROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 
 
-class Running:
+class RunningScript:
     """A script that runs. Use it within `closing`."""
 
     def __init__(self, process: Process, fd: int, cgroup: "Cgroup | None") -> None:
@@ -33,7 +33,7 @@ class Running:
         self._cgroup = cgroup
 
     @classmethod
-    def of(cls, process: Process, cgroup: "Cgroup | None") -> "Running | None":
+    def of(cls, process: Process, cgroup: "Cgroup | None") -> "RunningScript | None":
         """Take over a script that an earlier process has started; None where it has ended."""
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(process.pid)
@@ -97,7 +97,7 @@ class Running:
         return True
 
 
-class Child(Running):
+class Child(RunningScript):
     """A script that we have started."""
 
     def __init__(self, child: "subprocess.Popen[bytes]", cgroup: "Cgroup | None") -> None:

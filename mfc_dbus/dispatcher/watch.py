@@ -17,14 +17,22 @@ from mfc_dbus.client.follower import Follower
 from mfc_dbus.client.info import unrouted_event
 from mfc_dbus.client.remote import GONE
 from mfc_dbus.dispatcher.backlog import Backlog
-from mfc_dbus.dispatcher.comparison import Comparison, Info, Running, Up, thing_of, uses, value_of
-from mfc_dbus.dispatcher.events import UNROUTED, Cause, Event, Kind, events_of
-from mfc_dbus.dispatcher.learned import Learned
+from mfc_dbus.dispatcher.comparison import (
+    Comparison,
+    Info,
+    RunningService,
+    Up,
+    thing_of,
+    uses,
+    value_of,
+)
+from mfc_dbus.dispatcher.events import UNROUTED, CausedBy, Event, Kind, events_of
+from mfc_dbus.dispatcher.learned import LearnedStreams
 from mfc_dbus.model.states import InterfaceState
 
 UNROUTED_TRAFFIC = "UnroutedTraffic"  # a signal
-_BY_START = Cause("start")
-_BY_INTERFACE = Cause("interface")
+_BY_START = CausedBy("start")
+_BY_INTERFACE = CausedBy("interface")
 _AWAY = (*GONE, "Timeout")  # the service has gone or hangs: the bus tells of the next one
 
 
@@ -41,7 +49,7 @@ class Watch:
         self._bus = bus
         self._is_known = False  # whether the backlog has all of this process of the service
         self._up: set[str] = set()
-        self._learned = Learned(client, wants_streams)
+        self._learned = LearnedStreams(client, wants_streams)
 
     async def begin(self) -> None:
         """Compare with how things are now."""
@@ -59,7 +67,7 @@ class Watch:
         events = await follower.follow(signal)
         if follower.owner != before:
             if self._is_known:
-                self._put(Running(f"{self._bus} {before}"), None)
+                self._put(RunningService(f"{self._bus} {before}"), None)
             self._is_known = False
         if not self._is_known:
             await self._know()  # the comparison has these events
@@ -136,13 +144,13 @@ class Watch:
     def _compare_again(self) -> Comparison:
         return self._compare()._replace(resync=True)
 
-    def _compare(self, cause: Cause | None = None) -> Comparison:
+    def _compare(self, cause: CausedBy | None = None) -> Comparison:
         known: dict[Kind, Sequence[Info]] = {}
         if self._is_known or not self._follower.owner:
             known[Kind.SERVICE] = []
         if self._is_known:
             known = {
-                Kind.SERVICE: [Running(f"{self._bus} {self._follower.owner}")],
+                Kind.SERVICE: [RunningService(f"{self._bus} {self._follower.owner}")],
                 Kind.INTERFACE: [Up(name) for name in sorted(self._up)],
                 Kind.MEMBERSHIP: [*self._follower.memberships.values()],
                 Kind.ROUTE: [*self._follower.routes.values()],
@@ -167,7 +175,7 @@ class Watch:
             case MembershipEvent():
                 self._put(event.before, event.membership, _cause(event.cause))
 
-    def _put(self, before: Info | None, after: Info | None, cause: Cause | None = None) -> None:
+    def _put(self, before: Info | None, after: Info | None, cause: CausedBy | None = None) -> None:
         info = after or before
         assert info is not None
         values = (value_of(each) if each is not None else None for each in (before, after))
@@ -180,7 +188,7 @@ def _unrouted(event: UnroutedEvent) -> Event:
     return Event(UNROUTED, Kind.STREAM, told)
 
 
-def _cause(info: CauseInfo | None) -> Cause | None:
-    return (
-        Cause(info.cause, info.action, info.uid, info.user, info.sender, info.pid) if info else None
-    )
+def _cause(info: CauseInfo | None) -> CausedBy | None:
+    if info is None:
+        return None
+    return CausedBy(info.cause, info.action, info.uid, info.user, info.sender, info.pid)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mfc_dbus.client import MembershipInfo, RouteInfo
 from mfc_dbus.dispatcher.environment import VARIABLES, arguments, environment
-from mfc_dbus.dispatcher.events import ACTIONS, Cause, Event, Kind, Thing, Value, events_of
+from mfc_dbus.dispatcher.events import ACTIONS, CausedBy, Event, Kind, Thing, Value, events_of
 
 EXAMPLE = Path(__file__).parents[2] / "data/doc/examples/50-tell-of-routes"
 ROUTE = RouteInfo("10.1.0.10", "239.1.2.3", "eth1", ("eth2", "eth3"), "active").to_json()
@@ -101,7 +101,7 @@ def test_events_that_are_cut_off_go_on_where_they_were(data: st.DataObject) -> N
 
 def test_a_script_gets_what_there_is_in_its_environment() -> None:
     changed, raised = between(Kind.ROUTE, {**WAITING, "comment": "x"}, {**ROUTE, "comment": "y"})
-    cause = Cause("call", "change", 1000, "alice", ":1.7", 42)
+    cause = CausedBy("call", "change", 1000, "alice", ":1.7", 42)
     event = raised._replace(cause=cause, generation=7)
     assert changed.action == "route-change"
     assert arguments(event) == ("10.1.0.10,239.1.2.3", "route-up")

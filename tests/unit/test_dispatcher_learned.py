@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from mfc_dbus.client import Client, StreamInfo
-from mfc_dbus.dispatcher.learned import Learned
+from mfc_dbus.dispatcher.learned import LearnedStreams
 
 LIMIT = 1000  # of one answer
 
@@ -40,8 +40,8 @@ def _within(address: str, prefix: str) -> bool:
     return isinstance(network, IPv4Network) and IPv4Address(address) in network
 
 
-def read(streams: Streams) -> Learned:
-    learned = Learned(cast("Client", streams), lambda: True)
+def read(streams: Streams) -> LearnedStreams:
+    learned = LearnedStreams(cast("Client", streams), lambda: True)
     asyncio.run(learned.read())
     return learned
 
@@ -57,7 +57,7 @@ def test_one_group_may_have_more_than_an_answer_has_room_for() -> None:
 
 def test_of_too_many_none_has_ended(caplog: pytest.LogCaptureFixture) -> None:
     streams = Streams(("10.1.1.1", "239.1.1.2"))
-    learned = Learned(cast("Client", streams), lambda: True)
+    learned = LearnedStreams(cast("Client", streams), lambda: True)
     assert asyncio.run(learned.read())
     before = learned.streams
     same = ("10.1.1.1", "239.1.1.1")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from mfc_dbus.client import RouteInfo, StreamInfo
 from mfc_dbus.dispatcher.backlog import Backlog
-from mfc_dbus.dispatcher.comparison import Comparison, Running, Up, thing_of, value_of
-from mfc_dbus.dispatcher.events import UNROUTED, Cause, Event, Kind
+from mfc_dbus.dispatcher.comparison import Comparison, RunningService, Up, thing_of, value_of
+from mfc_dbus.dispatcher.events import UNROUTED, CausedBy, Event, Kind
 from mfc_dbus.dispatcher.heard import Heard, Imagined
 from mfc_dbus.dispatcher.progress import Process, Progress
 
@@ -86,7 +86,7 @@ def test_an_interface_that_no_route_uses_is_forgotten_and_not_down(tmp_path: Pat
 
 def test_what_is_not_known_is_not_compared(tmp_path: Path) -> None:
     with closing(Heard(tmp_path, boot=BOOT)) as heard:
-        tell(heard, Comparison({Kind.ROUTE: ROUTES[:1], Kind.SERVICE: [Running("1")]}))
+        tell(heard, Comparison({Kind.ROUTE: ROUTES[:1], Kind.SERVICE: [RunningService("1")]}))
         assert tell(heard, Comparison({Kind.SERVICE: []})) == ["service-down service"]
         assert tell(heard, Comparison({Kind.SERVICE: []}, resync=True)) == ["resync service"]
 
@@ -164,7 +164,7 @@ def test_while_the_disk_is_full_it_is_kept_in_memory_and_written_later(
 
 
 def test_a_script_that_was_started_is_known_and_whether_it_still_runs(tmp_path: Path) -> None:
-    event = EVENT._replace(cause=Cause("call", "add", 0, "root"), generation=3, time=5)
+    event = EVENT._replace(cause=CausedBy("call", "add", 0, "root"), generation=3, time=5)
     with Progress(tmp_path, "life") as progress:
         assert progress.read() is None
         progress.begin(EVENT, 6)
