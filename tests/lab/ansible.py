@@ -57,7 +57,7 @@ class Ansible:
             )
         for path in self._directory.glob(".ansible/cp/*"):
             # A connection waits for a minute for the next one.
-            stop = ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "-"]
+            stop = ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "any"]
             subprocess.run(stop, capture_output=True)
         if check and done.returncode:
             raise OSError(f"{' '.join(command)}: status {done.returncode}: {done.stdout}")
