@@ -112,8 +112,9 @@ class Methods:
         given = read_options(options, _CHANGE_OPTIONS)
         name = _name(source, group, given)
         wait = given.get("wait", False)
-        if not given.keys() - {*_DELETE_OPTIONS, "wait"}:
-            raise InvalidArgs(f"There is nothing to change; there are {join(_CHANGE_OPTIONS)}")
+        changeable = [name for name in _CHANGE_OPTIONS if name not in (*_DELETE_OPTIONS, "wait")]
+        if not given.keys() & {*changeable}:
+            raise InvalidArgs(f"There is nothing to change; there are {join(changeable)}")
 
         def edit(route: Route) -> Route:
             return change_route(route, given, since_boot())

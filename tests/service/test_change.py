@@ -171,7 +171,7 @@ async def test_a_timeout_can_be_given_and_taken_again(bus: PrivateBus, daemon: D
 # What is refused, and how
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "nothing": ({}, INVALID, "There is nothing to change; there are 'iif', 'table', 'add-oifs'"),
+    "nothing": ({}, INVALID, "There is nothing to change; there are 'add-oifs', 'remove-oifs'"),
     "nothing but which": ({"iif": "eth1", "wait": True}, INVALID, "There is nothing to change"),
     "an oif that is there": (
         {"add_oifs": ["eth2"]},

@@ -267,7 +267,7 @@ def test_a_group_is_joined_shown_and_left(cli: CLI, network: Namespace) -> None:
             "--ttl names 'eth9', which is not an oif of the route",
         ),
         ([*ADD_GROUP, "ff1e::1", "--ttl", "eth2=2"], 2, "no TTL thresholds: leave out --ttl"),
-        (["mfc", "change", *STREAM], 2, "nothing to change; there are --iif, --table, --add-oifs,"),
+        (["mfc", "change", *STREAM], 2, "nothing to change; there are --add-oifs, --remove-oifs,"),
         # A name that was typed is no option's, be it the same.
         (["group", "join", "-g", "239.1.2.3", "-i", "iif"], 6, "Interface 'iif' not found"),
         ([*ADD_GROUP, "10.0.0.1"], 2, "Group '10.0.0.1' is not a multicast address"),

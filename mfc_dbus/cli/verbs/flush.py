@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mfc_dbus.cli.arguments import add_may
-from mfc_dbus.cli.options import add_options, text
+from mfc_dbus.cli.options import number, text
 from mfc_dbus.cli.status import Status
 from mfc_dbus.model.options import TABLE
 
@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-g", "--group", type=text, metavar="PREFIX", help="only routes of these groups"
     )
-    add_options(parser, [TABLE])
+    parser.add_argument(
+        *("-t", "--table"),
+        type=number(TABLE.kind),
+        metavar="N",
+        help="only routes of this routing table of the kernel; default: of all tables",
+    )
     add_may(parser)
 
 
