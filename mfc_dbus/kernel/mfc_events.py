@@ -51,9 +51,9 @@ class EntryChanges(EventSocket):
     def hear_owners(self, heard: bool) -> None:
         """Choose whether to hear from now on what a table's owner writes, too. Raises OSError.
 
-        The kernel marks for good what anybody else has written, until it is deleted: so all of that
-        is heard, and what the owner makes of it. Deletions are heard whoever made them, and so are
-        entries of any source.
+        An entry that anybody else has written keeps the kernel's mark of that until it is deleted:
+        so later changes of it by the owner are heard too. Deletions are heard whoever made them,
+        and so are entries of any source.
         """
         if heard:
             leave_out(self._sock, _UNRESOLVED)

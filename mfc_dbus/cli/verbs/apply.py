@@ -161,9 +161,14 @@ async def run(client: "Client", args: argparse.Namespace) -> int:
         return status_of(error.name)
     if args.remove and found.changed:
         theirs = Entries.of(new for _, new in found.changed).to_json()
-        more = await client.apply(
-            theirs, merge=True, wait=True, dry_run=args.dry_run, persistent=persistent
-        )
+        try:
+            more = await client.apply(
+                theirs, merge=True, wait=True, dry_run=args.dry_run, persistent=persistent
+            )
+        except ClientError as error:
+            half = f"All else is taken away; what --keep changes is not changed: {error}"
+            complain(half, error=error.name, as_json=args.json)
+            return status_of(error.name)
         counts = counts[0] + more[0], counts[1] + more[1], counts[2] + more[2]
     if args.json:
         print(json.dumps(found.to_json()))
@@ -196,7 +201,7 @@ def _write_new(name: str, entries: "Entries") -> Path:
         try:
             file.write(entries.write(as_json=name.endswith(".json")))
             file.flush()
-        except OSError:
+        except BaseException:  # also where somebody ends the command
             path.unlink()
             raise
     return path
