@@ -13,6 +13,12 @@ PROGRAMS = {"mfc-dbus-cli", "mfc-dbus-dispatcher", "mfc-dbus-exporter", "mfc-dbu
 APPLET = "org.example.MulticastForwarding.Applet"
 PAGES = [path.stem for path in sorted(TOP.glob("data/man/*.in"))]
 ZSH = "vendor-completions" if Path("/etc/debian_version").exists() else "site-functions"
+COLLECTIONS = "usr/share/ansible/collections/ansible_collections"
+COLLECTION = [
+    each.relative_to(TOP / "data/ansible")
+    for each in (TOP / "data/ansible").rglob("*")
+    if each.is_file() and each.suffix != ".pyc"
+]
 # What a distribution's package holds beside the Python package.
 PACKAGED = {
     *(f"usr/bin/{program}" for program in (*PROGRAMS, "mfc-dbus-applet")),
@@ -42,12 +48,13 @@ PACKAGED = {
     "usr/share/doc/mfc-dbus/50-mfc-dbus.rules",
     "usr/share/doc/mfc-dbus/LICENSE",
     "usr/share/doc/mfc-dbus/README.md",
-    *(f"usr/share/doc/mfc-dbus/data/doc/{page.name}" for page in TOP.glob("data/doc/*.md")),
+    *(f"usr/share/doc/mfc-dbus/data/doc/{page.name}" for page in TOP.glob("data/doc/*.*")),
     *(
         f"usr/share/doc/mfc-dbus/data/doc/examples/{each.name}"
         for each in TOP.glob("data/doc/examples/*")
     ),
     "usr/share/doc/mfc-dbus/data/org.example.MulticastForwarding.xml",
+    *(f"{COLLECTIONS}/example/multicast_forwarding/{each}" for each in COLLECTION),
     "usr/share/polkit-1/actions/org.example.MulticastForwarding.policy",
     "usr/share/polkit-1/rules.d/mfc-dbus-json.rules",
 }
